@@ -1,0 +1,197 @@
+/* Register-tiled small products for one element type and one instruction set.
+ *
+ * Included once for each pair; the includer defines
+ *   T       element type
+ *   V       GNU vector of LANES elements of T
+ *   LANES   elements a vector
+ *   FN(x)   the name of function x for this pair
+ *
+ * Matrices are row-major. Rows of B and C are padded with zeros to whole vectors, so that there are no edges along a row.
+ * Eight accumulators hide the latency of the fused multiply-add (four rows by two vectors, or eight rows by one).
+ */
+
+typedef V FN(unaligned) __attribute__((aligned(sizeof(T)), may_alias));
+#define LOAD(p) (*(const FN(unaligned) *)(p))
+#define STORE(p, v) (*(FN(unaligned) *)(p) = (v))
+
+static inline __attribute__((always_inline)) void FN(block)(
+    const int rows, const int vectors, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
+    const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
+{
+    V acc[8][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            acc[r][v] = (V){0};
+    for (int p = 0; p < k; p++) {
+        V b[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            b[v] = LOAD(B + p * ldb + v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            const T a = A[r * a_row + p * a_col];
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                acc[r][v] += a * b[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            T *c = C + r * ldc + v * LANES;
+            V out = alpha * acc[r][v];
+            if (beta != 0) /* beta = 0 never reads C */
+                out += beta * LOAD(c);
+            STORE(c, out);
+        }
+}
+
+/* C (m, n) = alpha * A (m, k) @ B (k, n) + beta * C; A[i, p] stands at A[i * a_row + p * a_col]. */
+static void FN(gemm)(int m, int n, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
+                     const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
+{
+    int vectors = (n + LANES - 1) / LANES, j = 0;
+#define BLOCK(r, v) FN(block)(r, v, k, alpha, A + i * a_row, a_row, a_col, B + j * LANES, ldb, beta, C + i * ldc + j * LANES, ldc)
+    for (; j + 2 <= vectors; j += 2) {
+        int i = 0;
+        for (; i + 4 <= m; i += 4)
+            BLOCK(4, 2);
+        switch (m - i) {
+        case 3: BLOCK(3, 2); break;
+        case 2: BLOCK(2, 2); break;
+        case 1: BLOCK(1, 2); break;
+        }
+    }
+    if (j < vectors) {
+        int i = 0;
+        for (; i + 8 <= m; i += 8)
+            BLOCK(8, 1);
+        switch (m - i) {
+        case 7: BLOCK(7, 1); break;
+        case 6: BLOCK(6, 1); break;
+        case 5: BLOCK(5, 1); break;
+        case 4: BLOCK(4, 1); break;
+        case 3: BLOCK(3, 1); break;
+        case 2: BLOCK(2, 1); break;
+        case 1: BLOCK(1, 1); break;
+        }
+    }
+#undef BLOCK
+}
+
+static inline __attribute__((always_inline)) T FN(sum)(V v)
+{
+    T total = 0;
+#pragma GCC unroll 16
+    for (int l = 0; l < LANES; l++)
+        total += v[l];
+    return total;
+}
+
+/* One pass over W (m, n) for one row in flight: y = W a, then W = beta * W + scale * c a^T; y or c may be NULL. */
+static void FN(dot_update)(int m, int n, T *W, ptrdiff_t ldw, const T *a, T *y, const T *c, T scale, T beta)
+{
+    for (int j = 0; j < m; j++) {
+        T *w = W + j * ldw;
+        int i = 0;
+        if (y) {
+            V s0 = (V){0}, s1 = (V){0}, s2 = (V){0}, s3 = (V){0};
+            for (; i + 4 * LANES <= n; i += 4 * LANES) {
+                s0 += LOAD(w + i) * LOAD(a + i);
+                s1 += LOAD(w + i + LANES) * LOAD(a + i + LANES);
+                s2 += LOAD(w + i + 2 * LANES) * LOAD(a + i + 2 * LANES);
+                s3 += LOAD(w + i + 3 * LANES) * LOAD(a + i + 3 * LANES);
+            }
+            for (; i + LANES <= n; i += LANES)
+                s0 += LOAD(w + i) * LOAD(a + i);
+            T total = FN(sum)((s0 + s1) + (s2 + s3));
+            for (; i < n; i++)
+                total += w[i] * a[i];
+            y[j] = total;
+        }
+        if (!c)
+            continue;
+        const T f = scale * c[j];
+        for (i = 0; i + LANES <= n; i += LANES)
+            STORE(w + i, beta * LOAD(w + i) + f * LOAD(a + i));
+        for (; i < n; i++)
+            w[i] = beta * w[i] + f * a[i];
+    }
+}
+
+/* One pass over W (m, n) for one row in flight: z = d W, then W = beta * W + scale * d a^T unless a is NULL. */
+static void FN(sum_update)(int m, int n, T *W, ptrdiff_t ldw, const T *d, T *z, const T *a, T scale, T beta)
+{
+    for (int i = 0; i < n; i++)
+        z[i] = 0;
+    int j = 0;
+    for (; j + 4 <= m; j += 4) {
+        T *w0 = W + j * ldw, *w1 = w0 + ldw, *w2 = w1 + ldw, *w3 = w2 + ldw;
+        const T d0 = d[j], d1 = d[j + 1], d2 = d[j + 2], d3 = d[j + 3];
+        const T f0 = scale * d0, f1 = scale * d1, f2 = scale * d2, f3 = scale * d3;
+        int i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            V v0 = LOAD(w0 + i), v1 = LOAD(w1 + i), v2 = LOAD(w2 + i), v3 = LOAD(w3 + i);
+            STORE(z + i, LOAD(z + i) + ((d0 * v0 + d1 * v1) + (d2 * v2 + d3 * v3)));
+            if (a) {
+                V x = LOAD(a + i);
+                STORE(w0 + i, beta * v0 + f0 * x);
+                STORE(w1 + i, beta * v1 + f1 * x);
+                STORE(w2 + i, beta * v2 + f2 * x);
+                STORE(w3 + i, beta * v3 + f3 * x);
+            }
+        }
+        for (; i < n; i++) {
+            T v0 = w0[i], v1 = w1[i], v2 = w2[i], v3 = w3[i];
+            z[i] += (d0 * v0 + d1 * v1) + (d2 * v2 + d3 * v3);
+            if (a) {
+                w0[i] = beta * v0 + f0 * a[i];
+                w1[i] = beta * v1 + f1 * a[i];
+                w2[i] = beta * v2 + f2 * a[i];
+                w3[i] = beta * v3 + f3 * a[i];
+            }
+        }
+    }
+    for (; j < m; j++) {
+        T *w = W + j * ldw;
+        const T e = d[j], f = scale * e;
+        for (int i = 0; i < n; i++) {
+            T v = w[i];
+            z[i] += e * v;
+            if (a)
+                w[i] = beta * v + f * a[i];
+        }
+    }
+}
+
+/* O = slope * (O - target) over `count` elements; returns the sum of squares of O - target, in double. */
+static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
+{
+    double part[8] = {0}, total = 0;
+    ptrdiff_t i = 0;
+    for (; i + 8 <= count; i += 8)
+#pragma GCC unroll 8
+        for (int l = 0; l < 8; l++) {
+            const T r = O[i + l] - target[i + l];
+            part[l] += (double)r * (double)r;
+            O[i + l] = slope * r;
+        }
+    for (; i < count; i++) {
+        const T r = O[i] - target[i];
+        total += (double)r * (double)r;
+        O[i] = slope * r;
+    }
+    for (int l = 0; l < 8; l++)
+        total += part[l];
+    return total;
+}
+
+#undef LOAD
+#undef STORE
+#undef T
+#undef V
+#undef LANES
+#undef FN

@@ -1,0 +1,93 @@
+# One door to every dense product: a register tile where it was measured to win, BLAS elsewhere (kernels/README.md).
+
+from types cimport real
+from blas cimport gemm
+
+cdef extern from "la_tile.h":
+    ctypedef struct la_table_float:
+        void (*gemm)(int, int, int, float, const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
+        void (*dot_update)(int, int, float*, Py_ssize_t, const float*, float*, const float*, float, float) noexcept nogil
+        void (*sum_update)(int, int, float*, Py_ssize_t, const float*, float*, const float*, float, float) noexcept nogil
+        double (*residual)(Py_ssize_t, float*, const float*, float) noexcept nogil
+    ctypedef struct la_table_double:
+        void (*gemm)(int, int, int, double, const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
+        void (*dot_update)(int, int, double*, Py_ssize_t, const double*, double*, const double*, double, double) noexcept nogil
+        void (*sum_update)(int, int, double*, Py_ssize_t, const double*, double*, const double*, double, double) noexcept nogil
+        double (*residual)(Py_ssize_t, double*, const double*, double) noexcept nogil
+    la_table_float la_float
+    la_table_double la_double
+    int la_detect() noexcept nogil
+    void la_select(int level) noexcept nogil
+
+cdef struct Small:
+    int level         # 0: BLAS only
+    int most          # a product goes to the tile if no dimension is larger and rows * columns * inner <= volume
+    long volume
+    void* scratch     # (most, most) elements of a transposed factor
+
+
+cdef inline void transpose(int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
+    """B (n, m) = A (m, n)^T, in blocks that stay in the first cache."""
+    cdef int i, j, i0, j0, i1, j1
+    for i0 in range(0, m, 16):
+        i1 = min(i0 + 16, m)
+        for j0 in range(0, n, 16):
+            j1 = min(j0 + 16, n)
+            for j in range(j0, j1):
+                for i in range(i0, i1):
+                    B[<Py_ssize_t>j * ldb + i] = A[<Py_ssize_t>i * lda + j]
+
+
+cdef inline int padded(int n, int lanes) noexcept nogil:
+    return (n + lanes - 1) // lanes * lanes
+
+
+cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
+                         const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
+    """C (m, n) = alpha * op(A) (m, k) @ op(B) (k, n) + beta * C. Short rows are padded with zeros to 64 bytes."""
+    cdef Py_ssize_t a_row = 1 if ta else lda
+    cdef Py_ssize_t a_col = lda if ta else 1
+    cdef int lanes = <int>(64 // sizeof(real))
+    cdef int p, i, j
+    cdef real* packed
+    if small.level and m <= small.most and n <= small.most and k <= small.most and <long>m * n * k <= small.volume:
+        if tb:
+            packed = <real*>small.scratch
+            j = padded(n, lanes)
+            for p in range(k):
+                for i in range(n, j):
+                    packed[p * j + i] = 0
+            transpose(n, k, B, ldb, packed, j)
+            B = packed
+            ldb = j
+        if real is float:
+            la_float.gemm(m, n, k, <float>alpha, A, a_row, a_col, B, ldb, <float>beta, C, ldc)
+        else:
+            la_double.gemm(m, n, k, alpha, A, a_row, a_col, B, ldb, beta, C, ldc)
+        return
+    gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+    if 0 < ldc - n < lanes:
+        # buffers are reused with other shapes: what BLAS leaves alone must not look like data to the tile
+        for i in range(m):
+            for j in range(n, ldc):
+                C[<Py_ssize_t>i * ldc + j] = 0
+
+
+cdef inline bint has_vectors(Small* small) noexcept nogil:
+    return small.level > 0
+
+
+cdef inline void dot_update(real* W, int m, int n, int ldw, const real* a, real* y, const real* c, double scale, double beta) noexcept nogil:
+    """y = W a (unless y is NULL), then W = beta * W + scale * c a^T (unless c is NULL), in one pass over W."""
+    if real is float:
+        la_float.dot_update(m, n, W, ldw, a, y, c, <float>scale, <float>beta)
+    else:
+        la_double.dot_update(m, n, W, ldw, a, y, c, scale, beta)
+
+
+cdef inline void sum_update(real* W, int m, int n, int ldw, const real* d, real* z, const real* a, double scale, double beta) noexcept nogil:
+    """z = d W, then W = beta * W + scale * d a^T (unless a is NULL), in one pass over W."""
+    if real is float:
+        la_float.sum_update(m, n, W, ldw, d, z, a, <float>scale, <float>beta)
+    else:
+        la_double.sum_update(m, n, W, ldw, d, z, a, scale, beta)

@@ -1,0 +1,68 @@
+"""The extensions; everything else is in pyproject.toml."""
+
+import contextlib
+import io
+import os
+import platform
+import sys
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+NAMES = ["_chain"]
+DEBUG = os.environ.get("LINALIGN_DEBUG") == "1"
+NATIVE = os.environ.get("LINALIGN_NATIVE") == "1"
+
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": DEBUG,
+    "wraparound": DEBUG,
+    "initializedcheck": DEBUG,
+    "nonecheck": DEBUG,
+    "cdivision": True,
+    "embedsignature": True,
+    "warn.undeclared": False,
+    "show_performance_hints": True,
+}
+
+
+def flags() -> list[str]:
+    """Compiler flags: no -march=native unless asked for, never -ffast-math."""
+    if sys.platform == "win32":
+        return ["/O2"]
+    common = ["-std=c11", "-Wno-unused-function", "-Wno-psabi"]
+    if DEBUG:
+        return [*common, "-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
+    native = ["-march=native"] if NATIVE and platform.machine() in ("x86_64", "aarch64") else []
+    return [*common, "-O3", *native]
+
+
+extensions = [
+    Extension(
+        f"linalign._kernels.{name}",
+        [f"kernels/{name}.pyx"],
+        include_dirs=["kernels/include"],
+        depends=glob("kernels/*.pxd") + glob("kernels/include/*.h"),
+        extra_compile_args=flags(),
+        extra_link_args=["-fsanitize=undefined"] if DEBUG else [],
+        define_macros=[("LA_DEBUG", str(int(DEBUG))), ("LA_NATIVE", str(int(NATIVE)))],
+    )
+    for name in NAMES
+]
+
+
+def compiled() -> list[Extension]:
+    """The C sources. A performance hint fails the build: it means a function that takes the GIL at every call."""
+    log = io.StringIO()
+    with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
+        modules = cythonize(
+            extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir="build/cython", force=DEBUG
+        )
+    print(log.getvalue(), end="", file=sys.stderr)
+    if "performance hint" in log.getvalue():
+        raise SystemExit("build stopped: Cython printed a performance hint (above); declare the function noexcept nogil")
+    return list(modules)
+
+
+setup(ext_modules=compiled())

@@ -1,0 +1,48 @@
+"""linalign: deep linear networks, trained in C, with their alignment tracked."""
+
+from . import losses
+from .alignment import (
+    alignment,
+    alignment_baseline,
+    alignment_svd,
+    alignment_top,
+    balancedness,
+    invariance,
+    misalignment,
+)
+from .config import show_config
+from .errors import DivergenceError
+from .layers import Dense, Layer
+from .network import Network
+from .plan import Plan
+from .record import History
+from .run import Run, load
+from .spectrum import effective_rank, singular_values
+from .train import explain, train, value_and_grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dense",
+    "DivergenceError",
+    "History",
+    "Layer",
+    "Network",
+    "Plan",
+    "Run",
+    "alignment",
+    "alignment_baseline",
+    "alignment_svd",
+    "alignment_top",
+    "balancedness",
+    "effective_rank",
+    "explain",
+    "invariance",
+    "load",
+    "losses",
+    "misalignment",
+    "show_config",
+    "singular_values",
+    "train",
+    "value_and_grad",
+]

@@ -1,0 +1,41 @@
+"""What this build is and what it runs on."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy
+import scipy
+from threadpoolctl import threadpool_info
+
+from . import kernel
+
+
+def config() -> dict[str, Any]:
+    """Version, instruction set, BLAS copies and build flags."""
+    try:
+        own = version("linalign")
+    except PackageNotFoundError:
+        own = "not installed"
+    blas = [f"{b['internal_api']} {b['version']} ({b.get('architecture', '?')}, {b['num_threads']} threads)" for b in threadpool_info()
+            if b["user_api"] == "blas"]  # fmt: skip
+    return {
+        "linalign": own,
+        "python": sys.version.split()[0],
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "instruction set": f"{kernel.ISA} in use, {kernel.isa_name(kernel._chain.detect())} available",
+        "register tile": f"sides up to {kernel.TILE.most}, {kernel.TILE.volume} multiply-adds" if kernel.LEVELS[kernel.ISA] else "none",
+        "build": ", ".join(kernel._chain.build()),
+        "blas": "; ".join(blas),
+    }
+
+
+def show_config() -> None:
+    """Print version, instruction set, BLAS copies and build flags: for bug reports and benchmark files."""
+    for name, value in config().items():
+        print(f"{name:<16} {value}")

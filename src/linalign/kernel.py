@@ -1,0 +1,85 @@
+"""Binding a problem to the compiled loop: instruction set, tile thresholds, buffers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import validate
+from .problem import Descent, Problem
+
+try:
+    from ._kernels import _chain
+except ImportError as error:  # pragma: no cover - a broken build
+    raise ImportError(f"the compiled kernels are missing ({error}); build them with: pip install -e . (needs a C compiler)") from error
+
+LEVELS = {"base": 0, "avx2": 3, "avx512": 4}
+LOSSES = {"squared": 0, "logistic": 1, "exponential": 2, "cross_entropy": 3, "entries": 4, "sensing": 5, "end_to_end": 6}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """When a product goes to the register tile: no side above `most`, at most `volume` multiply-adds."""
+
+    most: int
+    volume: int
+
+
+# kernels/README.md has the measurements behind these numbers
+TILES = {0: Tile(64, 0), 3: Tile(64, 48**3), 4: Tile(64, 24**3)}
+
+
+def isa() -> str:
+    """The instruction set in use: the best one here, or the one that LINALIGN_ISA names.
+
+    Raises: ValueError if LINALIGN_ISA is unknown or beyond this processor.
+    """
+    best = _chain.detect()
+    asked = os.environ.get("LINALIGN_ISA")
+    if asked is None:
+        return next(name for name, level in LEVELS.items() if level == best)
+    validate.choice("LINALIGN_ISA", asked, LEVELS)
+    if LEVELS[asked] > best:
+        raise ValueError(f"LINALIGN_ISA is {asked!r} but this processor has at most {isa_name(best)!r}; unset it")
+    return asked
+
+
+def isa_name(level: int) -> str:
+    """The name of a level."""
+    return next(name for name, at in LEVELS.items() if at == level)
+
+
+ISA = isa()
+TILE = TILES[LEVELS[ISA]]
+
+
+def uses_tile(*sides: int) -> bool:
+    """Whether a product with these three sides goes to the register tile."""
+    return LEVELS[ISA] > 0 and max(sides) <= TILE.most and int(np.prod(sides, dtype=np.int64)) <= TILE.volume
+
+
+def bind(problem: Problem, descent: Descent, pivot: int, rows: int) -> Any:
+    """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner."""
+    loss = problem.loss
+    observations: dict[str, Any] | None = None
+    if loss.kind == "entries":
+        observations = {"rows": loss.rows, "cols": loss.cols, "values": loss.values}  # type: ignore[attr-defined]
+    elif loss.kind == "sensing":
+        observations = {"matrices": loss.matrices, "values": loss.values}  # type: ignore[attr-defined]
+    function = None
+    if loss.kind == "end_to_end":
+        objective = loss.objective(None, 1.0)
+
+        def function(product: Any) -> tuple[float, Any]:
+            value, gradient = objective(product.T)
+            return value, gradient.T
+
+    return _chain.Chain(
+        list(problem.net.params), problem.X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
+        pivot=0 if descent.update == "cyclic" else pivot, rows=rows, lr=descent.lr, momentum=descent.momentum,
+        decay=descent.weight_decay, cyclic=descent.update == "cyclic", level=LEVELS[ISA], most=TILE.most, volume=TILE.volume,
+        observations=observations, function=function,
+    )  # fmt: skip

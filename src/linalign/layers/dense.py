@@ -1,0 +1,48 @@
+"""A layer without a constraint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..validate import Array, integer
+from .base import Layer
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """Every `n_out x n_in` matrix. The parameters are the matrix: `theta = W`, as in `torch.nn.Linear`.
+
+    Shapes: `theta (n_out, n_in)`.
+    Cost: `apply`, `adjoint` and `grad` take `s * n_in * n_out` multiply-adds on `s` rows.
+    Raises: TypeError, ValueError if a width is not a whole number of at least 1.
+    """
+
+    n_in: int
+    n_out: int
+
+    def __post_init__(self) -> None:
+        integer("n_in", self.n_in, least=1)
+        integer("n_out", self.n_out, least=1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.n_out, self.n_in)
+
+    @property
+    def param_shape(self) -> tuple[int, int]:
+        return (self.n_out, self.n_in)
+
+    @property
+    def multiplicity(self) -> Array:
+        return np.ones(self.param_shape)
+
+    def matrix(self, theta: Array) -> Array:
+        return theta
+
+    def project(self, matrix: Array) -> Array:
+        return matrix
+
+    def grad(self, D: Array, A: Array) -> Array:
+        return D.T @ A

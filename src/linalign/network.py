@@ -1,0 +1,159 @@
+"""Network: layers and their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from . import init as _init
+from . import validate
+from .layers import Dense, Layer
+from .validate import Array
+
+
+class Network:
+    """A deep linear network `f(x) = W_d ... W_1 x`; a value that nothing changes.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        `layers[0]` is applied first; `layers[i].shape[1] == layers[i-1].shape[0]`.
+    params : sequence of arrays, optional
+        One array a layer, of that layer's `param_shape`; copied. Without them the network has shapes only: call `init`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        No layers, layers that do not fit together, parameters of a wrong shape or dtype, nan or inf.
+
+    Source: theory note, section 0.
+    """
+
+    def __init__(self, layers: Iterable[Layer], params: Iterable[Any] | None = None) -> None:
+        self._layers = tuple(layers)
+        if not self._layers:
+            raise ValueError("layers is empty; a network needs at least one layer, such as linalign.Dense(64, 10)")
+        for i, layer in enumerate(self._layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{i}] is {type(layer).__name__}; a layer such as linalign.Dense(64, 10) was wanted")
+            if i and layer.shape[1] != self._layers[i - 1].shape[0]:
+                raise ValueError(
+                    f"layers[{i}] takes {layer.shape[1]} inputs but layers[{i - 1}] gives {self._layers[i - 1].shape[0]} outputs; "
+                    f"layers[0] is applied first, so layers[{i}].shape[1] must equal layers[{i - 1}].shape[0]"
+                )
+        self._params = None if params is None else self._own(params)
+
+    @classmethod
+    def dense(cls, widths: Sequence[int], params: Iterable[Any] | None = None) -> Network:
+        """The network of `Dense` layers with widths `[k_0, ..., k_d]`.
+
+        Raises: ValueError if there are fewer than two widths or one is below 1.
+        """
+        sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
+        if len(sizes) < 2:
+            raise ValueError(f"widths is {sizes}; at least two widths are needed, the inputs' and the outputs'")
+        return cls([Dense(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)], params)
+
+    @classmethod
+    def from_matrices(cls, matrices: Iterable[Any]) -> Network:
+        """The network of `Dense` layers with these matrices, `W_1` first.
+
+        Raises: ValueError, TypeError if they are not matrices that fit together.
+        """
+        weights = [validate.matrix(f"matrices[{i}]", W) for i, W in enumerate(matrices)]
+        return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)
+
+    def _own(self, params: Iterable[Any]) -> tuple[Array, ...]:
+        given = list(params)
+        if len(given) != self.depth:
+            raise ValueError(f"params has {len(given)} arrays but the network has {self.depth} layers; pass one array a layer")
+        own: list[Array] = []
+        for i, (layer, value) in enumerate(zip(self._layers, given, strict=True)):
+            theta = validate.real_array(f"params[{i}]", value)
+            if theta.shape != layer.param_shape:
+                raise ValueError(f"params[{i}] has shape {theta.shape}; {layer!r} takes parameters of shape {layer.param_shape}")
+            if own and theta.dtype != own[0].dtype:
+                raise TypeError(f"params[{i}] is {theta.dtype} but params[0] is {own[0].dtype}; use one dtype for all layers")
+            theta = validate.finite(f"params[{i}]", theta).copy()
+            theta.flags.writeable = False
+            own.append(theta)
+        return tuple(own)
+
+    def __repr__(self) -> str:
+        state = str(self.dtype) if self.is_initialised else "no parameters yet"
+        return f"Network({'-'.join(map(str, self.widths))}, {state})"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
+
+    @property
+    def depth(self) -> int:
+        """The number of layers, d."""
+        return len(self._layers)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """`(k_0, ..., k_d)`."""
+        return (self._layers[0].shape[1], *(layer.shape[0] for layer in self._layers))
+
+    @property
+    def is_initialised(self) -> bool:
+        return self._params is not None
+
+    @property
+    def params(self) -> tuple[Array, ...]:
+        """One read-only array a layer, `W_1`'s first."""
+        if self._params is None:
+            raise ValueError('the network has no parameters yet; call net.init("gaussian", rng=0) or pass params=')
+        return self._params
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.params[0].dtype
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(layer.size for layer in self._layers)
+
+    def matrices(self) -> list[Array]:
+        """`[W_1, ..., W_d]`, each `(k_i, k_{i-1})`."""
+        return [layer.matrix(theta) for layer, theta in zip(self._layers, self.params, strict=True)]
+
+    def matrix(self) -> Array:
+        """The end-to-end matrix `W_d ... W_1`, shape `(k_d, k_0)`."""
+        return reduce(lambda product, W: W @ product, self.matrices())
+
+    def __call__(self, X: Any) -> Array:
+        """`X (W_d ... W_1)^T`: rows are samples, `(n, k_0)` to `(n, k_d)`.
+
+        Raises: ValueError, TypeError if X is not a finite matrix with k_0 columns of the network's dtype.
+        """
+        rows = validate.matrix("X", X, self.dtype, columns=self.widths[0])
+        for layer, theta in zip(self._layers, self.params, strict=True):
+            rows = layer.apply(theta, rows)
+        return rows
+
+    def collapse(self) -> Network:
+        """The network of one layer that computes the same function."""
+        return Network.from_matrices([self.matrix()])
+
+    def with_params(self, params: Iterable[Any]) -> Network:
+        """The same layers with other parameters."""
+        return Network(self._layers, params)
+
+    def astype(self, dtype: Any) -> Network:
+        """The same network in float32 or float64."""
+        kind = validate.dtype("dtype", dtype)
+        return self.with_params([theta.astype(kind) for theta in self.params])
+
+    def init(self, kind: str | Sequence[str], *, rng: Any = None, dtype: Any = np.float64, **options: Any) -> Network:
+        """A new network with fresh parameters; see `linalign.init` for the kinds and their options.
+
+        `kind` is one name, or a list with one name a layer. Raises: ValueError, TypeError for unknown names and options.
+        """
+        return self.with_params(_init.draw(self._layers, kind, rng=rng, dtype=dtype, **options))

@@ -1,0 +1,165 @@
+"""What is recorded along a run, and when. Recording reads the network and never changes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import alignment, spectrum, validate
+from .network import Network
+from .validate import Array
+
+# points of a log-spaced schedule, a decade
+PER_DECADE = 20
+
+
+class State(Protocol):
+    """What a recorded quantity may look at: the run where it stands."""
+
+    def matrices(self) -> list[Array]: ...
+
+    def params(self) -> list[Array]: ...
+
+    def network(self) -> Network: ...
+
+    def loss(self) -> float: ...
+
+    def gradients(self) -> list[Array]: ...
+
+    start: list[Array]
+    """The matrices at step 0."""
+    modes: tuple[Array, Array]
+    """The fixed bases `(U, V)`: singular vectors of minus the gradient in P at P = 0, `Y^T X` for the squared loss."""
+
+
+@dataclass(frozen=True)
+class History:
+    """One recorded quantity: `values[j]` was taken before step `steps[j]` (the last one after the last step)."""
+
+    steps: Array
+    values: Array
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def _modes(state: State) -> Array:
+    """`u_j^T W_d ... W_1 v_j`."""
+    U, rows = state.modes
+    rows = rows.T
+    for W in state.matrices():
+        rows = rows @ W.T
+    return np.asarray(np.einsum("aj,ja->j", U, rows))
+
+
+def _layer_singular_values(state: State) -> Array:
+    """Rows are layers; short rows are filled with nan."""
+    values = spectrum._layer_singular_values(state.matrices())
+    table = np.full((len(values), max(map(len, values))), np.nan)
+    for row, found in zip(table, values, strict=True):
+        row[: len(found)] = found
+    return table
+
+
+def _params(state: State) -> Array:
+    return np.concatenate([theta.ravel() for theta in state.params()])
+
+
+def _gradient_norm(state: State) -> float:
+    return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in state.gradients()))
+
+
+QUANTITIES: dict[str, Callable[[State], Any]] = {
+    "loss": lambda state: state.loss(),
+    "gradient_norm": _gradient_norm,
+    "alignment": lambda state: alignment._alignment(state.matrices()),
+    "misalignment": lambda state: alignment._misalignment(state.matrices()),
+    "alignment_svd": lambda state: alignment._alignment_svd(state.matrices()),
+    "alignment_top": lambda state: alignment._alignment_top(state.matrices()),
+    "invariance": lambda state: alignment._invariance(state.matrices(), state.start),
+    "balancedness": lambda state: alignment._balancedness(state.matrices()),
+    "singular_values": lambda state: spectrum._singular_values(state.matrices()),
+    "layer_singular_values": _layer_singular_values,
+    "effective_rank": lambda state: spectrum._effective_rank(state.matrices()),
+    "modes": _modes,
+    "params": _params,
+}
+
+
+def schedule(name: str, every: Any, steps: int) -> Array:
+    """The steps at which to record: every so many, "log" (about 20 a decade), or a list; the last step always."""
+    if isinstance(every, str):
+        validate.choice(f"record[{name!r}]", every, ("log",))
+        decades = math.log10(max(steps, 1))
+        at = np.concatenate([[0], np.round(np.logspace(0, decades, int(PER_DECADE * decades) + 1))])
+    elif isinstance(every, (Iterable,)):
+        at = np.array([validate.integer(f"record[{name!r}][{j}]", step, least=0) for j, step in enumerate(every)], dtype=float)
+        at = at[at <= steps]
+    else:
+        at = np.arange(0, steps + 1, validate.integer(f"record[{name!r}]", every, least=1))
+    return np.unique(np.append(at, steps).astype(np.int64))
+
+
+class Recorder:
+    """The quantities of one run, each with its schedule."""
+
+    def __init__(self, record: Any, steps: int) -> None:
+        """Raises: ValueError, TypeError for unknown names or schedules."""
+        if record is None:
+            record = {}
+        if not isinstance(record, Mapping):
+            raise TypeError(f'record is {type(record).__name__}; a dict of names and intervals was wanted, such as {{"alignment": 100}}')
+        self._take: dict[str, Callable[[State], Any]] = {}
+        self._at: dict[str, Array] = {}
+        for key, every in record.items():
+            if callable(key):
+                name = getattr(key, "__name__", repr(key))
+                self._take[name] = lambda state, fn=key: fn(state.network())
+            else:
+                name = validate.choice("record", key, QUANTITIES)
+                self._take[name] = QUANTITIES[name]
+            self._at[name] = schedule(name, every, steps)
+        self._next = dict.fromkeys(self._at, 0)
+        self._values: dict[str, list[Any]] = {name: [] for name in self._at}
+        self._steps: dict[str, list[int]] = {name: [] for name in self._at}
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._at
+
+    def next_after(self, step: int, last: int) -> int:
+        """The first step after `step` at which something is due, at most `last`."""
+        due = last
+        for name, at in self._at.items():
+            j = self._next[name]
+            while j < len(at) and at[j] <= step:
+                j += 1
+            if j < len(at):
+                due = min(due, int(at[j]))
+        return due
+
+    def take(self, step: int, state: State, *, last: bool = False) -> None:
+        """Record what is due at `step`; all of it if this is the last."""
+        for name, at in self._at.items():
+            j = self._next[name]
+            while j < len(at) and at[j] < step:
+                j += 1
+            due = j < len(at) and at[j] == step
+            self._next[name] = j + due
+            if due or (last and (not self._steps[name] or self._steps[name][-1] < step)):
+                self._steps[name].append(step)
+                self._values[name].append(self._take[name](state))
+
+    def history(self, until: int) -> dict[str, History]:
+        """What was recorded, up to a step."""
+        found = {}
+        for name, steps in self._steps.items():
+            kept = [j for j, step in enumerate(steps) if step <= until]
+            found[name] = History(np.array([steps[j] for j in kept], dtype=np.int64), np.array([self._values[name][j] for j in kept]))
+        return found

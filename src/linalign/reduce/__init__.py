@@ -1,0 +1,1 @@
+"""Exact reductions: problem to (smaller problem, lift), one file each."""

@@ -1,0 +1,90 @@
+"""Samples: n rows to rank(X) rows, for a quadratic loss (T7.1).
+
+Precondition: the loss is quadratic in the outputs. Map: a triangular factor of `[X, Y - X P^T]`, centred at the
+least-squares map P, so that what is left of Y carries its own rounding and not that of Y. Lift: nothing to do, the
+parameters are the same. The Gram matrix is never formed: it would lose the loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from ..problem import Problem
+from ..validate import Array
+
+# rows that are factored at a time, so that memory stays bounded whatever n is
+BLOCK = 16_384
+# singular values of X below this share of the largest are rounding (T7.1)
+RANK_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the reduction did."""
+
+    rows_before: int
+    rows_after: int
+    residual: float
+    """Relative difference of the two losses at a random end-to-end matrix: rounding, if all went well."""
+
+
+def triangle(X: Array, Y: Array) -> Array:
+    """The triangular factor of `[X, Y]` in float64, by blocks of rows."""
+    R = np.empty((0, X.shape[1] + Y.shape[1]))
+    for start in range(0, len(X), BLOCK):
+        block = np.hstack([X[start : start + BLOCK], Y[start : start + BLOCK]], dtype=np.float64)
+        R = scipy.linalg.qr(np.vstack([R, block]), mode="r", overwrite_a=True, check_finite=False)[0][: block.shape[1]]
+    return R
+
+
+def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
+    """`(X', Y', c)` with rank(X) rows and `||X P^T - Y||^2 = ||X' P^T - Y'||^2 + c` for every P.
+
+    Shapes: X (n, k), Y (n, m); X' (r, k), Y' (r, m), float64. Rows of X' are orthogonal, largest first.
+    Cost: `4 n (k + m)^2` flops, memory of one block. Source: T7.1, centred form.
+    """
+    k = X.shape[1]
+    R = triangle(X, Y)
+    U, s, Vt = np.linalg.svd(R[:, :k], full_matrices=False)
+    r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
+    if r == 0:
+        return np.zeros((1, k)), np.zeros((1, Y.shape[1])), float(np.sum(np.square(Y, dtype=np.float64)))
+    least_squares = Vt[:r].T @ (U[:, :r].T @ R[:, k:] / s[:r, None])
+    rest = np.asarray(Y, dtype=np.float64) - X @ least_squares
+    R = triangle(X, rest)
+    U, s, Vt = np.linalg.svd(R[:, :k], full_matrices=False)
+    X_small = s[:r, None] * Vt[:r]
+    centred = U[:, :r].T @ R[:, k:]
+    constant = float(np.sum((R[:, k:] - U[:, :r] @ centred) ** 2))
+    return X_small, X_small @ least_squares + centred, constant
+
+
+def rank(X: Array) -> int:
+    """The number of singular values of X above the tolerance."""
+    s = np.linalg.svd(X.astype(np.float64, copy=False), compute_uv=False)
+    return int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
+
+
+def reduce(problem: Problem) -> tuple[Problem, Samples]:
+    """The problem on rank(X) rows, or the problem itself where that is no fewer.
+
+    Precondition: a quadratic loss on data. Raises: nothing; a failed precondition is the caller's to see.
+    """
+    assert problem.X is not None
+    assert problem.T is not None
+    n, k = problem.X.shape
+    if n <= k and rank(problem.X) == n:
+        return problem, Samples(n, n, 0.0)
+    X, T, constant = compress(problem.X, problem.T)
+    if len(X) >= n:
+        return problem, Samples(n, n, 0.0)
+    probe = np.random.default_rng(0).standard_normal((k, T.shape[1]))
+    probe *= np.linalg.norm(T) / max(float(np.linalg.norm(X @ probe)), np.finfo(np.float64).tiny)
+    full = float(np.sum((problem.X @ probe - problem.T) ** 2, dtype=np.float64))
+    small = float(np.sum((X @ probe - T) ** 2)) + constant
+    residual = abs(full - small) / full if full else small
+    dtype = problem.net.dtype
+    return problem.with_data(X.astype(dtype), T.astype(dtype), problem.factor * constant), Samples(n, len(X), residual)

@@ -1,0 +1,149 @@
+"""The whole computation in plain NumPy, one equation a function: the specification.
+
+The kernels compute the same numbers faster; tests compare the two. Nothing here is clever, and nothing but NumPy is
+imported. `layers` are objects with `apply`, `adjoint`, `grad`, `matrix` and `project` (`layers/base.py`), `params` their
+parameters, `X (n, k_0)` rows of samples or None for the identity. Notation of the theory note, section 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a NumPy array; numpy.typing would be a second import for a name
+Params = list[Array]
+Objective = Callable[[Array], tuple[float, Array]]
+
+
+# ------------------------------------------------------------------ losses of the outputs F = X P^T (n, k_d)
+def squared(F: Array, T: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum (F - T)^2` and its gradient in F."""
+    residual = F - T
+    return factor * float(np.sum(np.square(residual, dtype=np.float64))), (2 * factor) * residual
+
+
+def logistic(F: Array, T: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum log(1 + exp(-T F))`, labels T in {-1, 1}, and its gradient in F."""
+    margin = T * F
+    return factor * float(np.sum(np.logaddexp(0, -margin), dtype=np.float64)), -factor * T * np.exp(-np.logaddexp(0, margin))
+
+
+def exponential(F: Array, T: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum exp(-T F)`, labels T in {-1, 1}, and its gradient in F."""
+    power = np.exp(-T * F)
+    return factor * float(np.sum(power, dtype=np.float64)), -factor * T * power
+
+
+def cross_entropy(F: Array, T: Array, factor: float) -> tuple[float, Array]:
+    """`-factor * sum T log softmax(F)` over rows, T rows of probabilities, and its gradient in F."""
+    shifted = F - F.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+    return -factor * float(np.sum(T * log_softmax, dtype=np.float64)), factor * (np.exp(log_softmax) - T)
+
+
+# ------------------------------------------------------------------ losses of the product P = W_d ... W_1 (k_d, k_0)
+def entries(P: Array, rows: Array, columns: Array, values: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum_j (P[rows_j, columns_j] - values_j)^2` and its gradient in P."""
+    residual = P[rows, columns] - values
+    G = np.zeros_like(P)
+    np.add.at(G, (rows, columns), (2 * factor) * residual)
+    return factor * float(np.sum(np.square(residual, dtype=np.float64))), G
+
+
+def sensing(P: Array, matrices: Array, values: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum_j (<A_j, P> - values_j)^2`, `matrices (m, k_d, k_0)`, and its gradient in P."""
+    residual = np.einsum("jab,ab->j", matrices, P) - values
+    return factor * float(np.sum(np.square(residual, dtype=np.float64))), (2 * factor) * np.einsum("j,jab->ab", residual, matrices)
+
+
+# ------------------------------------------------------------------ the network
+def forward(layers: Sequence[Any], params: Params, X: Array) -> list[Array]:
+    """`A_0 = X, A_i = A_{i-1} W_i^T`: every activation."""
+    A = [X]
+    for layer, theta in zip(layers, params, strict=True):
+        A.append(layer.apply(theta, A[-1]))
+    return A
+
+
+def end_to_end(layers: Sequence[Any], params: Params) -> Array:
+    """`P = W_d ... W_1`."""
+    return forward(layers, params, np.eye(layers[0].shape[1], dtype=params[0].dtype))[-1].T
+
+
+def gradients(layers: Sequence[Any], params: Params, X: Array | None, objective: Objective) -> tuple[float, Params]:
+    """Backpropagation: `D_d = dL/dF`, `grad_i = <A_k, D_i^T A_{i-1}>`, `D_{i-1} = D_i W_i`.
+
+    `objective(F)` is the loss and its gradient in the outputs.
+    """
+    if X is None:
+        X = np.eye(layers[0].shape[1], dtype=params[0].dtype)
+    A = forward(layers, params, X)
+    value, D = objective(A[-1])
+    grads: Params = []
+    for i in reversed(range(len(layers))):
+        grads.insert(0, layers[i].grad(D, A[i]))
+        D = layers[i].adjoint(params[i], D)
+    return value, grads
+
+
+def pivot_gradients(layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, pivot: int) -> tuple[float, Params]:
+    """The same gradients from the pivot `p >= 1`, `k_p` rows in flight (theory note, section 10).
+
+    Upper `A_p = I, A_i = A_{i-1} W_i^T`; lower `Z_p = I, Z_{i-1} = Z_i W_i`; they meet in the residual.
+    """
+    p, d = pivot, len(layers)
+    eye = np.eye(layers[p - 1].shape[0], dtype=params[0].dtype)
+    A = forward(layers[p:], params[p:], eye)
+    Z = [eye]
+    for i in reversed(range(p)):
+        Z.insert(0, layers[i].adjoint(params[i], Z[0]))
+    H = Z[0].T if X is None else X @ Z[0].T
+    value, E = objective(H @ A[-1])
+    D, R = H.T @ E, A[-1] @ (E.T if X is None else E.T @ X)
+    grads: list[Array] = [None] * d
+    for i in reversed(range(p, d)):
+        grads[i] = layers[i].grad(D, A[i - p])
+        D = layers[i].adjoint(params[i], D)
+    for i in range(p):
+        grads[i] = layers[i].grad(Z[i + 1], R)
+        R = layers[i].apply(params[i], R)
+    return value, grads
+
+
+# ------------------------------------------------------------------ training
+def update(theta: Array, velocity: Array, gradient: Array, lr: float, momentum: float, weight_decay: float) -> tuple[Array, Array]:
+    """Heavy ball in torch's convention: `v <- m v + g + w theta`, `theta <- theta - lr v`."""
+    velocity = momentum * velocity + gradient + weight_decay * theta
+    return theta - lr * velocity, velocity
+
+
+def step(
+    layers: Sequence[Any], params: Params, velocities: Params, X: Array | None, objective: Objective,
+    lr: Array, momentum: float, weight_decay: Array, order: str,
+) -> tuple[float, Params, Params]:  # fmt: skip
+    """One step: all layers from one gradient ("simultaneous") or layer 1 to d, each from the newest ("cyclic").
+
+    Returns the loss before the step, the new parameters and velocities.
+    """
+    value, grads = gradients(layers, params, X, objective)
+    new, moved = list(params), list(velocities)
+    for i in range(len(layers)):
+        if order == "cyclic" and i:
+            grads = gradients(layers, new, X, objective)[1]
+        new[i], moved[i] = update(params[i], velocities[i], grads[i], float(lr[i]), momentum, float(weight_decay[i]))
+    return value, new, moved
+
+
+def train(
+    layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, steps: int,
+    lr: Array, momentum: float, weight_decay: Array, order: str,
+) -> tuple[Params, Array]:  # fmt: skip
+    """`steps` steps; the parameters, and the loss before each step and after the last."""
+    velocities = [np.zeros_like(theta) for theta in params]
+    losses = []
+    for _ in range(steps):
+        value, params, velocities = step(layers, params, velocities, X, objective, lr, momentum, weight_decay, order)
+        losses.append(value)
+    return params, np.array([*losses, gradients(layers, params, X, objective)[0]])

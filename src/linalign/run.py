@@ -1,0 +1,133 @@
+"""Run: the result of training, on disk and in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import layers as _layers
+from .network import Network
+from .plan import Plan
+from .record import History
+from .validate import Array
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What `train` returns.
+
+    Attributes
+    ----------
+    network : Network
+        After the last step.
+    excess : array (steps + 1,)
+        The loss above `floor` before each step and after the last; accurate however small.
+    floor : float
+        The part of a quadratic loss that no network changes: the least-squares residual of the data (0 if not compressed).
+    history : dict of History
+        What was recorded.
+    steps : int
+        Steps taken.
+    converged, interrupted : bool
+        Whether the loss reached `tol`; whether Ctrl-C ended the run.
+    lr : array (d,)
+        The learning rate of each layer.
+    plan : Plan
+        What was run instead of the problem as given, and why.
+    seconds : float
+        Time in the loop, recording included, planning not.
+    """
+
+    network: Network
+    excess: Array
+    floor: float
+    history: dict[str, History]
+    steps: int
+    converged: bool
+    interrupted: bool
+    lr: Array
+    plan: Plan
+    seconds: float
+
+    @cached_property
+    def loss(self) -> Array:
+        """The loss before each step and after the last, shape (steps + 1,)."""
+        return self.excess + self.floor
+
+    def __repr__(self) -> str:
+        end = "converged" if self.converged else "interrupted" if self.interrupted else "all steps taken"
+        return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}, {self.seconds:.3g} s)"
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """A figure of the loss, alignment and singular values, saved at `path` if given. Raises: ImportError without matplotlib."""
+        from .plot import plot_run
+
+        return plot_run(self, path)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the run to `path` (npz, no pickle); an old file stays whole until the new one is complete.
+
+        Raises: OSError if it cannot be written.
+        """
+        target = Path(path)
+        described = {
+            "format": FORMAT,
+            "layers": [_layers.describe(layer) for layer in self.network.layers],
+            "plan": self.plan.to_dict(),
+            "history": list(self.history),
+            "floor": self.floor,
+            "steps": self.steps,
+            "converged": self.converged,
+            "interrupted": self.interrupted,
+            "seconds": self.seconds,
+        }
+        arrays: dict[str, Any] = {"run": np.array(json.dumps(described)), "excess": self.excess, "lr": self.lr}
+        arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
+        for name, kept in self.history.items():
+            arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **arrays)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        return target
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """The run that `Run.save` wrote.
+
+    Raises: OSError if the file cannot be read, ValueError if it holds no run.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        described = json.loads(str(arrays["run"]))
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{os.fspath(path)} holds no run ({error}); Run.save writes one") from None
+    if described["format"] != FORMAT:
+        raise ValueError(f"{os.fspath(path)} has format {described['format']}; this version reads format {FORMAT}")
+    network = Network(
+        [_layers.from_description(layer) for layer in described["layers"]],
+        [arrays[f"param_{i}"] for i in range(len(described["layers"]))],
+    )
+    history = {name: History(arrays[f"steps_{name}"], arrays[f"values_{name}"]) for name in described["history"]}
+    return Run(
+        network=network, excess=arrays["excess"], floor=described["floor"], history=history, steps=described["steps"],
+        converged=described["converged"], interrupted=described["interrupted"], lr=arrays["lr"],
+        plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
+    )  # fmt: skip

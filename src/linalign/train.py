@@ -1,0 +1,431 @@
+"""Training: plan, bind, run the loop in C, lift."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from . import kernel, reference, validate
+from .errors import DivergenceError
+from .losses import Loss
+from .network import Network
+from .plan import Plan, make_plan
+from .problem import Descent, Problem, make_descent, make_problem
+from .record import Recorder
+from .run import Run
+from .validate import Array
+
+IMPLEMENTATIONS = ("kernel", "reference")
+RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
+# the loop comes back to Python this often, for Ctrl-C and the progress bar
+SLICE_SECONDS = 0.05
+# a copy of the network is kept this often, so that a divergence can be traced back to its step
+SNAPSHOT_SECONDS = 0.2
+# below this many multiply-adds in its largest product a step gains nothing from a second BLAS thread
+THREAD_WORTH = 96**3
+
+
+class Engine(Protocol):
+    """What the loop drives: the kernel's Chain or the reference's."""
+
+    params: list[Array]
+    velocities: list[Array]
+    gradients: list[Array]
+    error: BaseException | None
+
+    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]: ...
+
+    def value(self, tol: float) -> tuple[int, float]: ...
+
+    def differentiate(self) -> tuple[int, float]: ...
+
+
+class ReferenceChain:
+    """The reference behind the kernel's interface."""
+
+    def __init__(self, problem: Problem, descent: Descent) -> None:
+        self._problem, self._descent = problem, descent
+        self._objective = problem.loss.objective(problem.T, problem.factor)
+        self.params = [theta.copy() for theta in problem.net.params]
+        self.velocities = [np.zeros_like(theta) for theta in self.params]
+        self.gradients: list[Array] = []
+        self.error: BaseException | None = None
+
+    def _status(self, value: float, tol: float) -> int:
+        if not math.isfinite(value):
+            return DIVERGED
+        return CONVERGED if value + self._problem.floor <= tol else RUNNING
+
+    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
+        d, layers = self._descent, self._problem.net.layers
+        for t in range(steps):
+            with np.errstate(all="ignore"):
+                values[t], new, moved = reference.step(
+                    layers, self.params, self.velocities, self._problem.X, self._objective,
+                    d.lr, d.momentum, d.weight_decay, d.update,
+                )  # fmt: skip
+            status = self._status(values[t], tol)
+            if status != RUNNING:
+                return status, t
+            for keep, fresh in zip(self.params + self.velocities, [*new, *moved], strict=True):
+                keep[...] = fresh
+        return RUNNING, steps
+
+    def value(self, tol: float) -> tuple[int, float]:
+        status, value = self.differentiate()
+        return self._status(value, tol) if status == RUNNING else status, value
+
+    def differentiate(self) -> tuple[int, float]:
+        with np.errstate(all="ignore"):
+            value, self.gradients = reference.gradients(self._problem.net.layers, self.params, self._problem.X, self._objective)
+        return RUNNING, value
+
+
+class _State:
+    """The run where it stands, for the recorder."""
+
+    def __init__(self, problem: Problem, descent: Descent, engine: Engine, plan: Plan) -> None:
+        self._problem, self._descent, self._engine, self._plan = problem, descent, engine, plan
+        self.start = [W.copy() for W in self.matrices()]
+
+    def params(self) -> list[Array]:
+        return self._engine.params
+
+    def matrices(self) -> list[Array]:
+        return [layer.matrix(theta) for layer, theta in zip(self._problem.net.layers, self._engine.params, strict=True)]
+
+    def network(self) -> Network:
+        return self._problem.net.with_params(self._engine.params)
+
+    def loss(self) -> float:
+        return self._engine.value(-math.inf)[1] + self._problem.floor
+
+    def gradients(self) -> list[Array]:
+        engine = self._engine
+        if self._descent.update == "cyclic" and not isinstance(engine, ReferenceChain):
+            # a cyclic sweep has no single gradient; ask a simultaneous chain at the same place
+            engine = _bind(_at(self._problem, engine.params), _plain(self._problem), self._plan)
+        engine.differentiate()
+        return engine.gradients
+
+    @property
+    def modes(self) -> tuple[Array, Array]:
+        if not hasattr(self, "_modes"):
+            self._modes = mode_bases(self._problem)
+        return self._modes
+
+
+def mode_bases(problem: Problem) -> tuple[Array, Array]:
+    """Thin singular vectors `(U, V)` of `-dL/dP` at `P = 0`: of `Y^T X`, up to scale, for the squared loss."""
+    k_0, k_d = problem.net.widths[0], problem.net.widths[-1]
+    objective = problem.loss.objective(problem.T, problem.factor)
+    _, D = objective(np.zeros((problem.rows, k_d), dtype=problem.net.dtype))
+    G = -(D.T if problem.X is None else D.T @ problem.X)
+    if not G.any():
+        G = np.eye(k_d, k_0)
+    U, _, Vt = np.linalg.svd(np.asarray(G, dtype=np.float64), full_matrices=False)
+    return U, Vt.T
+
+
+def _at(problem: Problem, params: list[Array]) -> Problem:
+    return Problem(problem.net.with_params(params), problem.X, problem.T, problem.loss, problem.factor, problem.floor)
+
+
+def _plain(problem: Problem) -> Descent:
+    return make_descent(problem.net.depth, 1.0, 0.0, 0.0, "simultaneous", "matrix")
+
+
+def _bind(problem: Problem, descent: Descent, plan: Plan) -> Engine:
+    if plan.implementation == "reference":
+        return ReferenceChain(problem, descent)
+    pivot = plan.pivot
+    if descent.update == "simultaneous" and plan.update == "cyclic":
+        pivot = make_plan(problem, descent, reduce="none")[0].pivot
+    chain: Engine = kernel.bind(problem, descent, pivot.at, pivot.rows)
+    return chain
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _largest_product(problem: Problem, rows: int) -> int:
+    widths = problem.net.widths
+    sides = list(zip(widths[:-1], widths[1:], strict=True))
+    if problem.X is not None:
+        sides.append(problem.X.shape)
+    return rows * max(a * b for a, b in sides)
+
+
+@contextlib.contextmanager
+def _threads(wanted: int | None, largest: int, implementation: str) -> Iterator[None]:
+    """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more."""
+    if implementation == "kernel" and largest < THREAD_WORTH:
+        wanted = 1
+    if wanted is None:
+        yield
+        return
+    with _blas().limit(limits=wanted, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[bool]]:
+    """Ctrl-C sets a flag that the loop reads between slices; a second one interrupts at once."""
+    flag = [False]
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def handler(signum: int, frame: Any) -> None:
+        if flag[0]:
+            raise KeyboardInterrupt
+        flag[0] = True
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.default_int_handler:
+        # somebody else handles Ctrl-C, or ignores it: leave that alone
+        yield flag
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _bar(progress: bool, steps: int) -> Any:
+    if not progress:
+        return None
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError("progress=True needs tqdm; install it with: pip install linalign[cli]") from None
+    return tqdm(total=steps, unit="step", unit_scale=True, dynamic_ncols=True)
+
+
+class _Loop:
+    """Slices of steps between recordings, with a snapshot to go back to."""
+
+    def __init__(self, engine: Engine, state: _State, recorder: Recorder, steps: int, tol: float, progress: bool) -> None:
+        self.engine, self.state, self.recorder = engine, state, recorder
+        self.steps, self.tol, self.progress = steps, tol, progress
+        self.values: Array = np.empty(steps + 1)
+        self.done = 0
+        self.status = RUNNING
+        self.interrupted = False
+
+    def _arrays(self) -> list[Array]:
+        return [*self.engine.params, *self.engine.velocities]
+
+    def _snapshot(self) -> None:
+        self._kept = self.done, [array.copy() for array in self._arrays()]
+        self._kept_time = time.perf_counter()
+
+    def _rewind(self, step: int) -> None:
+        """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
+        self.done, kept = self._kept
+        for array, old in zip(self._arrays(), kept, strict=True):
+            array[...] = old
+        self.engine.advance(step - self.done, self.values[self.done :], -math.inf)
+        self.done = step
+
+    def _record(self, last: bool = False) -> None:
+        """Record what is due; a network that has left the finite numbers is left to the loop to find."""
+        if not self.recorder:
+            return
+        try:
+            with np.errstate(all="ignore"):
+                self.recorder.take(self.done, self.state, last=last)
+        except Exception:
+            if all(np.isfinite(theta).all() for theta in self.engine.params):
+                raise
+
+    def run(self) -> None:
+        bar = _bar(self.progress, self.steps)
+        self._snapshot()
+        with _interrupts() as interrupted:
+            self._record()
+            size = 1
+            while self.done < self.steps and not interrupted[0]:
+                began = time.perf_counter()
+                if began - self._kept_time > SNAPSHOT_SECONDS:
+                    self._snapshot()
+                count = min(size, self.recorder.next_after(self.done, self.steps) - self.done)
+                self.status, took = self.engine.advance(count, self.values[self.done : self.done + count], self.tol)
+                self.done += took
+                if bar is not None:
+                    bar.update(took)
+                if self.status != RUNNING:
+                    break
+                spent = time.perf_counter() - began
+                if count == size:
+                    size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
+                self._record()
+            self.interrupted = interrupted[0]
+        if bar is not None:
+            bar.close()
+        if self.status == RUNNING:
+            self.status, self.values[self.done] = self.engine.value(self.tol)
+        if self.status == RUNNING or self.status == CONVERGED:
+            self._record(last=True)
+
+
+def train(
+    net: Network,
+    X: Any,
+    Y: Any = None,
+    *,
+    loss: str | Loss = "squared",
+    lr: Any,
+    steps: int,
+    tol: float | None = None,
+    metric: str = "matrix",
+    update: str = "simultaneous",
+    momentum: float = 0.0,
+    weight_decay: Any = 0.0,
+    record: Any = None,
+    reduce: Any = "auto",
+    pivot: Any = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+    implementation: str = "kernel",
+) -> Run:
+    """Train a deep linear network by gradient descent on the full data.
+
+    `W_i <- W_i - lr_i v_i`, `v_i <- momentum v_i + dL/dW_i + weight_decay_i W_i` (torch's SGD).
+
+    Parameters
+    ----------
+    net : Network
+        The start; not changed.
+    X : array (n, k_0) or None
+        Rows are samples. None is matrix factorisation: Y is then the target of `W_d ... W_1`.
+    Y : array (n, k_d), or integer labels (n,) for cross-entropy, or (k_d, k_0) if X is None; None for losses of the product.
+    loss : str or linalign.losses.Loss
+        "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
+    lr, weight_decay : number, or one a layer
+    steps : int
+        Steps to take; 0 evaluates the start.
+    tol : float, optional
+        Stop before the step at which the loss is at most this.
+    update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
+    momentum : float in [0, 1)
+    record : dict
+        `{name: every}`; name one of `linalign.record.QUANTITIES` or a function of the network, every a number of steps,
+        "log", or a list of steps. The last step is always recorded.
+    reduce : "auto", "none", or a list of reductions
+    pivot : "auto" or 0..d
+        Where the identity enters the chain; all give the same gradient.
+    threads : int, optional
+        BLAS threads at most; products too small to gain always use one.
+    progress : bool
+        Show a bar (needs tqdm).
+    implementation : "kernel" or "reference" (plain NumPy, by backpropagation on the data as given)
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, before any work.
+    DivergenceError
+        The loss left the finite numbers; `error.run` is the run up to the last finite loss.
+
+    Cost: `explain` prints it. Source: theory note, sections 7 and 10.
+    """
+    problem = make_problem(net, X, Y, loss)
+    descent = make_descent(net.depth, lr, momentum, weight_decay, update, metric)
+    steps = validate.integer("steps", steps, least=0)
+    target = -math.inf if tol is None else validate.real("tol", tol, least=0)
+    workers = None if threads is None else validate.integer("threads", threads, least=1)
+    validate.choice("implementation", implementation, IMPLEMENTATIONS)
+    recorder = Recorder(record, steps)
+    plan, small = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation)
+    with _threads(workers, _largest_product(small, plan.pivot.rows), implementation):
+        engine = _bind(small, descent, plan)
+        state = _State(small, descent, engine, plan)
+        loop = _Loop(engine, state, recorder, steps, target, progress)
+        began = time.perf_counter()
+        loop.run()
+        if loop.status == CALLBACK_FAILED:
+            assert engine.error is not None
+            raise engine.error
+        diverged_at = loop.done if loop.status == DIVERGED else None
+        if diverged_at:
+            loop._rewind(diverged_at - 1)
+        seconds = time.perf_counter() - began
+    run = Run(
+        network=net.with_params(engine.params) if diverged_at != 0 else net,
+        excess=loop.values[: loop.done + 1].copy(),
+        floor=small.floor,
+        history=recorder.history(loop.done),
+        steps=loop.done,
+        converged=loop.status == CONVERGED,
+        interrupted=loop.interrupted and loop.status == RUNNING,
+        lr=descent.lr,
+        plan=plan,
+        seconds=seconds,
+    )
+    if diverged_at is not None:
+        raise DivergenceError(_divergence(diverged_at, run), run)
+    return run
+
+
+def _divergence(step: int, run: Run) -> str:
+    rates = np.unique(run.lr)
+    lr = f"lr={rates[0]:g}" if len(rates) == 1 else f"lr between {rates[0]:g} and {rates[-1]:g}"
+    if step == 0:
+        return "the loss of the start is not finite, before any step; scale the start or the data down"
+    return (
+        f"training diverged: the loss was {run.loss[-1]:.3g} before step {step - 1} and not finite after it, with {lr}; "
+        f"lower lr (error.run holds the {run.steps} steps before)"
+    )
+
+
+def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", pivot: Any = "auto",
+                   implementation: str = "kernel") -> tuple[float, list[Array]]:  # fmt: skip
+    """The loss and its gradient in every layer's parameters, on the data as given.
+
+    Returns `(value, [dL/dtheta_1, ...])`. Raises: ValueError, TypeError as `train`; ArithmeticError if the loss is not finite.
+    Cost: one step. Source: theory note, section 10.
+    """
+    problem = make_problem(net, X, Y, loss)
+    validate.choice("implementation", implementation, IMPLEMENTATIONS)
+    descent = _plain(problem)
+    plan, small = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
+    with _threads(None, _largest_product(small, plan.pivot.rows), implementation):
+        engine = _bind(small, descent, plan)
+        status, value = engine.differentiate()
+    if status == CALLBACK_FAILED:
+        assert engine.error is not None
+        raise engine.error
+    if not math.isfinite(value):
+        raise ArithmeticError(f"the loss is {value}; scale the network or the data down")
+    return value, [np.ascontiguousarray(gradient) for gradient in engine.gradients]
+
+
+def explain(
+    net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
+    reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel",
+) -> Plan:  # fmt: skip
+    """The plan that `train` would follow; `print(plan)` shows it as a table.
+
+    Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
+    """
+    problem = make_problem(net, X, Y, loss)
+    validate.choice("implementation", implementation, IMPLEMENTATIONS)
+    descent = make_descent(net.depth, 1.0, momentum, 0.0, update, "matrix")
+    return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation)[0]

@@ -1,0 +1,136 @@
+"""Checks of what the caller passed in: one line that names the argument, what came, what was wanted and the fix."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def dtype(name: str, value: Any) -> np.dtype[Any]:
+    """float32 or float64, or a TypeError."""
+    try:
+        kind = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, which is no dtype; use numpy.float64 or numpy.float32") from None
+    kind = kind.newbyteorder("=")
+    if kind not in DTYPES:
+        raise TypeError(f"{name} is {kind}; linalign computes in float64 or float32")
+    return kind
+
+
+def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Array:
+    """`value` as a native, C-contiguous float array; integers and booleans become `wanted` (float64 by default).
+
+    The result may share memory with `value` and is never written to.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: its rows differ in length; pass a rectangular array") from None
+    if array.dtype.kind in "biu":
+        array = array.astype(wanted or np.float64)
+    elif array.dtype.kind == "c":
+        raise TypeError(f"{name} is {array.dtype}; linalign is real: pass {name}.real, or real and imaginary parts stacked")
+    elif array.dtype.kind != "f":
+        raise TypeError(f"{name} has dtype {array.dtype}; numbers were wanted: convert it with .astype(float)")
+    native = array.dtype.newbyteorder("=")
+    if native not in DTYPES:
+        raise TypeError(f"{name} is {native}; linalign computes in float64 or float32: convert it with .astype(np.float64)")
+    if wanted is not None and native != wanted:
+        raise TypeError(
+            f"{name} is {native} but the network is {wanted}; nothing is converted silently: "
+            f"pass {name}.astype(np.{wanted}) or net.astype(np.{native})"
+        )
+    array = np.asarray(array, dtype=native)
+    # ascontiguousarray would turn a scalar into a vector
+    return array if array.ndim == 0 else np.ascontiguousarray(array)
+
+
+def finite(name: str, array: Array) -> Array:
+    """`array`, if it has neither nan nor inf."""
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        place = ", ".join(map(str, where))
+        raise ValueError(f"{name}[{place}] is {array[where]}; every entry must be finite: drop or fill such rows")
+    return array
+
+
+def matrix(
+    name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: int | None = None, columns: int | None = None
+) -> Array:
+    """A finite, non-empty matrix of the wanted dtype and shape."""
+    array = real_array(name, value, wanted)
+    if array.ndim != 2:
+        raise ValueError(f"{name} has {array.ndim} dimensions, shape {array.shape}; a matrix was wanted: use {name}.reshape(rows, columns)")
+    for axis, (have, want) in enumerate(zip(array.shape, (rows, columns), strict=True)):
+        if want is not None and have != want:
+            raise ValueError(f"{name} has shape {array.shape}; {want} {('rows', 'columns')[axis]} were wanted, not {have}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty, shape {array.shape}; at least one row and one column are needed")
+    if max(array.shape) > np.iinfo(np.int32).max:
+        raise ValueError(f"{name} has shape {array.shape}; BLAS takes at most 2147483647 rows or columns")
+    return finite(name, array)
+
+
+def integer(name: str, value: Any, *, least: int) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r}; a whole number of at least {least} was wanted")
+    if value < least:
+        raise ValueError(f"{name} is {value}; a whole number of at least {least} was wanted")
+    return int(value)
+
+
+def real(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float | None = None) -> float:
+    """A finite real number in the stated range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}; a number was wanted")
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} is {number}; a finite number was wanted")
+    if above is not None and number <= above:
+        raise ValueError(f"{name} is {number}; it must be greater than {above:g}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} is {number}; it must be at least {least:g}")
+    if below is not None and number >= below:
+        raise ValueError(f"{name} is {number}; it must be less than {below:g}")
+    return number
+
+
+def per_layer(name: str, value: Any, depth: int, *, above: float | None = None, least: float | None = None) -> Array:
+    """One float64 a layer from a number or a sequence of `depth` numbers."""
+    if isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim):
+        values = list(value)
+        if len(values) != depth:
+            raise ValueError(f"{name} has {len(values)} entries but the network has {depth} layers; pass one number or one a layer")
+        return np.array([real(f"{name}[{i}]", v, above=above, least=least) for i, v in enumerate(values)])
+    return np.full(depth, real(name, value, above=above, least=least))
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """One of the known names."""
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, names))} was wanted")
+    return value
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A NumPy generator from a seed or a generator; None is refused, so that every result can be had again."""
+    if rng is None:
+        raise ValueError("rng is None; pass a seed such as rng=0 or a numpy.random.Generator, so that the result can be had again")
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, (bool, np.bool_)) or not isinstance(rng, (numbers.Integral, np.random.SeedSequence)):
+        raise TypeError(f"rng is {rng!r}; a seed such as rng=0 or a numpy.random.Generator was wanted")
+    if isinstance(rng, numbers.Integral) and rng < 0:
+        raise ValueError(f"rng is {rng}; a seed is a whole number of at least 0")
+    return np.random.default_rng(rng)  # type: ignore[arg-type]
