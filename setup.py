@@ -10,7 +10,7 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-NAMES = ["_chain"]
+NAMES = ["_chain", "_modes"]
 DEBUG = os.environ.get("LINALIGN_DEBUG") == "1"
 NATIVE = os.environ.get("LINALIGN_NATIVE") == "1"
 
@@ -56,9 +56,7 @@ def compiled() -> list[Extension]:
     """The C sources. A performance hint fails the build: it means a function that takes the GIL at every call."""
     log = io.StringIO()
     with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
-        modules = cythonize(
-            extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir="build/cython", force=DEBUG
-        )
+        modules = cythonize(extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir="build/cython", force=DEBUG)
     print(log.getvalue(), end="", file=sys.stderr)
     if "performance hint" in log.getvalue():
         raise SystemExit("build stopped: Cython printed a performance hint (above); declare the function noexcept nogil")

@@ -14,7 +14,7 @@ A layer is updated in the product that computes its gradient, after its old valu
 
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
-from types cimport (real, Layer, Status, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
+from types cimport (real, Layer, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
                     SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
 from small cimport Small, product, transpose, dot_update, sum_update, has_vectors, la_detect, la_select
 from loss cimport Objective, squared, logistic, exponential, cross_entropy, entries, sensing
@@ -38,6 +38,7 @@ cdef struct Engine:
     bint cyclic
     bint gradients      # write gradients, update nothing
     bint mixed          # p = 0 with A_0 = I: the outputs are X A_d
+    bint diagonal       # X is diag(X[0, :]), p >= 1
     double momentum
     void* X             # (n, k_0), NULL for the identity
     int ldx
@@ -72,8 +73,18 @@ cdef inline void rows_by_matrix(Engine* e, int s, int n, int k, const real* A, i
         product(&e.small, False, False, s, n, k, 1, A, lda, B, ldb, 0, out, ldout)
 
 
+cdef inline void scale_columns(int rows, int cols, const real* A, int lda, const real* x, real* out, int ldout) noexcept nogil:
+    """out = A diag(x)."""
+    cdef Py_ssize_t r
+    cdef int c
+    for r in range(rows):
+        for c in range(cols):
+            out[r * ldout + c] = A[r * lda + c] * x[c]
+
+
 # ------------------------------------------------------------------ layers
-cdef inline void scale_add(int m, int n, double alpha, const real* G, int ldg, bint transposed, double beta, real* C, int ldc) noexcept nogil:
+cdef inline void scale_add(int m, int n, double alpha, const real* G, int ldg, bint transposed, double beta,
+                           real* C, int ldc) noexcept nogil:
     """C (m, n) = beta * C + alpha * G or G^T."""
     cdef int i, j, i0, i1
     cdef real al = <real>alpha
@@ -236,7 +247,9 @@ cdef int forward_from_pivot(real* tag, Engine* e, double* value) noexcept nogil:
         adjoint(e, &e.layers[i], s, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
     H = <real*>(e.O if p == d else e.H)
     ldh = e.ldo
-    if e.X != NULL:
+    if e.diagonal:
+        scale_columns(s, e.samples, <real*>e.Z[0], e.ld[0], <real*>e.X, H, ldh)
+    elif e.X != NULL:
         rows_by_transpose(e, s, e.samples, e.n_in, <real*>e.Z[0], e.ld[0], <real*>e.X, e.ldx, H, ldh)
     elif p == d:
         for i in range(s):
@@ -282,7 +295,10 @@ cdef void backward_to_pivot(real* tag, Engine* e) noexcept nogil:
     there = <real*>e.ping
     spare = <real*>e.pong
     if e.X != NULL:
-        rows_by_matrix(e, s, e.n_in, e.samples, Q, ldq, <real*>e.X, e.ldx, there, e.ld[0])
+        if e.diagonal:
+            scale_columns(s, e.samples, Q, ldq, <real*>e.X, there, e.ld[0])
+        else:
+            rows_by_matrix(e, s, e.n_in, e.samples, Q, ldq, <real*>e.X, e.ldx, there, e.ld[0])
         here = there
         ldq = e.ld[0]
         there = spare
@@ -455,7 +471,12 @@ cdef class Chain:
         e.small.scratch = self._own(most, most)
         widths = [weights[0].shape[1], *(W.shape[0] for W in weights)]
         e.n_in, e.n_out, e.rows = widths[0], widths[d], rows
-        e.samples = widths[0] if X is None else X.shape[0]
+        e.diagonal = X is not None and X.ndim == 1
+        if e.diagonal:
+            if cyclic or not pivot:
+                raise ValueError("diagonal data need a pivot of at least 1 and simultaneous updates")
+            X = X[None, :]
+        e.samples = widths[0] if X is None or e.diagonal else X.shape[0]
         e.mixed = pivot == 0 and X is not None and rows != e.samples
         for i in range(d + 1):
             self.ld[i] = padding(widths[i], itemsize, most)
@@ -501,6 +522,7 @@ cdef class Chain:
         widest = max(widths)
         for i in range(p + 1, d + 1):
             self.A[i] = self._own(e.rows, widths[i])
+        self.outputs = self.workspace[len(self.workspace) - 1]
         if p == 0:
             self.A[0] = e.X if not e.mixed and e.X != NULL else NULL
         else:
@@ -517,7 +539,7 @@ cdef class Chain:
         e.O = self.A[d]
         if p or e.mixed:
             e.O = self._own(lines, columns)
-        self.outputs = self.workspace[len(self.workspace) - 1]
+            self.outputs = self.workspace[len(self.workspace) - 1]
         if 0 < p < d:
             e.H = self._own(e.rows, e.samples)
             e.Q = self._own(e.rows, e.samples)

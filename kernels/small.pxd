@@ -5,12 +5,14 @@ from blas cimport gemm
 
 cdef extern from "la_tile.h":
     ctypedef struct la_table_float:
-        void (*gemm)(int, int, int, float, const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
+        void (*gemm)(int, int, int, float, const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t,
+                     float, float*, Py_ssize_t) noexcept nogil
         void (*dot_update)(int, int, float*, Py_ssize_t, const float*, float*, const float*, float, float) noexcept nogil
         void (*sum_update)(int, int, float*, Py_ssize_t, const float*, float*, const float*, float, float) noexcept nogil
         double (*residual)(Py_ssize_t, float*, const float*, float) noexcept nogil
     ctypedef struct la_table_double:
-        void (*gemm)(int, int, int, double, const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
+        void (*gemm)(int, int, int, double, const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t,
+                     double, double*, Py_ssize_t) noexcept nogil
         void (*dot_update)(int, int, double*, Py_ssize_t, const double*, double*, const double*, double, double) noexcept nogil
         void (*sum_update)(int, int, double*, Py_ssize_t, const double*, double*, const double*, double, double) noexcept nogil
         double (*residual)(Py_ssize_t, double*, const double*, double) noexcept nogil
@@ -77,7 +79,8 @@ cdef inline bint has_vectors(Small* small) noexcept nogil:
     return small.level > 0
 
 
-cdef inline void dot_update(real* W, int m, int n, int ldw, const real* a, real* y, const real* c, double scale, double beta) noexcept nogil:
+cdef inline void dot_update(real* W, int m, int n, int ldw, const real* a, real* y, const real* c,
+                            double scale, double beta) noexcept nogil:
     """y = W a (unless y is NULL), then W = beta * W + scale * c a^T (unless c is NULL), in one pass over W."""
     if real is float:
         la_float.dot_update(m, n, W, ldw, a, y, c, <float>scale, <float>beta)
@@ -85,7 +88,8 @@ cdef inline void dot_update(real* W, int m, int n, int ldw, const real* a, real*
         la_double.dot_update(m, n, W, ldw, a, y, c, scale, beta)
 
 
-cdef inline void sum_update(real* W, int m, int n, int ldw, const real* d, real* z, const real* a, double scale, double beta) noexcept nogil:
+cdef inline void sum_update(real* W, int m, int n, int ldw, const real* d, real* z, const real* a,
+                            double scale, double beta) noexcept nogil:
     """z = d W, then W = beta * W + scale * d a^T (unless a is NULL), in one pass over W."""
     if real is float:
         la_float.sum_update(m, n, W, ldw, d, z, a, <float>scale, <float>beta)

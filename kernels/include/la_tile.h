@@ -7,7 +7,7 @@
 #define LA_TILE_H
 
 #include <stddef.h>
-#include <string.h>
+#include "la_targets.h"
 
 #define LA_TABLE(T, NAME)                                                                                             \
     typedef struct {                                                                                                  \
@@ -23,23 +23,7 @@ LA_TABLE(double, la_table_double)
 static la_table_float la_float;
 static la_table_double la_double;
 
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-#define LA_HAVE_TILES 1
-
-#if defined(__clang__)
-#define LA_PUSH_V3 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma\"))), apply_to = function)")
-#define LA_PUSH_V4 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,avx512f,avx512vl,avx512dq\"))), apply_to = function)")
-#define LA_POP _Pragma("clang attribute pop")
-#else
-#define LA_PUSH_V3 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma\")")
-#define LA_PUSH_V4 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,avx512f,avx512vl,avx512dq\")")
-#define LA_POP _Pragma("GCC pop_options")
-#endif
-
-typedef float la_f8 __attribute__((vector_size(32)));
-typedef double la_d4 __attribute__((vector_size(32)));
-typedef float la_f16 __attribute__((vector_size(64)));
-typedef double la_d8 __attribute__((vector_size(64)));
+#ifdef LA_HAVE_TILES
 
 LA_PUSH_V3
 #define T float
@@ -69,23 +53,9 @@ LA_POP
 
 #endif
 
-/* The level that this processor runs: 0 baseline, 3 AVX2 and FMA, 4 AVX-512. */
-static int la_detect(void)
-{
-#ifdef LA_HAVE_TILES
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return 4;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return 3;
-#endif
-    return 0;
-}
-
 static void la_select(int level)
 {
-    memset(&la_float, 0, sizeof la_float);
-    memset(&la_double, 0, sizeof la_double);
+    /* never cleared: a chain of the other level may be running in another thread; level 0 does not read the tables */
 #ifdef LA_HAVE_TILES
     if (level == 4) {
         la_float = (la_table_float){la_f_v4_gemm, la_f_v4_dot_update, la_f_v4_sum_update, la_f_v4_residual};

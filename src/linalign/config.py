@@ -28,9 +28,9 @@ def config() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
-        "instruction set": f"{kernel.ISA} in use, {kernel.isa_name(kernel._chain.detect())} available",
+        "instruction set": f"{kernel.ISA} in use, {kernel.available()} available",
         "register tile": f"sides up to {kernel.TILE.most}, {kernel.TILE.volume} multiply-adds" if kernel.LEVELS[kernel.ISA] else "none",
-        "build": ", ".join(kernel._chain.build()),
+        "build": ", ".join(kernel.build_flags()),
         "blas": "; ".join(blas),
     }
 

@@ -12,7 +12,7 @@ from . import validate
 from .problem import Descent, Problem
 
 try:
-    from ._kernels import _chain
+    from ._kernels import _chain, _modes
 except ImportError as error:  # pragma: no cover - a broken build
     raise ImportError(f"the compiled kernels are missing ({error}); build them with: pip install -e . (needs a C compiler)") from error
 
@@ -52,6 +52,17 @@ def isa_name(level: int) -> str:
     return next(name for name, at in LEVELS.items() if at == level)
 
 
+def available() -> str:
+    """The best instruction set of this processor."""
+    return isa_name(_chain.detect())
+
+
+def build_flags() -> list[str]:
+    """How the extension was built."""
+    found: list[str] = _chain.build()
+    return found
+
+
 ISA = isa()
 TILE = TILES[LEVELS[ISA]]
 
@@ -77,9 +88,21 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int) -> Any:
             value, gradient = objective(product.T)
             return value, gradient.T
 
+    X = problem.X
+    if X is not None and X.ndim == 1 and (pivot == 0 or descent.update == "cyclic"):
+        X = np.diag(X)
     return _chain.Chain(
-        list(problem.net.params), problem.X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
+        list(problem.net.params), X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
         pivot=0 if descent.update == "cyclic" else pivot, rows=rows, lr=descent.lr, momentum=descent.momentum,
         decay=descent.weight_decay, cyclic=descent.update == "cyclic", level=LEVELS[ISA], most=TILE.most, volume=TILE.volume,
         observations=observations, function=function,
+    )  # fmt: skip
+
+
+def bind_modes(modes: Any, problem: Problem, descent: Descent) -> Any:
+    """A `Modes` kernel over the scalars of `linalign.reduce.split.Modes`."""
+    dtype = problem.net.dtype
+    return _modes.Modes(
+        modes.sigma.astype(dtype), modes.x, modes.y, modes.weight, factor=problem.factor, floor=0.0, lr=descent.lr,
+        decay=descent.weight_decay, momentum=descent.momentum, cyclic=descent.update == "cyclic", level=LEVELS[ISA],
     )  # fmt: skip

@@ -45,7 +45,11 @@ class Loss(ABC):
         """
 
 
-_MEANS = {"sum": lambda n, k: 1.0, "samples": lambda n, k: 1.0 / n, "entries": lambda n, k: 1.0 / (n * k)}
+_MEANS: dict[str, Callable[[int, int], float]] = {
+    "sum": lambda n, k: 1.0,
+    "samples": lambda n, k: 1.0 / n,
+    "entries": lambda n, k: 1.0 / (n * k),
+}
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,16 @@ class CrossEntropy(_Mean):
                 raise ValueError(f"Y holds the label {bad} but the network has {k_d} outputs; labels run from 0 to {k_d - 1}")
             return np.asarray(np.eye(k_d, dtype=dtype)[labels])
         if labels is not None and labels.ndim == 1 and k_d > 1:
-            raise ValueError(f"Y has shape {labels.shape} and dtype {labels.dtype}; integer labels (n,) or probabilities (n, {k_d}) were wanted")
+            raise ValueError(
+                f"Y has shape {labels.shape} and dtype {labels.dtype}; integer labels (n,) or probabilities (n, {k_d}) were wanted"
+            )
         T = super().targets(Y, n, k_d, dtype)
         sums = T.sum(axis=1, dtype=np.float64)
         if T.min() < 0 or np.abs(sums - 1).max() > 4 * k_d * np.finfo(dtype).eps:
             worst = int(np.argmax(np.abs(sums - 1) + (T.min(axis=1) < 0)))
-            raise ValueError(f"Y[{worst}] sums to {sums[worst]:g} with least entry {T[worst].min():g}; each row must be probabilities that sum to 1")
+            raise ValueError(
+                f"Y[{worst}] sums to {sums[worst]:g} with least entry {T[worst].min():g}; each row must be probabilities that sum to 1"
+            )
         return T
 
     def objective(self, T: Array | None, factor: float) -> reference.Objective:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Network:
         sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
         if len(sizes) < 2:
             raise ValueError(f"widths is {sizes}; at least two widths are needed, the inputs' and the outputs'")
-        return cls([Dense(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)], params)
+        return cls([Dense(a, b) for a, b in pairwise(sizes)], params)
 
     @classmethod
     def from_matrices(cls, matrices: Iterable[Any]) -> Network:

@@ -28,12 +28,17 @@ class State(Protocol):
 
     def loss(self) -> float: ...
 
-    def gradients(self) -> list[Array]: ...
+    def gradient_norm(self) -> float: ...
 
-    start: list[Array]
-    """The matrices at step 0."""
-    modes: tuple[Array, Array]
-    """The fixed bases `(U, V)`: singular vectors of minus the gradient in P at P = 0, `Y^T X` for the squared loss."""
+    @property
+    def start(self) -> list[Array]:
+        """The matrices at step 0."""
+        ...
+
+    @property
+    def modes(self) -> tuple[Array, Array]:
+        """The fixed bases `(U, V)`: singular vectors of minus the gradient in P at P = 0, `Y^T X` for the squared loss."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,9 @@ def _params(state: State) -> Array:
     return np.concatenate([theta.ravel() for theta in state.params()])
 
 
-def _gradient_norm(state: State) -> float:
-    return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in state.gradients()))
-
-
 QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss(),
-    "gradient_norm": _gradient_norm,
+    "gradient_norm": lambda state: state.gradient_norm(),
     "alignment": lambda state: alignment._alignment(state.matrices()),
     "misalignment": lambda state: alignment._misalignment(state.matrices()),
     "alignment_svd": lambda state: alignment._alignment_svd(state.matrices()),
@@ -104,6 +105,10 @@ def schedule(name: str, every: Any, steps: int) -> Array:
     return np.unique(np.append(at, steps).astype(np.int64))
 
 
+def _of_network(fn: Callable[[Network], Any]) -> Callable[[State], Any]:
+    return lambda state: fn(state.network())
+
+
 class Recorder:
     """The quantities of one run, each with its schedule."""
 
@@ -118,7 +123,7 @@ class Recorder:
         for key, every in record.items():
             if callable(key):
                 name = getattr(key, "__name__", repr(key))
-                self._take[name] = lambda state, fn=key: fn(state.network())
+                self._take[name] = _of_network(key)
             else:
                 name = validate.choice("record", key, QUANTITIES)
                 self._take[name] = QUANTITIES[name]

@@ -9,23 +9,25 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from . import kernel, reference, validate
+from . import validate
+from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, Engine, ReferenceEngine, bind, simultaneous
 from .errors import DivergenceError
 from .losses import Loss
 from .network import Network
-from .plan import Plan, make_plan
-from .problem import Descent, Problem, make_descent, make_problem
+from .plan import Plan
+from .planner import Work, make_plan
+from .problem import Problem, make_descent, make_problem
 from .record import Recorder
 from .run import Run
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
-RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
 # the loop comes back to Python this often, for Ctrl-C and the progress bar
 SLICE_SECONDS = 0.05
 # a copy of the network is kept this often, so that a divergence can be traced back to its step
@@ -34,93 +36,46 @@ SNAPSHOT_SECONDS = 0.2
 THREAD_WORTH = 96**3
 
 
-class Engine(Protocol):
-    """What the loop drives: the kernel's Chain or the reference's."""
-
-    params: list[Array]
-    velocities: list[Array]
-    gradients: list[Array]
-    error: BaseException | None
-
-    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]: ...
-
-    def value(self, tol: float) -> tuple[int, float]: ...
-
-    def differentiate(self) -> tuple[int, float]: ...
-
-
-class ReferenceChain:
-    """The reference behind the kernel's interface."""
-
-    def __init__(self, problem: Problem, descent: Descent) -> None:
-        self._problem, self._descent = problem, descent
-        self._objective = problem.loss.objective(problem.T, problem.factor)
-        self.params = [theta.copy() for theta in problem.net.params]
-        self.velocities = [np.zeros_like(theta) for theta in self.params]
-        self.gradients: list[Array] = []
-        self.error: BaseException | None = None
-
-    def _status(self, value: float, tol: float) -> int:
-        if not math.isfinite(value):
-            return DIVERGED
-        return CONVERGED if value + self._problem.floor <= tol else RUNNING
-
-    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
-        d, layers = self._descent, self._problem.net.layers
-        for t in range(steps):
-            with np.errstate(all="ignore"):
-                values[t], new, moved = reference.step(
-                    layers, self.params, self.velocities, self._problem.X, self._objective,
-                    d.lr, d.momentum, d.weight_decay, d.update,
-                )  # fmt: skip
-            status = self._status(values[t], tol)
-            if status != RUNNING:
-                return status, t
-            for keep, fresh in zip(self.params + self.velocities, [*new, *moved], strict=True):
-                keep[...] = fresh
-        return RUNNING, steps
-
-    def value(self, tol: float) -> tuple[int, float]:
-        status, value = self.differentiate()
-        return self._status(value, tol) if status == RUNNING else status, value
-
-    def differentiate(self) -> tuple[int, float]:
-        with np.errstate(all="ignore"):
-            value, self.gradients = reference.gradients(self._problem.net.layers, self.params, self._problem.X, self._objective)
-        return RUNNING, value
-
-
 class _State:
-    """The run where it stands, for the recorder."""
+    """The run where it stands, for the recorder: quantities of the network as given."""
 
-    def __init__(self, problem: Problem, descent: Descent, engine: Engine, plan: Plan) -> None:
-        self._problem, self._descent, self._engine, self._plan = problem, descent, engine, plan
-        self.start = [W.copy() for W in self.matrices()]
+    def __init__(self, work: Work, engine: Engine) -> None:
+        self._work, self._engine = work, engine
+        self._modes: tuple[Array, Array] | None = None
+        self._start: list[Array] | None = None
+        self._lifted: tuple[int, list[Array]] | None = None
+        self.step = 0
+
+    @property
+    def start(self) -> list[Array]:
+        return [layer.matrix(theta) for layer, theta in self._layers(self._work.given.net.params)]
+
+    def _layers(self, params: Any) -> Any:
+        return zip(self._work.given.net.layers, params, strict=True)
 
     def params(self) -> list[Array]:
-        return self._engine.params
+        """Lifted once a step, however many quantities ask."""
+        if self._lifted is None or self._lifted[0] != self.step:
+            self._lifted = self.step, self._work.lift(self._engine.params(), self.step)
+        return self._lifted[1]
 
     def matrices(self) -> list[Array]:
-        return [layer.matrix(theta) for layer, theta in zip(self._problem.net.layers, self._engine.params, strict=True)]
+        return [layer.matrix(theta) for layer, theta in self._layers(self.params())]
 
     def network(self) -> Network:
-        return self._problem.net.with_params(self._engine.params)
+        return self._work.given.net.with_params(self.params())
 
     def loss(self) -> float:
-        return self._engine.value(-math.inf)[1] + self._problem.floor
+        return float(self._engine.value(-math.inf)[1]) + self._work.floor
 
-    def gradients(self) -> list[Array]:
-        engine = self._engine
-        if self._descent.update == "cyclic" and not isinstance(engine, ReferenceChain):
-            # a cyclic sweep has no single gradient; ask a simultaneous chain at the same place
-            engine = _bind(_at(self._problem, engine.params), _plain(self._problem), self._plan)
-        engine.differentiate()
-        return engine.gradients
+    def gradient_norm(self) -> float:
+        # gradients lie in the subspaces that are run: the norm is the same
+        return self._engine.gradient_norm()
 
     @property
     def modes(self) -> tuple[Array, Array]:
-        if not hasattr(self, "_modes"):
-            self._modes = mode_bases(self._problem)
+        if self._modes is None:
+            self._modes = mode_bases(self._work.given)
         return self._modes
 
 
@@ -136,33 +91,16 @@ def mode_bases(problem: Problem) -> tuple[Array, Array]:
     return U, Vt.T
 
 
-def _at(problem: Problem, params: list[Array]) -> Problem:
-    return Problem(problem.net.with_params(params), problem.X, problem.T, problem.loss, problem.factor, problem.floor)
-
-
-def _plain(problem: Problem) -> Descent:
-    return make_descent(problem.net.depth, 1.0, 0.0, 0.0, "simultaneous", "matrix")
-
-
-def _bind(problem: Problem, descent: Descent, plan: Plan) -> Engine:
-    if plan.implementation == "reference":
-        return ReferenceChain(problem, descent)
-    pivot = plan.pivot
-    if descent.update == "simultaneous" and plan.update == "cyclic":
-        pivot = make_plan(problem, descent, reduce="none")[0].pivot
-    chain: Engine = kernel.bind(problem, descent, pivot.at, pivot.rows)
-    return chain
-
-
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _largest_product(problem: Problem, rows: int) -> int:
-    widths = problem.net.widths
-    sides = list(zip(widths[:-1], widths[1:], strict=True))
-    if problem.X is not None:
+def _largest_product(work: Work, rows: int) -> int:
+    """Multiply-adds of the largest product of a step."""
+    problem = work.problem
+    sides = list(pairwise(problem.net.widths))
+    if problem.X is not None and problem.X.ndim == 2:
         sides.append(problem.X.shape)
     return rows * max(a * b for a, b in sides)
 
@@ -225,18 +163,14 @@ class _Loop:
         self.status = RUNNING
         self.interrupted = False
 
-    def _arrays(self) -> list[Array]:
-        return [*self.engine.params, *self.engine.velocities]
-
     def _snapshot(self) -> None:
-        self._kept = self.done, [array.copy() for array in self._arrays()]
+        self._kept = self.done, self.engine.snapshot()
         self._kept_time = time.perf_counter()
 
     def _rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
         self.done, kept = self._kept
-        for array, old in zip(self._arrays(), kept, strict=True):
-            array[...] = old
+        self.engine.restore(kept)
         self.engine.advance(step - self.done, self.values[self.done :], -math.inf)
         self.done = step
 
@@ -245,10 +179,11 @@ class _Loop:
         if not self.recorder:
             return
         try:
+            self.state.step = self.done
             with np.errstate(all="ignore"):
                 self.recorder.take(self.done, self.state, last=last)
         except Exception:
-            if all(np.isfinite(theta).all() for theta in self.engine.params):
+            if all(np.isfinite(theta).all() for theta in self.engine.params()):
                 raise
 
     def run(self) -> None:
@@ -277,7 +212,7 @@ class _Loop:
             bar.close()
         if self.status == RUNNING:
             self.status, self.values[self.done] = self.engine.value(self.tol)
-        if self.status == RUNNING or self.status == CONVERGED:
+        if self.status in (RUNNING, CONVERGED):
             self._record(last=True)
 
 
@@ -353,11 +288,10 @@ def train(
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
     recorder = Recorder(record, steps)
-    plan, small = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation)
-    with _threads(workers, _largest_product(small, plan.pivot.rows), implementation):
-        engine = _bind(small, descent, plan)
-        state = _State(small, descent, engine, plan)
-        loop = _Loop(engine, state, recorder, steps, target, progress)
+    plan, work = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)
+    with _threads(workers, _largest_product(work, plan.pivot.rows), implementation):
+        engine = bind(work, descent, implementation, plan.pivot)
+        loop = _Loop(engine, _State(work, engine), recorder, steps, target, progress)
         began = time.perf_counter()
         loop.run()
         if loop.status == CALLBACK_FAILED:
@@ -367,10 +301,11 @@ def train(
         if diverged_at:
             loop._rewind(diverged_at - 1)
         seconds = time.perf_counter() - began
+        params = work.lift(engine.params(), loop.done) if diverged_at != 0 else net.params
     run = Run(
-        network=net.with_params(engine.params) if diverged_at != 0 else net,
+        network=net.with_params(params),
         excess=loop.values[: loop.done + 1].copy(),
-        floor=small.floor,
+        floor=work.floor,
         history=recorder.history(loop.done),
         steps=loop.done,
         converged=loop.status == CONVERGED,
@@ -404,17 +339,20 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     """
     problem = make_problem(net, X, Y, loss)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
-    descent = _plain(problem)
-    plan, small = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
-    with _threads(None, _largest_product(small, plan.pivot.rows), implementation):
-        engine = _bind(small, descent, plan)
-        status, value = engine.differentiate()
-    if status == CALLBACK_FAILED:
-        assert engine.error is not None
-        raise engine.error
+    descent = simultaneous(net.depth)
+    plan, work = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
+    with _threads(None, _largest_product(work, plan.pivot.rows), implementation):
+        if implementation == "reference":
+            value, gradients = ReferenceEngine(problem, descent).gradients()
+        else:
+            engine = ChainEngine(problem, descent, plan.pivot)
+            status, value, gradients = engine.gradients()
+            if status == CALLBACK_FAILED:
+                assert engine.error is not None
+                raise engine.error
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss is {value}; scale the network or the data down")
-    return value, [np.ascontiguousarray(gradient) for gradient in engine.gradients]
+    return value, [np.array(gradient, order="C") for gradient in gradients]
 
 
 def explain(

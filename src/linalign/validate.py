@@ -17,7 +17,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 def dtype(name: str, value: Any) -> np.dtype[Any]:
     """float32 or float64, or a TypeError."""
     try:
-        kind = np.dtype(value)
+        kind: np.dtype[Any] = np.dtype(value)
     except TypeError:
         raise TypeError(f"{name} is {value!r}, which is no dtype; use numpy.float64 or numpy.float32") from None
     kind = kind.newbyteorder("=")
@@ -63,9 +63,7 @@ def finite(name: str, array: Array) -> Array:
     return array
 
 
-def matrix(
-    name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: int | None = None, columns: int | None = None
-) -> Array:
+def matrix(name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: int | None = None, columns: int | None = None) -> Array:
     """A finite, non-empty matrix of the wanted dtype and shape."""
     array = real_array(name, value, wanted)
     if array.ndim != 2:

@@ -1,0 +1,47 @@
+# make demo   set up, then train a deep linear network on handwritten digits and draw it
+# make test   set up, then run the tests
+# make bench  set up, then compare with NumPy, PyTorch and JAX on this machine (about ten minutes)
+# make lint   set up, then style and types
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
+
+.PHONY: demo test bench lint clean
+
+demo: .venv/demo.done
+	$(BIN)/linalign train digits
+
+test: .venv/test.done
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+bench: .venv/bench.done
+	$(BIN)/python -m bench
+
+lint: .venv/lint.done
+	$(BIN)/ruff check src tests bench setup.py
+	$(BIN)/ruff format --check src tests bench setup.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint kernels
+	$(BIN)/mypy
+
+.venv/created:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	touch $@
+
+# editable, so that what you change is what runs; the extension is built again when a kernel changes
+.venv/%.done: .venv/created $(SOURCES)
+	$(BIN)/pip install --quiet --editable ".[$(EXTRAS_$*)]"
+	touch $@
+
+EXTRAS_demo := cli,plot,datasets
+EXTRAS_test := test
+EXTRAS_lint := lint
+
+# a CPU build of PyTorch where the index has one of this name; any other build does as well
+.venv/bench.done: .venv/created $(SOURCES)
+	$(BIN)/pip install --quiet torch==2.13.0 || $(BIN)/pip install --quiet torch
+	$(BIN)/pip install --quiet --editable ".[bench]"
+	touch $@
+
+clean:
+	rm -rf .venv build src/*.egg-info src/linalign/_kernels/*.so

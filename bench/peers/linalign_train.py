@@ -1,0 +1,35 @@
+"""linalign, through its public interface alone. Each run starts anew, planning included: only slopes tell the time of a step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import linalign
+
+from ..workloads import Array, Case
+
+
+def variants(case: Case) -> dict[str, Callable[[], Train]]:
+    return {"train": lambda: Train(case)}
+
+
+class Train:
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.net = linalign.Network.from_matrices(case.weights)
+        self.after = self.net
+        self.operations = 0.0
+        self.threads = int(os.environ["OPENBLAS_NUM_THREADS"])
+
+    def prepare(self, steps: int) -> None:
+        pass
+
+    def run(self, steps: int) -> None:
+        case = self.case
+        run = linalign.train(self.net, case.X, case.Y, loss=case.loss, lr=case.lr, steps=steps, threads=self.threads, **case.options)
+        self.after = run.network
+        self.operations = 2.0 * run.plan.macs
+
+    def weights(self) -> list[Array]:
+        return [W.copy() for W in self.after.matrices()]

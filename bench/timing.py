@@ -1,0 +1,170 @@
+"""How time is taken: libraries take turns, each in its own process, after a pause in which the one before settles."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import worker
+from .worker import Worker
+from .workloads import Workload
+
+MOST_STEPS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`seconds`: the least time of one measurement; `settle`: the pause before it."""
+
+    peers: tuple[str, ...]
+    threads: int
+    repeats: int
+    seconds: float
+    settle: float
+    only_check: bool = False
+
+
+@dataclass
+class Times:
+    """Seconds a step, one a repeat, of a library's fastest variant. `fixed`: seconds a run besides the steps."""
+
+    how: str
+    steps: int
+    per_step: list[float] = field(default_factory=list)
+    fixed: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.per_step))
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range over the median."""
+        low, high = np.percentile(self.per_step, (25, 75))
+        return float((high - low) / self.median)
+
+    @property
+    def overhead(self) -> float:
+        """The median of `fixed`."""
+        return float(np.median(self.fixed))
+
+
+class Noise(Exception):
+    """The machine was too busy for the time of a step to be told."""
+
+
+def say(text: str) -> None:
+    """Progress; stdout is for the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Contestant:
+    """One variant of one library in its process. Where it matters, step counts are multiples of `multiple`."""
+
+    multiple = 1
+
+    def __init__(self, process: Worker, variant: str) -> None:
+        self.process, self.variant = process, variant
+        self.library = process.library
+        self.how = f"{variant}, {process.threads} threads" if process.threads > 1 else f"{variant}, 1 thread"
+        self.low, self.steps = 0, 1
+
+    def seconds(self, steps: int) -> float:
+        warm = self.low or max(1, steps // 10)
+        return float(self.process.call(worker.seconds, self.variant, steps, warm))
+
+    def calibrate(self, least: float) -> float:
+        """Find the number of steps that takes at least `least` seconds; the time of one step, roughly."""
+        while True:
+            took = self.seconds(self.steps)
+            if took >= 0.8 * least or self.steps >= MOST_STEPS:
+                return took / self.steps
+            self.steps = _more(self.steps, took, least)
+
+    def repeat(self, times: Times) -> None:
+        times.per_step.append(self.seconds(self.steps) / self.steps)
+
+
+class Ours(Contestant):
+    """A run of linalign plans first, so a step's time is the slope between `low` and `steps` steps; what is left is `fixed`."""
+
+    def calibrate(self, least: float) -> float:
+        self.low = span = self.multiple
+        often = 0
+        while True:
+            self.steps = self.low + span
+            few, many = self.seconds(self.low), self.seconds(self.steps)
+            took, enough = many - few, max(least, 2 * few)
+            # the slope must stand out of the noise of planning, and not once by chance
+            often = often + 1 if took >= 0.8 * enough else 0
+            if often == 2 or self.steps >= MOST_STEPS:
+                return took / span
+            if not often:
+                span = math.ceil(_more(span, took, enough) / self.multiple) * self.multiple
+
+    def repeat(self, times: Times) -> None:
+        few, many = self.seconds(self.low), self.seconds(self.steps)
+        per_step = (many - few) / (self.steps - self.low)
+        if per_step <= 0:
+            raise Noise(f"{self.steps:,} steps took {many:.3g} s and {self.low:,} took {few:.3g} s; measure on a quiet machine")
+        times.per_step.append(per_step)
+        times.fixed.append(few - self.low * per_step)
+
+
+def _more(steps: int, took: float, wanted: float) -> int:
+    """A larger number of steps: what the last time suggests, but 2 to 50 times as many."""
+    guess = 1.2 * steps * wanted / max(took, 1e-9)
+    return int(min(MOST_STEPS, max(2 * steps, min(guess, 50 * steps))))
+
+
+def missing(needs: tuple[str, ...]) -> str | None:
+    """Why a row that needs these features of linalign cannot run yet."""
+    probe = Worker("linalign", 1)
+    try:
+        absent = probe.call(worker.missing, ("linalign:train", *needs))
+    finally:
+        probe.close()
+    return None if absent is None else f"{absent.replace(':', '.')} is not there yet"
+
+
+def enter(library: str, threads: int, workload: Workload, open_workers: list[Worker]) -> list[Contestant]:
+    """Start a process; the library's variants in it."""
+    process = Worker(library, threads)
+    open_workers.append(process)
+    kind = Ours if library == "linalign" else Contestant
+    return [kind(process, variant) for variant in process.call(worker.build, library, workload)]
+
+
+def fastest(contestants: list[Contestant], settings: Settings) -> dict[str, Contestant]:
+    """Each library's fastest variant, by the best of three short runs."""
+    best: dict[str, tuple[float, Contestant]] = {}
+    for who in contestants:
+        time.sleep(settings.settle)
+        rough = who.calibrate(settings.seconds)
+        rough = min([rough, *(who.seconds(who.steps) / who.steps for _ in range(2))]) if not isinstance(who, Ours) else rough
+        if who.library not in best or rough < best[who.library][0]:
+            best[who.library] = (rough, who)
+    return {library: who for library, (_, who) in best.items()}
+
+
+def take_turns(
+    contestants: dict[str, Contestant], settings: Settings, extra: dict[str, Callable[[], float]]
+) -> tuple[dict[str, Times], dict[str, list[float]]]:
+    """The interleaved repeats, beginning with another contestant each time; `extra` is measured once a repeat too."""
+    times = {name: Times(who.how, who.steps) for name, who in contestants.items()}
+    samples: dict[str, list[float]] = {name: [] for name in extra}
+    order = list(contestants)
+    for repeat in range(settings.repeats):
+        first = repeat % len(order)
+        for name in order[first:] + order[:first]:
+            time.sleep(settings.settle)
+            contestants[name].repeat(times[name])
+        for name, sample in extra.items():
+            time.sleep(settings.settle)
+            samples[name].append(sample())
+    return times, samples

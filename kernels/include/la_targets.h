@@ -1,0 +1,35 @@
+/* How a function is compiled for AVX2 with FMA (V3) and for AVX-512 (V4) beside the baseline of the build. */
+#ifndef LA_TARGETS_H
+#define LA_TARGETS_H
+
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+#define LA_HAVE_TILES 1
+#if defined(__clang__)
+#define LA_PUSH_V3 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma\"))), apply_to = function)")
+#define LA_PUSH_V4 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,avx512f,avx512vl,avx512dq\"))), apply_to = function)")
+#define LA_POP _Pragma("clang attribute pop")
+#else
+#define LA_PUSH_V3 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma\")")
+#define LA_PUSH_V4 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,avx512f,avx512vl,avx512dq\")")
+#define LA_POP _Pragma("GCC pop_options")
+#endif
+typedef float la_f8 __attribute__((vector_size(32)));
+typedef double la_d4 __attribute__((vector_size(32)));
+typedef float la_f16 __attribute__((vector_size(64)));
+typedef double la_d8 __attribute__((vector_size(64)));
+#endif
+
+/* The level that this processor runs: 0 baseline, 3 AVX2 and FMA, 4 AVX-512. */
+static int la_detect(void)
+{
+#ifdef LA_HAVE_TILES
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return 4;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return 3;
+#endif
+    return 0;
+}
+
+#endif

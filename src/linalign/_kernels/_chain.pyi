@@ -1,0 +1,43 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+def detect() -> int: ...
+def build() -> list[str]: ...
+def padding(columns: int, itemsize: int, most: int) -> int: ...
+def buffer(rows: int, columns: int, dtype: Any, most: int) -> Array: ...
+
+class Chain:
+    params: list[Array]
+    velocities: list[Array]
+    gradients: list[Array]
+    dtype: np.dtype[Any]
+    error: BaseException | None
+    workspace: list[Array]
+    def __init__(
+        self,
+        weights: list[Array],
+        X: Array | None,
+        targets: Array | None,
+        *,
+        kind: int,
+        factor: float,
+        floor: float,
+        pivot: int,
+        rows: int,
+        lr: Array,
+        momentum: float,
+        decay: Array,
+        cyclic: bool,
+        level: int,
+        most: int,
+        volume: int,
+        observations: dict[str, Any] | None = None,
+        function: Any = None,
+    ) -> None: ...
+    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]: ...
+    def value(self, tol: float) -> tuple[int, float]: ...
+    def differentiate(self) -> tuple[int, float]: ...

@@ -1,0 +1,72 @@
+"""The command line: `linalign train digits`, `linalign config`.
+
+Every refusal is one line on stderr. Exit status: 0 done, 1 failed, 2 wrong options or a bad file, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import linalign as la
+
+from . import cli_train
+from .cli_train import Stop
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Stop(f"{message}; see {self.prog} --help", 2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, `sys.argv[1:]` by default; returns the exit status."""
+    try:
+        options = parser().parse_args(argv)
+        status: int = options.command(options)
+        sys.stdout.flush()
+        return status
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    except Stop as stop:
+        print(f"linalign: {stop}", file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt:
+        print("linalign: stopped before training began; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone; keep the interpreter from failing on it once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    top = Parser(prog="linalign", description="Deep linear networks, trained in C, with their alignment tracked.", allow_abbrev=False)
+    top.add_argument("--version", action="version", version=f"linalign {la.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    train = commands.add_parser(
+        "train",
+        help="train a deep linear network on a data set and draw what happened",
+        usage="linalign train DATA [options]",
+        description=cli_train.DESCRIPTION,
+        epilog=cli_train.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    cli_train.add_options(train)
+    train.set_defaults(command=cli_train.run)
+    config = commands.add_parser("config", help="print versions, instruction set, BLAS and build flags")
+    config.set_defaults(command=show_config)
+    return top
+
+
+def show_config(options: argparse.Namespace) -> int:
+    """`linalign config`."""
+    la.show_config()
+    return 0

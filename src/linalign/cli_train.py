@@ -1,0 +1,344 @@
+"""`linalign train`: its options, the job, the report and the files."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import linalign as la
+
+from . import data as datasets
+from .data import Dataset
+from .record import QUANTITIES
+
+STEPS = 150_000
+HIDDEN = "32,16"
+POINTS = 300
+STARTS = ("gaussian", "xavier", "orthogonal", "identity", "zero", "aligned")
+# bounds of the second derivative of each loss in an output, over its factor; for "exponential" at output 0, it has none
+CURVATURE = {"squared": 2.0, "mse": 2.0, "logistic": 0.25, "exponential": 1.0, "cross_entropy": 0.5}
+
+DESCRIPTION = "Train a deep linear network on a data set, print the result, write NAME.npz (the run) and NAME.png (its picture)."
+EXAMPLES = f"""\
+examples:
+  linalign train digits                              writes digits.npz and digits.png in this directory
+  linalign train digits --hidden 64,64,64 --scale 1e-2
+  linalign train digits --init orthogonal --scale 0.1 --loss cross_entropy --lr 0.1
+  linalign train wine.csv --target quality --task regression --normalise standard
+  linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
+  linalign train digits --record balancedness=1000 --record modes=log --steps 50000
+
+data: "digits" (scikit-learn's 1797 handwritten digits of 8 x 8, bundled with it) or a file, gzipped or not:
+  .npz   arrays X and Y (or x/y, x_train/y_train, data/target, images/labels)
+  .npy   a matrix with the target in its last column, or --target FILE.npy
+  .csv   with or without a header line, the target in the last column, or --target COLUMN
+  IDX    MNIST's format: the file of the images (its labels are found beside it), or their directory
+
+losses: squared, half the sum of squares; mse, their mean over all entries; cross_entropy, mean over samples; logistic and
+exponential, one output a class with targets -1 and 1, summed over outputs, mean over samples. Classes are one-hot targets.
+
+{textwrap.fill("to record: " + ", ".join(QUANTITIES) + ".", 125)}
+alignment is a number from 0 to 1 for each pair of neighbouring layers; at 1 they share their singular vectors.
+
+the network is f(x) = W_d ... W_1 x, without biases; training is gradient descent on all samples at once.
+the learning rate "auto" is (1 - momentum) / (c L G): L the largest eigenvalue of X^T X, c a bound of the loss's second
+derivative in an output, G the larger of sum_i ||W_d ... W_(i+1)||^2 ||W_(i-1) ... W_1||^2 at the start and d q^(2 - 2/d), which
+is that sum for balanced layers with an end-to-end matrix of norm q = 8 ||Y|| / ||X||. If training diverges, pass a smaller --lr.
+
+reading the result: run = linalign.load("digits.npz"); run.loss, run.history["alignment"].values, run.network, run.plan
+exit status: 0 done, 1 failed (divergence, disk), 2 wrong options or a bad file, 130 stopped by Ctrl-C (files are written)
+"""
+
+
+class Stop(Exception):
+    """A refusal: one line and an exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def add_options(train: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    train.add_argument("data", metavar="DATA", help='"digits", or a path to .npz, .npy, .csv or IDX (see below)')
+
+    add = train.add_argument_group("data").add_argument
+    add("--target", metavar="T", help="column of a .csv (name, or index from 0) or .npy, array of an .npz, or file of labels [last column]")
+    add("--task", choices=datasets.TASKS, default="auto", help="what the targets are [auto: classes if text or few whole numbers]")
+    add("--normalise", choices=datasets.NORMALISATIONS, default="unit", help="X over its largest entry; or columns of mean 0, sd 1 [unit]")
+    add("--centre", action="store_true", help="subtract the mean of each column of X [no]")
+    add("--limit", type=int, metavar="N", help="use the first N samples [all]")
+
+    add = train.add_argument_group("network").add_argument
+    add("--hidden", metavar="K,K,...", help=f"widths of the hidden layers; 'none' for a single layer [{HIDDEN}]")
+    add("--widths", metavar="K,K,...", help="all widths, inputs and outputs too, instead of --hidden")
+    add("--init", default="gaussian", metavar="KIND", help=f"start: {', '.join(STARTS)}; or one a layer, K,K,... [gaussian]")
+    add("--scale", type=float, metavar="S", help="size of the end-to-end matrix at the start; smaller: sharper stages, later "
+        "[1e-5 up to three layers, else 1e-3]")  # fmt: skip
+    add("--dtype", choices=("float64", "float32"), default="float64", help="[float64]")
+    add("--rng", type=int, default=0, metavar="SEED", help="seed of the start [0]")
+
+    add = train.add_argument_group("training").add_argument
+    add("--loss", choices=sorted(CURVATURE), default="squared", help="see below [squared]")
+    add("--lr", default="auto", metavar="R", help='learning rate; a number, one a layer R,R,..., or "auto", see below [auto]')
+    add("--steps", type=int, default=STEPS, metavar="N", help=f"steps of gradient descent [{STEPS}]")
+    add("--tol", type=float, metavar="L", help="stop when the loss is at most L [never]")
+    add("--momentum", type=float, default=0.0, metavar="M", help="heavy ball, 0 <= M < 1, as torch's SGD [0]")
+    add("--weight-decay", default="0", metavar="D", help="a number, or one a layer D,D,... [0]")
+    add("--update", choices=("simultaneous", "cyclic"), default="simultaneous", help="all layers at once, or in turn [simultaneous]")
+
+    add = train.add_argument_group("how it is computed (none of these changes the result beyond rounding)").add_argument
+    add("--reduce", default="auto", metavar="R", help='"auto", "none", or reductions R,R,... [auto]')
+    add("--pivot", default="auto", metavar="P", help='where the identity enters the chain, "auto" or 0 to the number of layers [auto]')
+    add("--threads", type=int, metavar="N", help="BLAS threads at most [as BLAS is set up]")
+    add("--implementation", choices=("kernel", "reference"), default="kernel", help="compiled, or plain NumPy [kernel]")
+
+    add = train.add_argument_group("output").add_argument
+    add("--record", action="append", default=[], metavar="NAME=EVERY", help="also record NAME every so many steps, or EVERY=log; may be "
+        f"repeated; --record none for nothing [alignment and singular_values, {POINTS} times]")  # fmt: skip
+    add("--out", metavar="PATH", help="write PATH.npz and PATH.png, or into PATH if it is a directory [digits; FILE-run for a file]")
+    add("--no-plot", action="store_true", help="no picture")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`linalign train`."""
+    say = (lambda *lines: None) if options.quiet else print
+    if not options.no_plot and importlib.util.find_spec("matplotlib") is None:
+        raise Stop("the picture needs matplotlib, which is not installed; pip install 'linalign[plot]', or pass --no-plot", 2)
+    if options.steps < 0:
+        raise Stop(f"--steps is {options.steps}; a whole number of at least 0 was wanted", 2)
+    bar = not options.quiet and importlib.util.find_spec("tqdm") is not None
+    with refusals():
+        data = datasets.load(
+            options.data, target=options.target, task=options.task, normalise=options.normalise, centre=options.centre,
+            limit=options.limit, dtype=options.dtype,
+        )  # fmt: skip
+        net, Y = start(options, data), targets(data, options.loss)
+        auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
+        how: dict[str, Any] = {
+            "loss": options.loss,
+            "lr": auto if options.lr == "auto" else numbers("--lr", options.lr),
+            "tol": options.tol,
+            "momentum": options.momentum,
+            "weight_decay": numbers("--weight-decay", options.weight_decay),
+            "update": options.update,
+            "record": recorded(options.record, options.steps),
+            "reduce": options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
+            "pivot": options.pivot if options.pivot == "auto" else whole("--pivot", options.pivot),
+            "threads": options.threads,
+            "implementation": options.implementation,
+        }
+        prefix = output(options, data, net, len(how["record"]))
+        shown = f"{options.lr}" if options.lr != "auto" else f"{auto:.4g} (auto)"
+        try:
+            # no steps: everything is checked and planned before the plan is shown and training begins
+            plan = la.train(net, data.X, Y, steps=0, **how).plan
+            say(f"data       {describe(data)}")
+            say(f"training   {options.steps:,} steps, lr {shown}, {options.init} start")
+            say(plan)
+            if not bar:
+                say("no progress bar without tqdm: pip install 'linalign[cli]'")
+            sys.stdout.flush()
+            done = la.train(net, data.X, Y, steps=options.steps, progress=bar, **how)
+        except la.DivergenceError as error:
+            hint = f" ('auto' is {auto:.3g} here)" if options.lr != "auto" else ""
+            raise Stop(f"training diverged after {error.run.steps:,} steps with lr {shown}; pass a smaller --lr{hint}", 1) from None
+    for line in report(done, data):
+        say(line)
+    files = " ".join(map(str, write(done, prefix, data, plot=not options.no_plot)))
+    say(f"written    {files}")
+    if done.interrupted:
+        print(f"linalign: stopped by Ctrl-C after {done.steps:,} of {options.steps:,} steps, which {files} keep", file=sys.stderr)
+        return 130
+    return 0
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What the library refuses, in one line, with status 2."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        raise Stop(place, 2) from None
+    except (ValueError, TypeError, ImportError, ArithmeticError) as error:
+        raise Stop(str(error), 2) from None
+    except MemoryError as error:
+        raise Stop(f"not enough memory ({error}); use fewer --steps, --limit or smaller widths", 1) from None
+
+
+# ---- options into arguments ------------------------------------------------------------------------------------------------
+
+
+def whole(option: str, text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise Stop(f"{option} is {text!r}; a whole number was wanted", 2) from None
+
+
+def numbers(option: str, text: str) -> float | list[float]:
+    """A number, or a list of them."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise Stop(f"{option} is {text!r}; a number, or one a layer such as 0.1,0.1,0.01, was wanted", 2) from None
+    return values if len(values) > 1 else values[0]
+
+
+def recorded(given: Sequence[str], steps: int) -> dict[str, Any]:
+    """What to record and when."""
+    record: dict[str, Any] = {} if "none" in given else dict.fromkeys(("alignment", "singular_values"), max(1, steps // POINTS))
+    for text in given:
+        name, _, every = text.partition("=")
+        if text == "none":
+            continue
+        if not every:
+            raise Stop(f"--record is {text!r}; NAME=EVERY was wanted, such as alignment=100 or alignment=log", 2)
+        record[name] = every if every == "log" else whole(f"--record {name}", every)
+    return record
+
+
+def start(options: argparse.Namespace, data: Dataset) -> la.Network:
+    """The network that the options describe. `--scale` is end to end: a kind whose scale is a layer's gets its d-th root."""
+    k_0, k_d = data.X.shape[1], data.Y.shape[1]
+    if options.widths is not None and options.hidden is not None:
+        raise Stop("--hidden and --widths both set the widths; pass one of them", 2)
+    if options.widths is not None:
+        widths = [whole("--widths", k) for k in options.widths.split(",")]
+        if widths[0] != k_0 or widths[-1] != k_d:
+            raise Stop(f"--widths is {options.widths} but the data have {k_0} inputs and {k_d} outputs; it must begin and end so", 2)
+    else:
+        hidden = HIDDEN if options.hidden is None else options.hidden
+        widths = [k_0, *([] if hidden in ("none", "") else [whole("--hidden", k) for k in hidden.split(",")]), k_d]
+    net = la.Network.dense(widths)
+    kinds = options.init.split(",")
+    if unknown := [kind for kind in kinds if kind not in STARTS]:
+        raise Stop(f"--init is {unknown[0]!r}; one of {', '.join(STARTS)} was wanted (the others take a matrix: use Network.init)", 2)
+    if options.scale is not None and not {"gaussian", "orthogonal", "identity", "aligned"} & set(kinds):
+        raise Stop(f"--scale has no meaning for --init {options.init}; leave it out", 2)
+    scale = options.scale if options.scale is not None else 1e-5 if net.depth <= 3 else 1e-3
+    if not 0 < scale < np.inf:
+        raise Stop(f"--scale is {scale}; a number above 0 was wanted", 2)
+    root = scale ** (1 / net.depth)
+    own = {"gaussian": scale, "orthogonal": root, "identity": root}
+    if kinds == ["aligned"]:
+        return net.init("aligned", X=data.X, Y=data.Y, singular_values=root, rng=options.rng, dtype=options.dtype)
+    each: dict[str, Any] = {}
+    if len(kinds) > 1 and any(kind in own for kind in kinds):
+        each = {"scale": [own.get(kind) for kind in kinds]}
+    elif kinds[0] in own:
+        each = {"scale": own[kinds[0]]}
+    return net.init(kinds if len(kinds) > 1 else kinds[0], rng=options.rng, dtype=options.dtype, **each)
+
+
+def targets(data: Dataset, loss: str) -> Any:
+    """The targets as the loss wants them: labels, signs, or numbers."""
+    if loss in ("cross_entropy", "logistic", "exponential") and data.labels is None:
+        raise Stop(
+            f"--loss {loss} needs classes but the targets of {data.name} are numbers; use squared or mse, or --task classification", 2
+        )
+    if loss == "cross_entropy":
+        return data.labels
+    return 2 * data.Y - 1 if loss in ("logistic", "exponential") else data.Y
+
+
+def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> float:
+    """The learning rate "auto", as the help has it."""
+    gram = (X.T @ X if len(X) >= X.shape[1] else X @ X.T).astype(np.float64)
+    largest = float(np.linalg.eigvalsh(gram)[-1])
+    below, above = [np.eye(net.widths[0])], [np.eye(net.widths[-1])]
+    for W in net.matrices()[:-1]:
+        below.append(W @ below[-1])
+    for W in net.matrices()[:0:-1]:
+        above.append(above[-1] @ W)
+    at_start = sum(float(np.linalg.norm(A, 2) * np.linalg.norm(B, 2)) ** 2 for A, B in zip(above[::-1], below, strict=True))
+    q = 8 * float(np.linalg.norm(Y)) / max(float(np.linalg.norm(X)), np.finfo(np.float64).tiny)
+    grown = net.depth * q ** (2 - 2 / net.depth)
+    curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
+    slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
+    return slowing / curvature if curvature > 0 else 1.0
+
+
+# ---- files and the report --------------------------------------------------------------------------------------------------
+
+
+def output(options: argparse.Namespace, data: Dataset, net: la.Network, recordings: int) -> Path:
+    """The path of the files without extension; a Stop if they cannot be written or would overwrite the data."""
+    name = "digits" if options.data == "digits" else f"{data.name}-run"
+    prefix = Path(options.out or name).expanduser()
+    if prefix.is_dir() or (options.out or "").endswith(os.sep):
+        prefix = prefix / name
+    for path in files_at(prefix, not options.no_plot):
+        if path.exists() and Path(options.data).exists() and path.samefile(options.data):
+            raise Stop(f"{path} is the data and would be overwritten; pass another --out", 2)
+        if path.is_dir():
+            raise Stop(f"{path} is a directory and cannot be written; pass another --out", 1)
+    folder = prefix.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise Stop(f"cannot write in {folder}: {error.strerror}; pass another --out", 1) from None
+    # the loss of every step, the parameters, the recordings, and a picture
+    needed = 8 * (options.steps + net.size + recordings * POINTS * sum(net.widths)) + 10**6
+    if free < needed:
+        raise Stop(f"{folder} has {free:,} bytes free and the run needs about {needed:,}; free some or pass another --out", 1)
+    return prefix
+
+
+def files_at(prefix: Path, plot: bool) -> list[Path]:
+    """The files of a run."""
+    return [prefix.with_name(prefix.name + extension) for extension in ((".npz", ".png") if plot else (".npz",))]
+
+
+def write(run: la.Run, prefix: Path, data: Dataset, plot: bool) -> list[Path]:
+    """The run, then its picture."""
+    files = files_at(prefix, plot)
+    for path in files:
+        try:
+            if path.suffix == ".npz":
+                run.save(path)
+            else:
+                from .plot import plot_run
+
+                plot_run(run, path, data=data.name)
+        except OSError as error:
+            raise Stop(f"cannot write {path}: {error.strerror or error}", 1) from None
+    return files
+
+
+def describe(data: Dataset) -> str:
+    """The data in one line."""
+    kind = f"{len(data.classes)} classes" if data.classes else f"{data.Y.shape[1]} targets"
+    return f"{data.name}: {len(data.X):,} samples of {'x'.join(map(str, data.shape))}, {kind}"
+
+
+def report(run: la.Run, data: Dataset) -> list[str]:
+    """The result in a few lines."""
+    each = f", {1e6 * run.seconds / run.steps:.3g} us a step" if run.steps else ""
+    end = " (the loss reached --tol)" if run.converged else " (stopped by Ctrl-C)" if run.interrupted else ""
+    lines = [f"result     {run.steps:,} steps in {run.seconds:.3g} s{each}{end}"]
+    least = f"; least possible {run.floor:.6g}, above it {run.excess[-1]:.3g}" if run.floor > 0 else ""
+    lines.append(f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}{least}")
+    if data.labels is not None:
+        right = float(np.mean(run.network(data.X).argmax(axis=1) == data.labels))
+        lines.append(f"accuracy   {100 * right:.1f} % of the {len(data.X):,} training samples")
+    scores = run.history.get("alignment")
+    if scores is not None and scores.values.size:
+        pairs = zip(scores.values[0], scores.values[-1], strict=True)
+        lines.append("alignment  " + ", ".join(f"layers {i + 1}-{i + 2}: {a:.3f} -> {b:.3f}" for i, (a, b) in enumerate(pairs)))
+    return lines

@@ -1,0 +1,194 @@
+"""Data sets: real data from a name or a file, as the matrices that training takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import readers, validate
+from .validate import Array
+
+NORMALISATIONS = ("unit", "standard", "none")
+TASKS = ("auto", "classification", "regression")
+MOST_CLASSES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs and targets, rows are samples; the arrays are read-only.
+
+    X : `(n, k_0)`
+    Y : `(n, k_d)`; one-hot for classes, in the order of `classes`
+    labels : `(n,)`, the index of each sample's class, or None for regression
+    classes : the names of the classes, or None
+    name : of the data set, for titles
+    shape : of one sample before it was flattened, such as `(8, 8)`
+    """
+
+    X: Array
+    Y: Array
+    labels: Array | None
+    classes: tuple[str, ...] | None
+    name: str
+    shape: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        kind = f"{len(self.classes)} classes" if self.classes else f"{self.Y.shape[1]} targets"
+        return f"Dataset({self.name!r}, {self.X.shape[0]} samples of {'x'.join(map(str, self.shape))}, {kind}, {self.X.dtype})"
+
+
+def load(
+    source: str | Path,
+    *,
+    target: Any = None,
+    task: str = "auto",
+    normalise: str = "unit",
+    centre: bool = False,
+    limit: int | None = None,
+    upsample: int | tuple[int, int] | None = None,
+    dtype: Any = np.float64,
+) -> Dataset:
+    """A data set from a name or a file.
+
+    source : "digits" (scikit-learn's 1797 handwritten digits of 8 x 8, bundled with it); or a path to an .npz (arrays X and Y, x
+        and y, x_train and y_train, data and target, images and labels), .npy, .csv (with or without a header line) or MNIST-style
+        IDX file of images (or their directory), gzipped or not
+    target : where the targets are. A column of a .csv (name or index) or .npy (index), or a list of columns, by default the last;
+        the name of an array in an .npz; the file of the labels for .npy and IDX, by default the labels beside the images
+    task : "classification" makes one-hot rows of the values, "regression" takes them as numbers; "auto" is classification for text
+        and for whole numbers of at most 100 different values, each met twice on average
+    centre : subtract the mean of each column of X
+    normalise : "unit" divides X by its largest absolute entry; "standard" makes each column mean 0 and standard deviation 1
+        (constant columns 0); "none" leaves it
+    limit : use the first `limit` samples
+    upsample : images to this size, bilinearly, before anything else; see `upsample`
+
+    Returns: Dataset. Nothing is unpickled. Raises: ValueError, TypeError, FileNotFoundError, and ImportError without scikit-learn
+    for "digits", each in one line that names the file and the place.
+    """
+    kind = validate.dtype("dtype", dtype)
+    validate.choice("task", task, TASKS)
+    validate.choice("normalise", normalise, NORMALISATIONS)
+    if limit is not None:
+        validate.integer("limit", limit, least=1)
+    if not isinstance(source, (str, Path)):
+        raise TypeError(f"source is {type(source).__name__}; 'digits' or a path was wanted (arrays need no loading: pass them as X and Y)")
+    if source == "digits":
+        if target is not None:
+            raise ValueError(f"target is {target!r} but the digits have their own targets; leave it out")
+        name, (inputs, targets) = "digits", _digits()
+    else:
+        path = Path(source).expanduser()
+        name, (inputs, targets) = path.name.split(".")[0] or path.resolve().name, readers.read(path, target)
+    if inputs.ndim < 2 or inputs.size == 0:
+        raise ValueError(f"{source}: the inputs have shape {inputs.shape}; at least one sample and one column were wanted")
+    count = len(targets) if targets.ndim else 1
+    if len(inputs) != count:
+        raise ValueError(f"{source}: {len(inputs)} inputs but {count} targets; one a sample was wanted")
+    labels, classes, Y = _targets(source, targets, task)
+    images = inputs[:limit].astype(np.float64)
+    if not np.isfinite(images).all():
+        where = ", ".join(str(i) for i in np.argwhere(~np.isfinite(images))[0])
+        raise ValueError(f"{source}: the inputs at [{where}] are not finite; fill or drop such samples")
+    if upsample is not None:
+        if images.ndim != 3:
+            raise ValueError(f"upsample is {upsample!r} but the samples of {source} have shape {images.shape[1:]}; images were wanted")
+        images = _resized(images, upsample, "bilinear")
+    X = np.ascontiguousarray(_scaled(images.reshape(len(images), -1), centre, normalise), dtype=kind)
+    labels = None if labels is None else labels[:limit]
+    Y = np.ascontiguousarray(Y[:limit], dtype=kind)
+    for array in (X, Y, labels):
+        if array is not None:
+            array.flags.writeable = False
+    return Dataset(X, Y, labels, classes, name, images.shape[1:])
+
+
+def upsample(X: Any, size: int | tuple[int, int] = 28, *, shape: tuple[int, int] = (8, 8), method: str = "bilinear") -> Array:
+    """Images in the rows of `X (n, h w)`, of `shape (h, w)`, at another size: `(n, H W)`.
+
+    "bilinear" takes the samples at pixel centres and repeats the border (torch's `interpolate(align_corners=False)`); "repeat"
+    takes the nearest pixel, so that every pixel becomes a block. Both are linear in the image: `A image B^T`.
+    Raises: ValueError, TypeError if the columns of X are not the pixels of `shape`.
+    """
+    validate.choice("method", method, ("bilinear", "repeat"))
+    h, w = (validate.integer(f"shape[{i}]", k, least=1) for i, k in enumerate(shape))
+    rows = validate.matrix("X", X, columns=h * w)
+    return _resized(rows.reshape(-1, h, w), size, method).reshape(len(rows), -1).astype(rows.dtype)
+
+
+def _digits() -> readers.Pair:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ImportError("the digits come with scikit-learn, which is not installed; pip install 'linalign[datasets]'") from None
+    bunch = load_digits()
+    return bunch.images, bunch.target
+
+
+def _targets(source: Any, targets: Array, task: str) -> tuple[Array | None, tuple[str, ...] | None, Array]:
+    """Labels, the names of the classes (both None for regression), and Y `(n, k_d)`."""
+    text = targets.dtype.kind in "US"
+    if not text and targets.dtype.kind not in "biuf":
+        raise ValueError(f"{source}: the targets have dtype {targets.dtype}; numbers or text were wanted")
+    if not text and not np.isfinite(targets).all():
+        where = ", ".join(str(i) for i in np.argwhere(~np.isfinite(targets))[0])
+        raise ValueError(f"{source}: the target at [{where}] is not finite; drop such samples")
+    if targets.ndim == 0 or (targets.ndim == 2 and targets.shape[1] == 1):
+        targets = targets.reshape(-1)
+    if targets.ndim == 1:
+        values, labels = np.unique(targets, return_inverse=True)
+        whole = text or bool((values == np.round(values)).all())
+        few = text or len(values) <= min(MOST_CLASSES, len(targets) // 2)
+        if task == "classification" or (task == "auto" and whole and few):
+            if len(values) < 2:
+                raise ValueError(f"{source}: all targets are {values[0]}; at least two classes are needed, or task='regression'")
+            if len(values) > len(targets) // 2 and len(values) > MOST_CLASSES:
+                raise ValueError(f"{source}: {len(values)} classes for {len(targets)} samples; is this task='regression'?")
+            names = tuple(str(int(v)) if not text and whole else str(v) for v in values)
+            return labels.astype(np.int64), names, np.eye(len(values))[labels]
+    if text:
+        raise ValueError(f"{source}: the targets are text of shape {targets.shape}; regression needs numbers")
+    if (targets.ndim != 2 and targets.ndim != 1) or targets.size == 0:
+        raise ValueError(f"{source}: the targets have shape {targets.shape}; one or more numbers a sample were wanted")
+    Y = targets.reshape(len(targets), -1).astype(np.float64)
+    one_hot = Y.shape[1] > 1 and bool(np.isin(Y, (0, 1)).all() and (Y.sum(axis=1) == 1).all())
+    if task == "classification" and not one_hot:
+        raise ValueError(f"{source}: the targets have shape {targets.shape} and are not one-hot; one class a sample was wanted")
+    if one_hot and task != "regression":
+        return Y.argmax(axis=1), tuple(map(str, range(Y.shape[1]))), Y
+    return None, None, Y
+
+
+def _scaled(X: Array, centre: bool, normalise: str) -> Array:
+    if centre or normalise == "standard":
+        X = X - X.mean(axis=0)
+    if normalise == "standard":
+        spread = X.std(axis=0)
+        # a constant column is its mean up to rounding
+        live = spread > len(X) * np.finfo(np.float64).eps * np.abs(X).max(axis=0, initial=0)
+        return np.asarray(np.divide(X, spread, out=np.zeros_like(X), where=live))
+    if normalise == "unit":
+        top = np.abs(X).max()
+        return X / top if top > 0 else X
+    return X
+
+
+def _resized(images: Array, size: int | tuple[int, int], method: str) -> Array:
+    """`A image B^T` for every image, `A (H, h)` and `B (W, w)` the weights of the old pixels in the new ones."""
+    sizes = size if isinstance(size, (tuple, list)) else (size, size)
+    if len(sizes) != 2:
+        raise ValueError(f"size is {size!r}; a whole number or a pair (height, width) was wanted")
+    A, B = (_weights(old, validate.integer("size", new, least=1), method) for old, new in zip(images.shape[1:], sizes, strict=True))
+    return np.asarray(np.einsum("Hh,nhw,Ww->nHW", A, images, B, optimize=True))
+
+
+def _weights(old: int, new: int, method: str) -> Array:
+    centres = (np.arange(new) + 0.5) * old / new
+    if method == "repeat":
+        return np.asarray(np.eye(old)[np.floor(centres).astype(int)])
+    at = np.clip(centres - 0.5, 0, old - 1)
+    # the hat function of each old pixel at the new centres
+    return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(old)), 0, None))

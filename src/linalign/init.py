@@ -1,0 +1,140 @@
+"""Starts: `draw(layers, kind, rng=...)` gives the parameters of a network, one array a layer.
+
+`d` is the number of layers, `k_0, ..., k_d` the widths, `P = W_d ... W_1` the end-to-end matrix (theory note, section 0).
+Kinds that set each layer by itself, `(shape, depth, rng, *, options) -> W`, are here and may be mixed, one name a layer; those
+that set the whole chain are in `chain_init`.
+Everything is computed in float64 and rounded at the end, so float32 gives the same numbers rounded.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import validate
+from .chain_init import aligned, balanced, haar, lambda_balanced
+from .layers import Layer
+from .validate import Array
+
+
+def gaussian(shape: tuple[int, int], depth: int, rng: Any, *, scale: Any = 1.0) -> Array:
+    """Entries `N(0, sigma_i^2)`, `sigma_i = scale^(1/d) / sqrt(k_{i-1})`, so that `E ||P||_F^2 = k_d scale^2`.
+
+    On a constrained layer the projection averages the draws, so the end-to-end matrix is smaller there.
+    """
+    sigma = validate.real("scale", scale, above=0.0) ** (1 / depth) / np.sqrt(shape[1])
+    return np.asarray(sigma * validate.generator(rng).standard_normal(shape))
+
+
+def xavier(shape: tuple[int, int], depth: int, rng: Any, *, gain: Any = 1.0) -> Array:
+    """Entries uniform on `[-a, a]`, `a = gain sqrt(6 / (k_{i-1} + k_i))`: Glorot and Bengio 2010, torch's `xavier_uniform_`."""
+    bound = validate.real("gain", gain, above=0.0) * np.sqrt(6 / sum(shape))
+    return np.asarray(bound * validate.generator(rng).uniform(-1.0, 1.0, shape))
+
+
+def orthogonal(shape: tuple[int, int], depth: int, rng: Any, *, scale: Any = 1.0) -> Array:
+    """`W_i^T W_i = scale^2 I` (or `W_i W_i^T`, if it is wide), uniform (Haar) among all such matrices."""
+    return validate.real("scale", scale, above=0.0) * haar(validate.generator(rng), *shape)
+
+
+def identity(shape: tuple[int, int], depth: int, rng: Any, *, scale: Any = 1.0) -> Array:
+    """`W_i = scale I`; ones on the main diagonal if it is rectangular."""
+    return np.asarray(validate.real("scale", scale) * np.eye(*shape))
+
+
+def zero(shape: tuple[int, int], depth: int, rng: Any) -> Array:
+    """`W_i = 0`."""
+    return np.zeros(shape)
+
+
+LAYER_KINDS: Mapping[str, Callable[..., Array]] = {f.__name__: f for f in (gaussian, xavier, orthogonal, identity, zero)}
+CHAIN_KINDS: Mapping[str, Callable[..., list[Array]]] = {f.__name__: f for f in (balanced, aligned, lambda_balanced)}
+
+
+def _check_options(kinds: Iterable[Callable[..., Any]], options: Mapping[str, Any]) -> None:
+    """Every option is known to one of the kinds, and none that has no default is missing."""
+    taken = {k.__name__: [p for p in inspect.signature(k).parameters.values() if p.kind is p.KEYWORD_ONLY] for k in kinds}
+    known = sorted({p.name for parameters in taken.values() for p in parameters})
+    names = " and ".join(map(repr, taken))
+    for option in options:
+        if option not in known:
+            raise TypeError(f"{option} is no option of {names}; it has {'the options ' + ', '.join(known) if known else 'no options'}")
+    for parameters in taken.values():
+        for p in parameters:
+            if p.default is p.empty and options.get(p.name) is None:
+                raise TypeError(f"{names} needs the option {p.name}: pass {p.name}=")
+
+
+def _per_layer(kinds: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of each layer: a number goes to every kind that takes it, a sequence has one entry a layer, None the default."""
+    takes = {name: set(inspect.signature(LAYER_KINDS[name]).parameters) for name in kinds}
+    each: list[dict[str, Any]] = [{} for _ in kinds]
+    for option, value in options.items():
+        takers = [name for name in takes if option in takes[name]]
+        many = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+        if many and len(value) != len(kinds):
+            raise ValueError(f"{option} has {len(value)} entries but the network has {len(kinds)} layers; pass one number or one a layer")
+        if not many and "gaussian" in takers and len(takers) > 1:
+            raise ValueError(
+                f"{option} is end to end for 'gaussian' but of one layer for {', '.join(repr(t) for t in takers if t != 'gaussian')}; "
+                f"pass one entry a layer, None for the default"
+            )
+        for i, name in enumerate(kinds):
+            entry = value[i] if many else value
+            if option in takes[name]:
+                each[i] |= {} if entry is None else {option: entry}
+            elif many and entry is not None:
+                raise TypeError(f"{option}[{i}] is {entry!r} but {name!r} has no such option; pass None there")
+    return each
+
+
+def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None, dtype: Any = np.float64, **options: Any) -> list[Array]:
+    """Parameters `theta_i` of shape `layers[i].param_shape`, one a layer.
+
+    `kind`: 'gaussian' (scale), 'xavier' (gain), 'orthogonal' (scale), 'identity' (scale), 'zero', or a list of these, one a
+    layer (an option is then a number or has one entry a layer); 'balanced' (matrix, bases), 'aligned' (X, Y, singular_values,
+    bases), 'lambda_balanced' (lam, matrix or scale, bases) for the whole chain. See the function of that name for the equation.
+    `rng`: a seed or a generator; needed by the random kinds only.
+    On a constrained layer the matrix is drawn and the nearest member of its subspace taken, `layer.project`; a kind for the
+    whole chain is refused there unless the layer holds its matrix exactly.
+
+    Raises: ValueError, TypeError for unknown kinds and options, values out of range, and starts that do not exist.
+    """
+    structures = list(layers)
+    depth = len(structures)
+    wanted = validate.dtype("dtype", dtype)
+    generator = None if rng is None else validate.generator(rng)
+    chain = CHAIN_KINDS.get(kind) if isinstance(kind, str) else None
+    if chain is not None:
+        _check_options([chain], options)
+        matrices = chain((structures[0].shape[1], *(layer.shape[0] for layer in structures)), generator, **options)
+    else:
+        if isinstance(kind, str):
+            kinds = [validate.choice("kind", kind, [*LAYER_KINDS, *CHAIN_KINDS])] * depth
+        elif not isinstance(kind, Sequence):
+            raise TypeError(f"kind is {kind!r}; a name such as 'gaussian' or a list with one name a layer was wanted")
+        elif len(kind) != depth:
+            raise ValueError(f"kind has {len(kind)} names but the network has {depth} layers; pass one name or one a layer")
+        else:
+            kinds = [validate.choice(f"kind[{i}]", name, LAYER_KINDS) for i, name in enumerate(kind)]
+        _check_options([LAYER_KINDS[name] for name in dict.fromkeys(kinds)], options)
+        each = _per_layer(kinds, options)
+        matrices = [
+            LAYER_KINDS[name](layer.shape, depth, generator, **own) for layer, name, own in zip(structures, kinds, each, strict=True)
+        ]
+    params = []
+    for i, (layer, W) in enumerate(zip(structures, matrices, strict=True)):
+        theta = layer.project(W)
+        if chain is not None:
+            gap, size = np.linalg.norm(layer.matrix(theta) - W), np.linalg.norm(W)
+            if gap > 4 * max(W.shape) * np.finfo(np.float64).eps * size:
+                raise ValueError(
+                    f"kind {kind!r} does not fit layers[{i}], {layer!r}: the nearest matrix is {gap / size:.0e} away; use Dense"
+                )
+        with np.errstate(over="ignore"):
+            theta = np.ascontiguousarray(theta, dtype=wanted)
+        params.append(validate.finite(f"params[{i}]", theta))
+    return params

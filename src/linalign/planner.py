@@ -1,0 +1,269 @@
+"""Planner: from the problem as given to the cheapest one with the same trajectory.
+
+It knows no clock and no chance: the same call gives the same plan. Every reduction states its precondition and measures
+how well it held; one that does not hold is left out, and the plan says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from . import cost, kernel, validate
+from .cost import Pivot
+from .layers import Dense
+from .plan import Plan, Reduction
+from .problem import Descent, Problem
+from .reduce import inputs, samples, split, width
+from .reduce.split import Modes, Split
+from .validate import Array
+
+REDUCTIONS = ("samples", "inputs", "width", "split")
+# a reduction whose check is off by more than this is refused
+RESIDUAL_TOLERANCE = 1e-10
+# a reduction must save this share of the multiply-adds
+GAIN = 0.95
+# seeking a reduction must cost less than this many steps of the problem as given
+SEARCH_STEPS = 50
+
+Lift = Callable[[list[Array], int], list[Array]]
+
+
+@dataclass(eq=False)
+class Work:
+    """What is run instead of the problem as given, and the way back."""
+
+    given: Problem
+    problem: Problem
+    lifts: list[Lift] = field(default_factory=list)
+    split: Split | None = None
+
+    def lift(self, params: list[Array], steps: int) -> list[Array]:
+        """The parameters of the network as given, after `steps` steps."""
+        for back in reversed(self.lifts):
+            params = back(params, steps)
+        return params
+
+    @property
+    def floor(self) -> float:
+        """The part of the loss that no step changes."""
+        return self.problem.floor if self.split is None else self.split.floor
+
+
+def check_pivot(pivot: Any, depth: int) -> str | int:
+    """'auto' or a whole number in 0..depth. Raises: ValueError, TypeError."""
+    if isinstance(pivot, str):
+        return validate.choice("pivot", pivot, ("auto",))
+    at = validate.integer("pivot", pivot, least=0)
+    if at > depth:
+        raise ValueError(f"pivot is {at} but the network has {depth} layers; a pivot is 'auto' or a whole number from 0 to {depth}")
+    return at
+
+
+def check_reduce(reduce: Any) -> tuple[str, ...]:
+    """The reductions that may be used. Raises: ValueError, TypeError."""
+    if isinstance(reduce, str):
+        return REDUCTIONS if validate.choice("reduce", reduce, ("auto", "none")) == "auto" else ()
+    try:
+        names = list(reduce)
+    except TypeError:
+        raise TypeError(f"reduce is {reduce!r}; 'auto', 'none' or a list of {', '.join(REDUCTIONS)} was wanted") from None
+    return tuple(validate.choice(f"reduce[{i}]", name, REDUCTIONS) for i, name in enumerate(names))
+
+
+def make_plan(
+    problem: Problem, descent: Descent, *, reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel",
+    steps: int | None = None,
+) -> tuple[Plan, Work]:  # fmt: skip
+    """The plan and the work it describes. `steps`: how long the run will be, if that is known.
+
+    Raises: ValueError, TypeError for unknown reductions or pivots.
+    """
+    allowed, at = check_reduce(reduce), check_pivot(pivot, problem.net.depth)
+    work = Work(problem, problem)
+    if implementation == "reference":
+        plain = Pivot(0, problem.rows, cost.backpropagation(problem))
+        why = "the reference runs the problem as given, by backpropagation"
+        return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
+    done = [
+        _samples(work, descent, allowed),
+        _inputs(work, descent, allowed),
+        _width(work, descent, allowed, steps),
+        _split(work, descent, allowed, steps),
+    ]
+    chosen = cost.choose(work.problem, descent, at)
+    return _plan(work, descent, implementation, done, chosen, _kernel(work, chosen[0])), work
+
+
+# ------------------------------------------------------------------ reductions, in order
+def _refusal(name: str, allowed: tuple[str, ...], problem: Problem, *, quadratic: bool, data: bool) -> str | None:
+    """Why a reduction cannot be used, if one can tell at once."""
+    if name not in allowed:
+        return "switched off"
+    if data and problem.X is None:
+        return "there are no samples: the loss is on the product"
+    if quadratic and not problem.loss.quadratic:
+        return f"needs a quadratic loss, {problem.loss.kind} is not"
+    return None
+
+
+def _not_dense(problem: Problem, layers: slice) -> str | None:
+    for i, layer in list(enumerate(problem.net.layers))[layers]:
+        if not isinstance(layer, Dense):
+            return f"layer {i + 1} is {type(layer).__name__}, not dense"
+    return None
+
+
+def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
+    problem = work.problem
+    no = _refusal("samples", allowed, problem, quadratic=True, data=True)
+    if no:
+        return Reduction("samples", False, "", no)
+    smaller, done = samples.reduce(problem)
+    if smaller is problem:
+        return Reduction("samples", False, "", f"the {done.rows_before} rows are independent")
+    if done.residual > RESIDUAL_TOLERANCE:
+        return Reduction("samples", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
+    work.problem = smaller
+    what = f"{done.rows_before} rows -> {done.rows_after}"
+    return Reduction("samples", True, what, "T7.1: rank(X) rows have the same loss up to a constant", done.residual)
+
+
+def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
+    problem = work.problem
+    no = _refusal("inputs", allowed, problem, quadratic=False, data=True) or _not_dense(problem, slice(0, 1))
+    if not no and descent.update == "cyclic" and problem.rows >= problem.net.widths[0]:
+        no = "cyclic updates gain nothing from diagonal data"
+    if no:
+        return Reduction("inputs", False, "", no)
+    smaller, lift, done = inputs.reduce(problem, descent)
+    if done.residual > RESIDUAL_TOLERANCE:
+        return Reduction("inputs", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
+    if not problem.loss.quadratic and done.columns_after == done.columns_before:
+        return Reduction("inputs", False, "", f"X has full rank {done.columns_before}")
+    work.problem = smaller
+    work.lifts.append(lift)
+    what = f"{done.columns_before} inputs -> {done.columns_after}"
+    why = "T8.1: the first layer moves in the range of X only"
+    if problem.loss.quadratic:
+        why += ", where the data are diagonal"
+    return Reduction("inputs", True, what, why, done.residual)
+
+
+def _too_dear(work: Work, descent: Descent, steps: int | None) -> str | None:
+    """Whether seeking invariant subspaces would cost more than it can save."""
+    problem = work.problem
+    search = 8 * max(problem.net.widths) * sum(cost.sizes(problem))
+    limit = SEARCH_STEPS * cost.backpropagation(work.given)
+    if steps is not None:
+        limit = min(limit, steps * cost.choose(problem, descent)[0].macs)
+    return "the run is too short to repay the search" if search > limit else None
+
+
+def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None) -> Reduction:
+    problem = work.problem
+    no = _refusal("width", allowed, problem, quadratic=False, data=False) or _not_dense(problem, slice(None))
+    if not no and "width" in allowed and problem.net.depth == 1 and not problem.loss.quadratic:
+        no = "there is no hidden layer"
+    if not no and allowed == REDUCTIONS:
+        no = _too_dear(work, descent, steps)
+    if no:
+        return Reduction("width", False, "", no)
+    smaller, lift, done = width.reduce(problem, descent)
+    if lift is None:
+        why = "no smaller subspaces are closed under the layers"
+        if done.residual:
+            why = f"refused: nearly closed subspaces, off by {done.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
+        return Reduction("width", False, "", why)
+    before, after = (cost.choose(p, descent)[0].macs for p in (problem, smaller))
+    if after > GAIN * before:
+        return Reduction("width", False, "", f"saves too little: {after:,} multiply-adds instead of {before:,}")
+    work.problem = smaller
+    work.lifts.append(lift)
+    what = f"{'-'.join(map(str, done.widths_before))} -> {'-'.join(map(str, done.widths_after))}"
+    statement = "T8.2" if done.targets_too else "T8.1"
+    return Reduction("width", True, what, f"{statement}: these subspaces are closed, the rest never moves", done.residual)
+
+
+def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None) -> Reduction:
+    problem = work.problem
+    no = _refusal("split", allowed, problem, quadratic=True, data=False) or _not_dense(problem, slice(None))
+    if not no and problem.X is not None and problem.X.ndim != 1:
+        no = "needs the data diagonal (inputs)"
+    if not no and allowed == REDUCTIONS:
+        no = _too_dear(work, descent, steps)
+    if no:
+        return Reduction("split", False, "", no)
+    parts, residual = split.find(problem)
+    if not parts:
+        return Reduction("split", False, "", "the network and the data are one block")
+    if residual > width.RESIDUAL_TOLERANCE:
+        why = f"refused: nearly independent blocks, off by {residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
+        return Reduction("split", False, "", why)
+    found = split.split(problem, parts, residual)
+    before, after = cost.choose(problem, descent)[0].macs, _split_macs(found, descent)
+    if after > GAIN * before:
+        return Reduction("split", False, "", f"saves too little: {after:,} multiply-adds instead of {before:,}")
+    work.split = found
+    return Reduction("split", True, _describe(found), "T8.3: independent parts, equal ones run once", residual)
+
+
+def _describe(found: Split) -> str:
+    named = [f"{'-'.join(map(str, b))}" for b in found.blocks]
+    modes = sum(len(p.index) for p in found.parts if p.index is not None)
+    if modes:
+        distinct = f" ({found.modes} distinct)" if found.modes != modes else ""
+        named.append(f"{modes} scalar modes{distinct}")
+    return ", ".join(named) or "nothing moves"
+
+
+def _split_macs(found: Split, descent: Descent) -> int:
+    total = 0
+    for part in found.parts:
+        if isinstance(part.content, Modes):
+            total += 4 * part.content.sigma.size
+        elif part.content is not None:
+            total += cost.choose(part.content, descent)[0].macs
+    return total
+
+
+# ------------------------------------------------------------------ the rest of the plan
+def _kernel(work: Work, pivot: Pivot) -> tuple[str, str]:
+    """Which products the step is made of."""
+    if work.split is not None:
+        return "modes" if not work.split.blocks else "modes and blocks", "each part in its own loop"
+    widths = work.problem.net.widths
+    sides = [(pivot.rows, a, b) for a, b in pairwise(widths)]
+    small = [kernel.uses_tile(*side) for side in sides]
+    if all(small):
+        return f"tile-{kernel.ISA}", f"sides up to {kernel.TILE.most}, {kernel.TILE.volume:,} multiply-adds a product"
+    if pivot.rows == 1 and kernel.LEVELS[kernel.ISA]:
+        return f"one pass, {kernel.ISA}", "one row in flight: product and update share a pass over each layer"
+    if any(small):
+        return f"tile-{kernel.ISA} and BLAS", f"{sum(small)} of {len(small)} layers are small enough for the tile"
+    return "BLAS", "products too large for the register tile" if kernel.LEVELS[kernel.ISA] else "no register tile for this processor"
+
+
+def _workspace(work: Work, descent: Descent, pivot: Pivot) -> int:
+    """Bytes of the chains, the residual and the velocities; not of the network and the data."""
+    problem = work.problem
+    k, s, n = problem.net.widths, pivot.rows, problem.rows
+    chains = s * sum(k) + 2 * s * max(k) + n * k[-1] + (2 * s * n if 0 < pivot.at < len(k) - 1 else 0)
+    return problem.net.dtype.itemsize * (chains + (problem.net.size if descent.momentum else 0))
+
+
+def _plan(
+    work: Work, descent: Descent, implementation: str, reductions: list[Reduction], chosen: tuple[Pivot, str, tuple[Pivot, ...]],
+    named: tuple[str, str],
+) -> Plan:  # fmt: skip
+    given, run = work.given, work.problem
+    pivot, why, rejected = chosen
+    return Plan(
+        widths=given.net.widths, rows=given.rows, dtype=str(given.net.dtype), loss=given.loss.kind, update=descent.update,
+        implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
+        pivot=pivot, pivot_why=why, rejected=rejected,
+        macs=pivot.macs if work.split is None else _split_macs(work.split, descent), macs_before=cost.backpropagation(given),
+        kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot),
+    )  # fmt: skip

@@ -1,0 +1,150 @@
+"""Pictures of a run. Needs matplotlib (`pip install 'linalign[plot]'`); draws on a figure of its own, never on global state."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .record import History
+from .validate import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .run import Run
+
+# Okabe and Ito's palette without yellow: told apart with any colour vision, and on white
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+GREY = "#6e6e6e"
+# a line on paper shows no more points than this
+POINTS = 4000
+
+
+def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str | None = None) -> Figure:
+    """The loss of a run and, where they were recorded, the alignment of its layers and its singular values end to end.
+
+    `path`: also save the figure there; the extension chooses the format (.png, .svg, .pdf). `data`: the name of the data, for
+    the title. Returns: the matplotlib Figure.
+    Raises: ImportError without matplotlib; ValueError for an unknown extension; OSError if it cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError:
+        raise ImportError("plots need matplotlib, which is not installed; pip install 'linalign[plot]'") from None
+    panels: list[tuple[Any, History | None]] = [(_loss, None)]
+    for name, draw in (("alignment", _alignment), ("singular_values", _singular_values)):
+        if name in run.history and run.history[name].values.size:
+            panels.append((draw, run.history[name]))
+    # padding: room for the last tick of each axis
+    figure = Figure(figsize=(1.2 + 4.4 * len(panels), 4.3), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+    for ax, (draw, history) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        draw(ax, run) if history is None else draw(ax, history)
+        ax.set_xlabel("step of gradient descent")
+        ax.set_xlim(0, max(run.steps, 1))
+        ax.xaxis.set_major_formatter(_step)
+        ax.locator_params(axis="x", nbins=5)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(True, color="#e6e6e6", linewidth=0.8)
+        ax.set_axisbelow(True)
+    figure.suptitle(title(run, data), fontsize=12)
+    if path is not None:
+        figure.savefig(path, dpi=150)
+    return figure
+
+
+def title(run: Run, data: str | None = None) -> str:
+    """`64-32-16-10 deep linear network on digits, 20,000 steps, converged`."""
+    words = f"{'-'.join(map(str, run.network.widths))} deep linear network" + (f" on {data}" if data else "")
+    end = ", converged" if run.converged else ", interrupted" if run.interrupted else ""
+    return f"{words}, {run.steps:,} steps{end}"
+
+
+def _step(value: float, position: int | None) -> str:
+    """200k for 200000, 1.5M for 1500000."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
+def _thinned(values: Array) -> tuple[Array, Array]:
+    """Steps and values, at most `POINTS` of them, first and last among them."""
+    at = np.unique(np.linspace(0, len(values) - 1, POINTS).round().astype(np.int64)) if len(values) > POINTS else np.arange(len(values))
+    return at, values[at]
+
+
+def _loss(ax: Axes, run: Run) -> None:
+    from matplotlib.ticker import AutoLocator, NullFormatter, ScalarFormatter
+
+    at, loss = _thinned(run.loss)
+    ax.plot(at, loss, color=PALETTE[0], linewidth=2, label="loss", **_dot(at))
+    if run.floor > 0:
+        ax.axhline(run.floor, color=GREY, linestyle="--", linewidth=1.2, label=f"least possible, {run.floor:.4g}")
+        ax.plot(*_thinned(run.excess), color=PALETTE[1], linewidth=2, label="loss above the least", **_dot(at))
+    shown = np.concatenate([line.get_ydata() for line in ax.get_lines()])
+    if np.nanmin(shown) > 0:
+        ax.set_yscale("log")
+        if np.nanmax(shown) < 10 * np.nanmin(shown):
+            # less than a decade: plain numbers, not 2.4 x 10^0
+            ax.yaxis.set_major_locator(AutoLocator())
+            ax.yaxis.set_major_formatter(ScalarFormatter())
+            ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_title("Loss", loc="left", fontweight="bold")
+    ax.set_ylabel("loss")
+    ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
+
+
+def _alignment(ax: Axes, history: History) -> None:
+    scores = history.values.reshape(len(history), -1)
+    count = scores.shape[1]
+    for i, (score, colour) in enumerate(zip(scores.T, _colours(count), strict=True)):
+        # later lines are thinner, so that none hides another where they meet at 1
+        width = 4.0 - 2.6 * i / max(count - 1, 1)
+        ax.plot(history.steps, score, color=colour, linewidth=width, label=f"layers {i + 1} and {i + 2}", **_dot(history.steps))
+    ax.axhline(1.0, color=GREY, linestyle="--", linewidth=1.2)
+    ax.set_title("Alignment of neighbouring layers", loc="left", fontweight="bold")
+    ax.set_ylabel("alignment (1: aligned)")
+    lowest = float(np.nanmin(scores, initial=1.0))
+    ax.set_ylim(max(0.0, lowest - 0.12 * (1 - lowest) - 0.005), 1 + 0.06 * (1 - lowest) + 0.002)
+    _few_in_legend(ax, count, "lower right")
+
+
+def _singular_values(ax: Axes, history: History) -> None:
+    values = history.values.reshape(len(history), -1)
+    for j, (value, colour) in enumerate(zip(values.T, _colours(values.shape[1]), strict=True)):
+        ax.plot(history.steps, value, color=colour, linewidth=1.6, label=_rank(j + 1), **_dot(history.steps))
+    ax.set_title("Singular values, end to end", loc="left", fontweight="bold")
+    ax.set_ylabel("singular value of the product of all layers")
+    ax.set_ylim(bottom=0)
+    _few_in_legend(ax, values.shape[1], "best")
+
+
+def _rank(n: int) -> str:
+    """largest, 2nd largest, 3rd largest, ..."""
+    suffix = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return "largest" if n == 1 else f"{n}{suffix} largest"
+
+
+def _dot(steps: Array) -> dict[str, Any]:
+    """A single point has no line and needs a marker."""
+    return {"marker": "o"} if len(steps) == 1 else {}
+
+
+def _colours(count: int) -> list[Any]:
+    """A palette for a few lines, a scale from dark to light for many; both for any colour vision."""
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0.0, 0.9, count)))
+
+
+def _few_in_legend(ax: Axes, count: int, place: Any) -> None:
+    """All lines if they are few; the first, the middle and the last of many, whose colours are a scale."""
+    handles, labels = ax.get_legend_handles_labels()
+    shown = range(count) if count <= len(PALETTE) else [0, count // 2, count - 1]
+    ax.legend([handles[i] for i in shown], [labels[i] for i in shown], loc=place, frameon=True, framealpha=0.9, edgecolor="none")

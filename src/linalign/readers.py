@@ -1,0 +1,316 @@
+"""Files of data, read into arrays: .npz, .npy, .csv and IDX, each gzipped or not. Nothing is ever unpickled.
+
+`read(path, target)` gives `(inputs, targets)` as they stand in the file; `data.load` makes a data set of them. Every bad file
+is a ValueError of one line that names the file, the place in it, what came and what was wanted.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .validate import Array
+
+Pair = tuple[Array, Array]
+
+# names of the arrays in an .npz, lower or upper case
+PAIRS = (("x", "y"), ("x_train", "y_train"), ("data", "target"), ("images", "labels"), ("train_images", "train_labels"))
+IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read(path: Path, target: Any = None) -> Pair:
+    """Inputs `(n, ...)` and targets `(n,)` or `(n, k)` of one file, or of the IDX pair in a directory.
+
+    `target`: a column of a .csv or .npy by index, of a .csv by name too, or a list of them; the name of an array in an .npz;
+    the file of the labels of an .npy or IDX file. By default the last column, the usual names, and the labels next to the images.
+    Raises: FileNotFoundError, ValueError.
+    """
+    if path.is_dir():
+        path = _images_in(path)
+    content = _content(path)
+    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    if suffix == ".npz":
+        return _npz(path, content, target)
+    if suffix == ".npy":
+        return _npy(path, content, target)
+    if suffix in (".csv", ".tsv"):
+        return _csv(path, content, target)
+    if content[:2] == b"\0\0" or "idx" in path.name or "ubyte" in path.name:
+        return _idx_pair(path, content, target)
+    raise ValueError(f"{path}: unknown kind of file; .npz, .npy, .csv or MNIST-style IDX was wanted (gzipped or not), or the name 'digits'")
+
+
+def _content(path: Path) -> bytes:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; pass a path to .npz, .npy, .csv or IDX, or the name 'digits'")
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: broken gzip file ({error}); fetch it again") from None
+    if not content:
+        raise ValueError(f"{path}: the file is empty")
+    return content
+
+
+def _numbers(path: Path, name: str, array: Array) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: {name} has dtype {array.dtype}; real numbers were wanted")
+    return array
+
+
+# ---- NumPy's own files -----------------------------------------------------------------------------------------------------
+
+
+def _load(path: Path, get: Callable[[], Any]) -> Any:
+    try:
+        return get()
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError) as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{path}: holds pickled objects, which are never loaded; save plain arrays of numbers") from None
+        raise ValueError(f"{path}: broken or truncated NumPy file ({_line(error)})") from None
+    except (zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: broken or truncated NumPy file ({_line(error)})") from None
+
+
+def _line(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0]
+
+
+def _npz(path: Path, content: bytes, target: Any) -> Pair:
+    if content[:2] != b"PK":
+        raise ValueError(f"{path}: no .npz file, it does not begin as one; write it with numpy.savez(path, X=X, Y=Y)")
+    with _load(path, lambda: np.load(io.BytesIO(content), allow_pickle=False)) as archive:
+        names = {name.lower(): name for name in archive.files}
+        pairs = [(names[x], names[y]) for x, y in PAIRS if x in names and y in names]
+        if target is not None:
+            if target not in archive.files:
+                raise ValueError(f"{path}: target is {target!r} but the arrays are {', '.join(archive.files)}")
+            inputs = [names[x] for x, _ in PAIRS if x in names and names[x] != target] or [n for n in archive.files if n != target][:1]
+            pairs = [(x, target) for x in inputs]
+        if not pairs:
+            wanted = ", ".join(f"{x}/{y}" for x, y in PAIRS)
+            raise ValueError(f"{path}: has the arrays {', '.join(archive.files) or 'none'}; a pair {wanted} was wanted")
+        x, y = pairs[0]
+        return _numbers(path, x, _load(path, lambda: archive[x])), _load(path, lambda: archive[y])
+
+
+def _npy_array(path: Path, content: bytes) -> Array:
+    if content[:6] != b"\x93NUMPY":
+        raise ValueError(f"{path}: no .npy file, it does not begin as one; write it with numpy.save(path, array)")
+    array: Array = _load(path, lambda: np.load(io.BytesIO(content), allow_pickle=False))
+    return array
+
+
+def _npy(path: Path, content: bytes, target: Any) -> Pair:
+    array = _npy_array(path, content)
+    if isinstance(target, (str, Path)) and not _is_index(target):
+        labels = _beside(path, target)
+        return _numbers(path, "the array", array), _npy_array(labels, _content(labels))
+    _numbers(path, "the array", array)
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise ValueError(f"{path}: shape {array.shape} has no column of targets; pass target= the .npy file of the targets")
+    return _split(path, array, _columns(path, target, array.shape[1], None))
+
+
+def _beside(path: Path, name: str | Path) -> Path:
+    """The file of that name, from here or next to `path`."""
+    return Path(name) if Path(name).exists() else path.parent / name
+
+
+# ---- columns ---------------------------------------------------------------------------------------------------------------
+
+
+def _is_index(value: Any) -> bool:
+    return (isinstance(value, (int, np.integer)) and not isinstance(value, bool)) or (
+        isinstance(value, str) and value.lstrip("-").isdecimal()
+    )
+
+
+def _columns(path: Path, target: Any, count: int, header: Sequence[str] | None) -> list[int]:
+    """The indices of the target columns, each in 0..count-1."""
+    columns = []
+    for wanted in [-1] if target is None else target if isinstance(target, (list, tuple)) else [target]:
+        if header is not None and wanted in header:
+            if header.count(wanted) > 1:
+                raise ValueError(f"{path}: {header.count(wanted)} columns are named {wanted!r}; pass target= the index of one")
+            columns.append(header.index(wanted))
+        elif _is_index(wanted):
+            if not -count <= int(wanted) < count:
+                raise ValueError(f"{path}: target is column {wanted} but there are {count} columns, 0 to {count - 1}")
+            columns.append(int(wanted) % count)
+        else:
+            known = f"the columns are {_shortened(header)}" if header else "there is no header line; pass the index of a column"
+            raise ValueError(f"{path}: target is {wanted!r} but {known}")
+    if len(set(columns)) != len(columns):
+        raise ValueError(f"{path}: target names a column twice: {target!r}")
+    if len(columns) == count:
+        raise ValueError(f"{path}: all {count} columns are targets; at least one of inputs is needed")
+    return columns
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown = list(names) if len(names) <= 12 else [*names[:6], "...", *names[-3:]]
+    return ", ".join(shown)
+
+
+def _split(path: Path, table: Array, targets: list[int]) -> Pair:
+    Y = table[:, targets]
+    return np.delete(table, targets, axis=1), Y[:, 0] if len(targets) == 1 else Y
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------------
+
+
+def _csv(path: Path, content: bytes, target: Any) -> Pair:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: line {content[: error.start].count(10) + 1} is no UTF-8 text; save the table as UTF-8") from None
+    if "\0" in text:
+        raise ValueError(
+            f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL character; save the table as UTF-8 text"
+        )
+    lines = _lines(path, text)
+    try:
+        number, first = next(lines)
+    except StopIteration:
+        raise ValueError(f"{path}: no lines with data") from None
+    count = len(first)
+    if count < 2:
+        raise ValueError(f"{path}: line {number} has one column; at least one of inputs and one of targets are needed")
+    named = target is not None and not all(map(_is_index, target if isinstance(target, (list, tuple)) else [target]))
+    # a header has no number among the inputs; a text in the target column alone is a label
+    header = [cell.strip() for cell in first] if named else None
+    targets = _columns(path, target, count, header)
+    inputs = [j for j in range(count) if j not in set(targets)]
+    if header is None and not any(_is_number(first[j]) for j in inputs):
+        header = [cell.strip() for cell in first]
+    rows, numbers, labels = [], [], []
+    body = lines if header else chain([(number, first)], lines)
+    for number, cells in body:
+        if len(cells) != count:
+            raise ValueError(f"{path}: line {number} has {len(cells)} cells but the first line has {count}")
+        try:
+            rows.append(np.array([float(cells[j]) for j in inputs]))
+        except ValueError:
+            j = next(j for j in inputs if not _is_number(cells[j]))
+            came = f"{cells[j]!r}, no number" if cells[j].strip() else "empty"
+            raise ValueError(f"{path}: line {number}, {_column(j, header)} is {came}; fill or drop the line or the column") from None
+        labels.append([cells[j].strip() for j in targets])
+        numbers.append(number)
+    if not rows:
+        raise ValueError(f"{path}: no lines after the header")
+    X = np.array(rows)
+    _check_finite(path, X, numbers, inputs, header)
+    for i, row in enumerate(labels):
+        if "" in row:
+            raise ValueError(f"{path}: line {numbers[i]}, {_column(targets[row.index('')], header)}, the target, is empty; drop the line")
+    Y = np.array(labels)
+    try:
+        Y = Y.astype(np.float64)
+    except ValueError:
+        if len(targets) > 1:
+            i, j = next((i, j) for i, row in enumerate(labels) for j, cell in enumerate(row) if not _is_number(cell))
+            place = f"line {numbers[i]}, {_column(targets[j], header)}"
+            raise ValueError(f"{path}: {place} is {labels[i][j]!r}, no number; several targets must be numbers") from None
+    else:
+        _check_finite(path, Y, numbers, targets, header)
+    return X, Y[:, 0] if len(targets) == 1 else Y
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank, with their numbers. The delimiter is the commonest of , ; and tab in the first one."""
+    start = next((line for line in text.splitlines()[:1000] if line.strip()), "") if len(text) < 10**6 else text[: text.find("\n")]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=start.count), strict=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _column(j: int, header: Sequence[str] | None) -> str:
+    return f"column {j}" + (f" ({header[j]})" if header else "")
+
+
+def _check_finite(path: Path, table: Array, numbers: list[int], columns: list[int], header: Sequence[str] | None) -> None:
+    if not np.isfinite(table).all():
+        i, j = np.argwhere(~np.isfinite(table))[0]
+        raise ValueError(f"{path}: line {numbers[i]}, {_column(columns[j], header)} is {table[i, j]}; fill or drop the line or the column")
+
+
+# ---- IDX, the format of MNIST ----------------------------------------------------------------------------------------------
+
+
+def _images_in(folder: Path) -> Path:
+    """The images file of an IDX pair in a directory; the training images if there are several."""
+    found = sorted(p for p in folder.iterdir() if "images" in p.name and ("idx" in p.name or "ubyte" in p.name) and p.is_file())
+    train = [p for p in found if p.name.startswith("train")] or found
+    unzipped = [p for p in train if p.suffix != ".gz"] or train
+    if not found:
+        raise ValueError(f"{folder}: no IDX images here; a file such as train-images-idx3-ubyte, gzipped or not, was wanted")
+    if len(unzipped) > 1:
+        raise ValueError(f"{folder}: several IDX images ({', '.join(p.name for p in unzipped)}); pass the path of one")
+    return unzipped[0]
+
+
+def _idx_pair(path: Path, content: bytes, target: Any) -> Pair:
+    images = _idx(path, content)
+    if images.ndim < 2:
+        raise ValueError(
+            f"{path}: has {images.ndim} dimension; images have at least 2: pass the images' file, its labels are found beside it"
+        )
+    if target is None:
+        stem = path.name.replace("images", "labels").replace("idx3", "idx1")
+        names = [stem, stem.removesuffix(".gz"), stem + ".gz"]
+        found = [path.with_name(name) for name in names if name != path.name and path.with_name(name).is_file()]
+        if not found:
+            raise ValueError(f"{path}: no labels beside it; {stem} was wanted, or pass target= their file")
+        target = found[0]
+    elif not isinstance(target, (str, Path)):
+        raise ValueError(f"{path}: target is {target!r}; for IDX images it is the path of the labels' file")
+    where = _beside(path, target)
+    labels = _idx(where, _content(where))
+    if labels.ndim != 1:
+        raise ValueError(f"{where}: has {labels.ndim} dimensions; labels have one")
+    return images, labels
+
+
+def _idx(path: Path, content: bytes) -> Array:
+    """An IDX array: 0, 0, type, number of dimensions, each size as a big-endian uint32, then the entries."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES or content[3] == 0:
+        raise ValueError(f"{path}: no IDX file, it begins with {content[:4].hex(' ')}; 00 00, a type (08 for bytes) and a rank were wanted")
+    rank = content[3]
+    start = 4 + 4 * rank
+    if len(content) < start:
+        raise ValueError(f"{path}: truncated, {len(content)} bytes; its header alone has {start}")
+    shape = struct.unpack(f">{rank}I", content[4:start])
+    kind = np.dtype(IDX_TYPES[content[2]])
+    size = start + kind.itemsize * int(np.prod(shape, dtype=object))
+    if len(content) != size:
+        what = "truncated" if len(content) < size else "too long"
+        raise ValueError(f"{path}: {what}, {len(content)} bytes; {'x'.join(map(str, shape))} entries of {kind.itemsize} need {size}")
+    return np.frombuffer(content, kind, offset=start).reshape(shape)

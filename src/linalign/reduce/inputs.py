@@ -1,0 +1,66 @@
+"""Inputs: the first layer in the coordinates of the data, k_0 columns to rank(X) (T8.1 with only S_0 small).
+
+Precondition: the first layer is dense. Map: `W_1 -> W_1 V`, `X -> X V`, with V the right singular vectors of X; for a
+quadratic loss the samples are rotated too, and the data become `diag(s)`. Lift: `W_1(0) (I - V V^T) f + W_1(t) V^T`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..layers import Dense
+from ..network import Network
+from ..problem import Descent, Problem
+from ..validate import Array
+from .complement import factors
+from .samples import RANK_TOLERANCE
+
+Lift = Callable[[list[Array], int], list[Array]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the reduction did."""
+
+    columns_before: int
+    columns_after: int
+    residual: float
+    """`||X - X V V^T||_F / ||X||_F`: what of the data the new coordinates miss."""
+
+
+def reduce(problem: Problem, descent: Descent) -> tuple[Problem, Lift, Inputs]:
+    """The problem in the coordinates of the data, and the lift.
+
+    Precondition: data, and a dense first layer. Cost: one singular value decomposition of X.
+    """
+    assert problem.X is not None
+    dtype = problem.net.dtype
+    X = problem.X.astype(np.float64, copy=False)
+    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    r = max(int(np.count_nonzero(s > RANK_TOLERANCE * s[0])), 1)
+    U, s, V = U[:, :r], s[:r], np.ascontiguousarray(Vt[:r].T)
+    W = problem.net.params[0].astype(np.float64, copy=False)
+    small_W = W @ V
+    outside = W - small_W @ V.T
+    scale = float(np.linalg.norm(X))
+    residual = float(np.linalg.norm(X - (X @ V) @ V.T)) / scale if scale else 0.0
+
+    net = Network([Dense(r, problem.net.widths[1]), *problem.net.layers[1:]], [small_W.astype(dtype), *problem.net.params[1:]])
+    if problem.loss.quadratic:
+        # the residual outside the range of X is a constant; it is zero when the samples were compressed first
+        assert problem.T is not None
+        T = problem.T.astype(np.float64, copy=False)
+        rotated = U.T @ T
+        constant = problem.factor * float(np.sum((T - U @ rotated) ** 2)) if r < len(X) else 0.0
+        small = Problem(net, s.astype(dtype), rotated.astype(dtype), problem.loss, problem.factor, problem.floor + constant)
+    else:
+        small = Problem(net, np.ascontiguousarray(X @ V).astype(dtype), problem.T, problem.loss, problem.factor, problem.floor)
+
+    def lift(params: list[Array], steps: int) -> list[Array]:
+        f = factors(descent, steps)[0]
+        return [(f * outside + params[0].astype(np.float64) @ V.T).astype(dtype), *params[1:]]
+
+    return small, lift, Inputs(problem.net.widths[0], r, residual)

@@ -1,0 +1,99 @@
+"""Singular values of a network, and the input of every score: a `Network` or a sequence of matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import validate
+from .network import Network
+from .validate import Array
+
+Vector = npt.NDArray[np.float64]
+Matrices = Sequence[Array]
+
+
+def singular_values(net: Network | Iterable[Any]) -> Vector:
+    """The singular values of `W_d ... W_1`, largest first, shape `(min(k_0, k_d),)`. Raises: as `alignment`."""
+    return _singular_values(_matrices(net))
+
+
+def layer_singular_values(net: Network | Iterable[Any]) -> list[Vector]:
+    """The singular values of each layer, largest first, each `(min(k_i, k_{i-1}),)`. Raises: as `alignment`."""
+    return _layer_singular_values(_matrices(net))
+
+
+def effective_rank(net: Network | Iterable[Any]) -> float:
+    r"""`exp(-sum_j p_j log p_j)` with `p_j = s_j / sum_l s_l` over the singular values of `W_d ... W_1`; 0 if it is zero.
+
+    Between 1 (rank one) and `min(k_0, k_d)` (all equal). Raises: as `alignment`. Source: Roy and Vetterli, 2007.
+    """
+    return _effective_rank(_matrices(net))
+
+
+def _matrices(net: Network | Iterable[Any], name: str = "net") -> list[Array]:
+    """The matrices of a network or of a sequence, checked; float32 stays float32, so that its noise is known."""
+    if isinstance(net, Network):
+        return net.matrices()
+    try:
+        given = list(net)
+    except TypeError:
+        raise TypeError(f"{name} is {type(net).__name__}; a Network or a sequence of matrices [W_1, ..., W_d] was wanted") from None
+    if not given:
+        raise ValueError(f"{name} is empty; a Network or at least one matrix was wanted")
+    own = [validate.matrix(f"{name}[{i}]", W) for i, W in enumerate(given)]
+    _check_fit(name, [W.shape for W in own])
+    return own
+
+
+def _check_fit(name: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    for i in range(1, len(shapes)):
+        if shapes[i][1] != shapes[i - 1][0]:
+            raise ValueError(
+                f"{name}[{i}] takes {shapes[i][1]} inputs but {name}[{i - 1}] gives {shapes[i - 1][0]} outputs; "
+                f"{name}[0] is applied first, so the columns of {name}[{i}] must equal the rows of {name}[{i - 1}]"
+            )
+
+
+def _norm(A: Array) -> float:
+    """Frobenius norm, without the overhead of numpy.linalg.norm."""
+    return math.sqrt(float(np.vdot(A, A)))
+
+
+def _unit(W: Array) -> tuple[Array, int]:
+    """`W 2^-e` with its largest entry in [1/2, 1), and e."""
+    exponent = math.frexp(float(np.abs(W).max(initial=0.0)))[1]
+    return np.ldexp(W, -exponent), exponent
+
+
+def _product(matrices: Matrices) -> tuple[Array, int]:
+    """`W_d ... W_1 2^-e` with its largest entry in [1/2, 1), and e."""
+    product, total = _unit(np.asarray(matrices[0], dtype=np.float64))
+    for W in matrices[1:]:
+        factor, one = _unit(np.asarray(W, dtype=np.float64))
+        product, two = _unit(factor @ product)
+        total += one + two
+    return product, total
+
+
+def _singular_values(matrices: Matrices) -> Vector:
+    product, exponent = _product(matrices)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(np.linalg.svd(product, compute_uv=False), exponent)
+
+
+def _layer_singular_values(matrices: Matrices) -> list[Vector]:
+    return [np.linalg.svd(np.asarray(W, dtype=np.float64), compute_uv=False) for W in matrices]
+
+
+def _effective_rank(matrices: Matrices) -> float:
+    values = np.linalg.svd(_product(matrices)[0], compute_uv=False)
+    if values[0] == 0.0:
+        return 0.0
+    shares = values / values.sum()
+    shares = shares[shares > 0.0]
+    return float(np.exp(-np.sum(shares * np.log(shares))))

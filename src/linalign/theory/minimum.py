@@ -1,0 +1,102 @@
+"""Minimum: an aligned and balanced global minimum of the squared loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import validate
+from ..network import Network
+from ..spectrum import _norm
+from ..validate import Array
+from .rows import Rows, check
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedMinimum:
+    """A global minimum that is strictly aligned and balanced, and the number that proves that it is one.
+
+    network : float64 `Dense` layers.
+    loss : its squared loss, half the sum of squares, computed from the network.
+    optimum : the least squared loss of any network of these widths: the reduced-rank optimum.
+    gap : `loss - optimum`, over half the sum of squares of Y: rounding.
+    rank : of the end-to-end matrix.
+    unique : whether the fitted values are those of every global minimum.
+    """
+
+    network: Network
+    loss: float
+    optimum: float
+    gap: float
+    rank: int
+    unique: bool
+
+    def __str__(self) -> str:
+        widths = "-".join(map(str, self.network.widths))
+        values = "unique" if self.unique else "not unique"
+        return (
+            f"aligned, balanced global minimum of {widths}, rank {self.rank}: loss {self.loss:.6e}, least possible {self.optimum:.6e} "
+            f"(gap {self.gap:.1e} of the targets); the fitted values are {values}"
+        )
+
+
+def aligned_minimum(widths: Sequence[int], X: Any, Y: Any, rcond: float | None = None) -> AlignedMinimum:
+    r"""A strictly aligned, balanced global minimum of `1/2 ||X (W_d ... W_1)^T - Y||_F^2`, for any data and widths.
+
+    With the thin SVDs `X = U_x S_x V_x^T` and `U_x^T Y = sum_j t_j a_j b_j^T`, the rank-m least-norm minimiser is
+    `P^T = V_x S_x^{-1} sum_{j<=m} t_j a_j b_j^T`, `m = min(widths, rank)`; each layer gets the d-th root of its singular values.
+
+    Parameters
+    ----------
+    widths : [k_0, ..., k_d]
+    X : (n, k_0), or None for matrix factorisation
+    Y : (n, k_d); for `X=None` the target `(k_d, k_0)`
+    rcond : float, optional
+        Singular values of X below `rcond` times the largest count as zero; by default `max(n, k_0)` times the rounding error.
+        The norm of the minimiser grows as the inverse of the smallest one kept.
+
+    Returns: AlignedMinimum. Raises: ValueError, TypeError if the data are malformed or do not fit the widths, or `rcond` not in [0, 1).
+    Cost: the SVDs of X, of a `(rank X, k_d)` and of a `(k_d, k_0)` matrix. Source: theory note, T2.1 (algorithm A3); arXiv 2003.06340.
+    """
+    sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
+    if len(sizes) < 2:
+        raise ValueError(f"widths is {sizes}; at least two widths are needed, the inputs' and the outputs'")
+    rows = check(X, Y, sizes[0], sizes[-1])
+    if rcond is not None:
+        validate.real("rcond", rcond, least=0.0, below=1.0)
+    P, optimum, rank, unique = reduced_rank(rows, min(sizes), rcond)
+    left, values, right = np.linalg.svd(P)
+    bases = [right.T, *(np.eye(k) for k in sizes[1:-1]), left]
+    depth = len(sizes) - 1
+    layers = []
+    for i in range(depth):
+        S = np.zeros((sizes[i + 1], sizes[i]))
+        np.fill_diagonal(S[:rank, :rank], values[:rank] ** (1.0 / depth))
+        layers.append(bases[i + 1] @ S @ bases[i].T)
+    network = Network.from_matrices(layers)
+    loss = 0.5 * _norm(rows.X @ network.matrix().T - rows.Y) ** 2
+    size = 0.5 * _norm(rows.Y) ** 2
+    return AlignedMinimum(network, loss, optimum, (loss - optimum) / size if size else 0.0, rank, unique)
+
+
+def reduced_rank(rows: Rows, most: int, rcond: float | None = None) -> tuple[Array, float, int, bool]:
+    """The least-norm minimiser `P (k_d, k_0)` of rank at most `most`, its loss, its rank, and whether its fit is unique."""
+    X, Y = rows.X, rows.Y
+    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    kept = s > (max(X.shape) * EPS if rcond is None else rcond) * s[0]
+    U, s, Vt = U[:, kept], s[kept], Vt[kept]
+    Z = U.T @ Y
+    if not Z.size:
+        return np.zeros((Y.shape[1], X.shape[1])), 0.5 * _norm(Y) ** 2, 0, True
+    a, t, b = np.linalg.svd(Z, full_matrices=False)
+    noise = max(Z.shape) * EPS * t[0]
+    rank = min(most, int(np.count_nonzero(t > noise)))
+    P = ((Vt.T / s) @ (a[:, :rank] * t[:rank]) @ b[:rank]).T
+    optimum = 0.5 * (_norm(Y - U @ Z) ** 2 + float(np.sum(t[rank:] ** 2)))
+    unique = rank == len(t) or bool(t[rank] <= noise) or bool(t[rank - 1] - t[rank] > noise)
+    return P, optimum, rank, unique

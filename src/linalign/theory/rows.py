@@ -1,0 +1,98 @@
+"""Rows: the data of a quadratic loss, checked, in float64, with no more rows than they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import validate
+from ..spectrum import _norm
+from ..validate import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """`X (n, k_0)` and `Y (n, k_d)` with `C = X^T X`, `M = Y^T X`; for `X=None` the identity and the transposed target.
+
+    `precision` is the relative rounding error of what was given, `count` the number of samples that was given.
+    """
+
+    X: Array
+    Y: Array
+    count: int
+    factorisation: bool
+    precision: float
+
+    @property
+    def C(self) -> Array:
+        return self.X.T @ self.X
+
+    @property
+    def M(self) -> Array:
+        return self.Y.T @ self.X
+
+    def compressed(self) -> Rows:
+        """The triangular factor of `[X Y]` instead of the samples: the same C, M and losses (T7.1)."""
+        n, k = self.X.shape
+        if n <= k + self.Y.shape[1]:
+            return self
+        R = np.linalg.qr(np.hstack([self.X, self.Y]))[1]
+        return Rows(np.ascontiguousarray(R[:, :k]), np.ascontiguousarray(R[:, k:]), self.count, self.factorisation, self.precision)
+
+
+def check(X: Any, Y: Any, inputs: int | None = None, outputs: int | None = None) -> Rows:
+    """The data, checked against each other and, where they are given, the widths of a network."""
+    if X is None:
+        target = validate.matrix("Y", Y, rows=outputs, columns=inputs)
+        precision = float(np.finfo(target.dtype).eps)
+        return Rows(np.eye(target.shape[1]), target.T.astype(np.float64), target.shape[1], True, precision)
+    rows = validate.matrix("X", X, columns=inputs)
+    given = validate.real_array("Y", Y)
+    if given.ndim == 1:
+        given = given[:, None]
+    targets = validate.matrix("Y", given, columns=outputs)
+    if len(targets) != len(rows):
+        raise ValueError(f"Y has {len(targets)} rows but X has {len(rows)}; pass one row of targets a sample")
+    precision = max(float(np.finfo(a.dtype).eps) for a in (rows, targets))
+    return Rows(rows.astype(np.float64), targets.astype(np.float64), len(rows), False, precision)
+
+
+def tolerance(tol: Any, precision: float) -> float:
+    """The relative residual at which an equation counts as true."""
+    if tol is not None:
+        return validate.real("tol", tol, above=0.0, below=1.0)
+    return 1e-10 if precision < 1e-10 else 1e-5
+
+
+def joint_eigenbasis(blocks: list[Array], width: int, rng: np.random.Generator) -> Array:
+    """An orthogonal V in which the Gram matrices `B^T B` of all these blocks `(m, width)` are as diagonal as possible.
+
+    The right singular vectors of a random stack: nothing is squared, so small singular values keep their vectors. Where the
+    Gram matrices commute, a Gauss-Newton turn then makes up for values of the stack that happen to be close.
+    """
+    units = [B / size for B in blocks if (size := _norm(B)) > 0]
+    if not units:
+        return np.eye(width)
+    stack = np.vstack([rng.uniform(1.0, 2.0) * B for B in units])
+    if len(stack) > 2 * width:
+        stack = np.linalg.qr(stack)[1]
+    V: Array = np.linalg.svd(stack)[2].T
+    grams = [(B @ V).T @ (B @ V) for B in units]
+    gaps = [np.subtract.outer(np.diag(A), np.diag(A)) for A in grams]
+    weight = np.asarray(sum(gap * gap for gap in gaps))
+    push = np.asarray(sum(A * gap for A, gap in zip(grams, gaps, strict=True)))
+    # pairs with equal values everywhere may point anywhere in their plane: leave them
+    turn = np.where(weight > 1e-16, -push / np.maximum(weight, 1e-16), 0.0)
+    half, one = (turn - turn.T) / 4, np.eye(width)
+    W = np.linalg.qr(V @ np.linalg.solve(one - half, one + half))[0]
+    turned = [(B @ W).T @ (B @ W) for B in units]
+    return W if sum(map(off_diagonal, turned)) < sum(map(off_diagonal, grams)) else V
+
+
+def off_diagonal(E: Array) -> float:
+    """The norm of what is off the diagonal of a rectangular matrix."""
+    rest = E.copy()
+    np.fill_diagonal(rest, 0.0)
+    return _norm(rest)
