@@ -23,7 +23,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few and short measurements: a look, not a result")
     parser.add_argument("--check", action="store_true", help="compare the results of all libraries and time nothing")
     parser.add_argument("--threads", type=int, default=2, help="the most threads any library may use (default: 2)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="default: bench/results/<date>-<cpu>.json")
+    parser.add_argument(
+        "--json", type=Path, metavar="PATH", help="where the data go; by default a whole run's to bench/results/<date>-<cpu>.json"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     options = parser.parse_args()
     options.peers = tuple(name for name in options.peers.split(",") if name)
@@ -76,8 +78,10 @@ def main() -> int:
             say(f"    {report.verdict(row)}" + ("" if row.ratio is None else f", ratio {report.number(row.ratio)}"))
             rows.append(row)
     print(report.table(about, rows, (*options.peers, "linalign")))
-    path = report.save(about, rows, dataclasses.asdict(settings), options.json)
-    say(f"data: {path}")
+    if options.json or not (short or options.only):
+        say(f"data: {report.save(about, rows, dataclasses.asdict(settings), options.json)}")
+    else:
+        say("data: not saved, as this is not the whole of it; --json PATH saves it")
     return 1 if any(row.failed for row in rows) else 0
 
 

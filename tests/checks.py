@@ -21,9 +21,8 @@ from itertools import pairwise
 import numpy as np
 
 from linalign import Network, kernel, losses, reference
-from linalign.plan import pivots
-from linalign.problem import Descent, Problem, make_descent, make_problem
-from linalign.train import ReferenceChain
+from linalign.cost import pivots
+from linalign.problem import Problem, make_descent, make_problem
 
 LD = np.longdouble
 DTYPES = (np.float64, np.float32)
@@ -259,14 +258,33 @@ def descent(depth, lr=0.01, momentum=0.0, weight_decay=0.0, update="simultaneous
     return make_descent(depth, lr, momentum, weight_decay, update, "matrix")
 
 
-def reference_engine(problem: Problem, how: Descent):
-    return ReferenceChain(problem, how)
+class ReferenceEngine:
+    """`linalign.reference` behind the interface of a `Chain`."""
+
+    def __init__(self, problem, how):
+        self.problem, self.how = problem, how
+        self.layers, self.objective = problem.net.layers, problem.loss.objective(problem.T, problem.factor)
+        self.params = [theta.copy() for theta in problem.net.params]
+        self.velocities = [np.zeros_like(theta) for theta in self.params]
+
+    def advance(self, steps, values, tol):
+        how = self.how
+        for t in range(steps):
+            values[t], self.params, self.velocities = reference.step(
+                self.layers, self.params, self.velocities, self.problem.X, self.objective,
+                how.lr, how.momentum, how.weight_decay, how.update,
+            )  # fmt: skip
+        return RUNNING, steps
+
+    def differentiate(self):
+        loss, self.gradients = reference.gradients(self.layers, self.params, self.problem.X, self.objective)
+        return RUNNING, loss
 
 
 def kernel_engine(isa, pivot=0):
-    """A maker of engines: this instruction set, this pivot."""
+    """A maker of chains: this instruction set, this pivot."""
 
-    def make(problem: Problem, how: Descent):
+    def make(problem, how):
         with use_isa(isa):
             return kernel.bind(problem, how, pivot, pivots(problem)[pivot].rows)
 

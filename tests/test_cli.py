@@ -73,7 +73,7 @@ def test_train_digits(here, capsys):
     # what is printed is what was done
     assert "digits: 1,797 samples of 8x8, 10 classes" in out
     assert f"3,000 steps, lr {run.lr[0]:.4g} (auto), gaussian start" in out
-    assert str(same.plan) in out
+    assert str(la.explain(net, digits.X, digits.Y)) in out
     assert f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}; least possible {run.floor:.6g}, above it {run.excess[-1]:.3g}" in out
     right = np.mean(run.network(digits.X).argmax(axis=1) == digits.labels)
     assert f"accuracy   {100 * right:.1f} % of the 1,797 training samples" in out
@@ -144,7 +144,9 @@ def test_network_options(here, options, widths, kind, how):
     want = la.Network.dense(widths).init(kind, **{"rng": 0, **how})
     assert net.widths == widths
     assert net.dtype == want.dtype
-    assert all(np.array_equal(a, b) for a, b in zip(net.params, want.params, strict=True))
+    for a, b in zip(net.params, want.params, strict=True):
+        # the same numbers, but for the rotation to the data's basis and back (T8.1)
+        assert np.abs(a - b).max() <= 64 * np.finfo(net.dtype).eps * np.linalg.norm(b)
 
 
 def test_aligned_start(here):
@@ -170,8 +172,8 @@ def test_training_options_reach_the_library(here, monkeypatch):
     arguments += " --reduce none --pivot 2 --threads 1 --implementation kernel --record balancedness=2 --record alignment=log"
     assert cli.main(arguments.split()) == 0
     probe, options = seen
-    assert probe.pop("steps") == 0
-    assert {name: options[name] for name in probe} == probe
+    assert probe["steps"] == 0
+    assert {**options, "steps": 0, "reduce": "none", "progress": False} == {**probe, "steps": 0, "progress": False}
     assert options == {
         "loss": "squared", "lr": [1e-6, 2e-6, 3e-6], "steps": 4, "tol": 0.5, "momentum": 0.5, "weight_decay": 0.1,
         "update": "simultaneous", "reduce": "none", "pivot": 2, "threads": 1, "implementation": "kernel", "progress": False,
@@ -333,7 +335,7 @@ def test_unknown_names_list_the_known_ones(here, capsys):
     assert "record is 'spectrum'; one of 'loss', 'gradient_norm', 'alignment'" in refused(
         capsys, "train", "digits", *FAST, "--record", "spectrum=1"
     )
-    assert "reduce[0] is 'width'; one of 'samples'" in refused(capsys, "train", "digits", *FAST, "--reduce", "width,depth")
+    assert "reduce[1] is 'depth'; one of 'samples'" in refused(capsys, "train", "digits", *FAST, "--reduce", "samples,depth")
 
 
 def test_bad_files(here, capsys):

@@ -34,7 +34,7 @@ EXAMPLES = f"""\
 examples:
   linalign train digits                              writes digits.npz and digits.png in this directory
   linalign train digits --hidden 64,64,64 --scale 1e-2
-  linalign train digits --init orthogonal --scale 0.1 --loss cross_entropy --lr 0.1
+  linalign train digits --init orthogonal --scale 0.1 --loss cross_entropy --lr 0.1 --steps 20000
   linalign train wine.csv --target quality --task regression --normalise standard
   linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
   linalign train digits --record balancedness=1000 --record modes=log --steps 50000
@@ -143,8 +143,10 @@ def run(options: argparse.Namespace) -> int:
         prefix = output(options, data, net, len(how["record"]))
         shown = f"{options.lr}" if options.lr != "auto" else f"{auto:.4g} (auto)"
         try:
-            # no steps: everything is checked and planned before the plan is shown and training begins
-            plan = la.train(net, data.X, Y, steps=0, **how).plan
+            # all options are checked, without a step, before the plan is shown and training begins
+            la.train(net, data.X, Y, steps=0, **{**how, "reduce": "none"})
+            asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation")}
+            plan = la.explain(net, data.X, Y, **asked)
             say(f"data       {describe(data)}")
             say(f"training   {options.steps:,} steps, lr {shown}, {options.init} start")
             say(plan)

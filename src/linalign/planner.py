@@ -134,8 +134,6 @@ def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reductio
 def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
     problem = work.problem
     no = _refusal("inputs", allowed, problem, quadratic=False, data=True) or _not_dense(problem, slice(0, 1))
-    if not no and descent.update == "cyclic" and problem.rows >= problem.net.widths[0]:
-        no = "cyclic updates gain nothing from diagonal data"
     if no:
         return Reduction("inputs", False, "", no)
     smaller, lift, done = inputs.reduce(problem, descent)

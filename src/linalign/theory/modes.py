@@ -21,6 +21,8 @@ CASES = {
     "stuck": "stands still at the saddle 0: two or more of its factors are zero",
     "undecided": "starts with the wrong sign, and its two smallest factors are equal: small steps lead to the saddle 0 (T4.5)",
 }
+# factors this near to each other, relatively, count as equal: what separates them is rounding
+TIE = 1e-10
 MOVING = ("grows", "shrinks", "vanishes", "fades", "crosses")
 
 
@@ -114,17 +116,17 @@ def certify_mode(eigenvalue: float, target: float, factors: Array, fitted: bool 
         return mode("stuck", math.inf)
     if d == 1:  # one layer: the error shrinks by 1 - lr lambda, whatever the signs
         return mode("grows", 1.0 / eigenvalue, 1.0, 1.0)
-    now = gamma(y)
+    now, tie = gamma(y), bool(sigma[1] - sigma[0] <= TIE * sigma[1])
     if q == 0.0:
-        gaps = float(np.prod((sigma[1:] - sigma[0]) ** 2))
-        return mode("vanishes" if gaps > 0.0 else "fades", 1.0 / (eigenvalue * now), now, gaps)
+        gaps = 0.0 if tie else float(np.prod((sigma[1:] - sigma[0]) ** 2))
+        return mode("fades" if tie else "vanishes", 1.0 / (eigenvalue * now), now, gaps)
     if p * q > 0.0 and abs(p) > abs(q):
         speed = max(q * q * float(np.sum(1.0 / y)), d * abs(q) ** (2.0 - 2.0 / d))
         return mode("shrinks", 1.0 / (eigenvalue * now), now, (1.0 - math.exp(-1.0)) * speed)
     limit = gamma(y + tau_star(y, q))
     if p * q > 0.0 or zeros == 1:
         return mode("grows", 1.0 / (eigenvalue * limit), limit, now)
-    if sigma[0] == sigma[1]:
+    if tie:
         return mode("undecided", math.nan)
     reach = eigenvalue * (abs(q) + abs(p))
     lr = min(1.0 / (eigenvalue * limit), abs(q) / (reach * float(np.prod(y[1:]))), 0.999 / (reach * float(np.prod(sigma[2:]))))
@@ -157,34 +159,38 @@ def steps_within(modes: Sequence[Mode], lr: float, excess: float) -> int:
     case = np.array([mode.case for mode in moving])
     growing, fading = np.isin(case, ("grows", "crosses")) & (depth > 1), np.isin(case, ("vanishes", "fades"))
     wait = np.array([crossing_steps(mode, lr) if mode.case == "crosses" else 0 for mode in moving])
-    steps = 0
+    steps: int = 0
+    part = 0.01
     while 0.5 * float(np.sum(lam * error**2)) > excess:
         waiting = wait > steps
         p = np.where(growing, np.maximum(goal - error, 0.0), error)
-        gain = np.where(growing, np.maximum(speed, depth * p**power), speed)
-        # held over a stretch in which p falls by a hundredth, so the rate at its end is what counts
-        gain = np.where(fading, np.maximum(speed, depth * (0.99 * p) ** power / 3.0), gain)
-        rate = np.where(waiting, 0.0, lr * lam * gain)
+        # what p^(2-2/d) is worth over a stretch in which p changes by `part` at most: its smallest value there
+        power_law = np.where(growing, depth * p**power, depth * ((1.0 - part) * p) ** power / 3.0)
+        gain = np.where(growing | fading, np.maximum(speed, power_law), speed)
+        rate = np.where(waiting, 0.0, np.minimum(lr * lam * gain, 1.0))
+        if not (waiting.any() or rate.any()):
+            raise OverflowError("the certified rate of a mode underflows: the start is too small for any useful number of steps")
         with np.errstate(divide="ignore", invalid="ignore"):
-            decay = np.log1p(-np.minimum(rate, 1.0))
-            # until d p^(2-2/d) has grown by a hundredth, counted from where it takes over from the constant
-            floor = np.where(growing, (speed / depth) ** (1.0 / power) if power else 0.0, 0.0)
-            change = np.where(growing, 0.01 * np.maximum(p, floor), 0.01 * p)
-            stretch = np.where(growing, np.log1p(-np.minimum(change / error, 1.0)) / decay, np.inf)
-            stretch = np.where(fading & (rate > lr * lam * speed), math.log(0.99) / decay, stretch)
-        stretch = np.where(waiting, np.maximum(wait - steps, 1), np.where(np.isnan(stretch), np.inf, np.maximum(stretch, 1.0)))
-        most = float(stretch.min())
-        most = math.floor(min(most, 2.0**62))
-        # the fewest steps of this stretch that suffice, or all of it
-        enough = lambda n: 0.5 * float(np.sum(lam * (error * np.exp(n * decay)) ** 2)) <= excess  # noqa: E731, B023
-        if enough(most):
-            low, high = 0, most
+            decay = np.log1p(-rate)
+            # growth counts from where the power law takes over from the constant
+            growth = np.maximum(p, (speed / depth) ** (1.0 / power) if power else 0.0)
+            stretch = np.where(growing, np.log1p(-np.minimum(part * growth / error, 1.0)) / decay, np.inf)
+            stretch = np.where(fading & (power_law > speed), math.log(1.0 - part) / decay, stretch)
+        stretch = np.where(waiting, wait - steps, np.where(np.isnan(stretch), np.inf, np.maximum(stretch, 1.0)))
+        length = math.floor(min(float(stretch.min()), 2.0**62))
+        if _excess(lam, error, decay, length) <= excess:
+            low, high = 0, length
             while high - low > 1:
                 middle = (low + high) // 2
-                low, high = (low, middle) if enough(middle) else (middle, high)
-            return steps + high
-        steps += most
-        error = error * np.exp(most * decay)
+                low, high = (low, middle) if _excess(lam, error, decay, middle) <= excess else (middle, high)
+            return int(steps + high)
+        steps += length
+        error = error * np.exp(length * decay)
         # a mode that has crossed by now starts anew from 0
         error = np.where(waiting & (wait <= steps), goal, error)
+        part = min(part * 1.0002, 0.2)  # coarser, never wrong, where the way is long
     return steps
+
+
+def _excess(lam: Array, error: Array, decay: Array, steps: int) -> float:
+    return 0.5 * float(np.sum(lam * (error * np.exp(steps * decay)) ** 2))
