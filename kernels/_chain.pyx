@@ -16,7 +16,7 @@ from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 from types cimport (real, Layer, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
                     SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
-from small cimport Small, product, transpose, dot_update, sum_update, has_vectors, la_detect, la_select
+from small cimport Small, product, transpose, axpby, scale_columns, dot_update, sum_update, has_vectors, la_detect, la_select
 from loss cimport Objective, squared, logistic, exponential, cross_entropy, entries, sensing
 
 import numpy as np
@@ -73,10 +73,14 @@ cdef inline void rows_by_matrix(Engine* e, int s, int n, int k, const real* A, i
         product(&e.small, False, False, s, n, k, 1, A, lda, B, ldb, 0, out, ldout)
 
 
-cdef inline void scale_columns(int rows, int cols, const real* A, int lda, const real* x, real* out, int ldout) noexcept nogil:
+cdef inline void by_diagonal(Engine* e, int rows, int cols, const real* A, int lda, const real* x, real* out, int ldout) noexcept nogil:
     """out = A diag(x)."""
     cdef Py_ssize_t r
     cdef int c
+    if has_vectors(&e.small):
+        # short rows are padded with zeros: whole vectors
+        scale_columns(rows, min(lda, ldout) if cols <= e.small.most else cols, A, lda, x, out, ldout)
+        return
     for r in range(rows):
         for c in range(cols):
             out[r * ldout + c] = A[r * lda + c] * x[c]
@@ -124,7 +128,10 @@ cdef inline void descend(Engine* e, Layer* L, int s, const real* D, int ldd, con
     if A == NULL:
         scale_add(L.n_out, L.n_in, alpha, D, ldd, True, beta, <real*>target, L.ld)
     elif D == NULL:
-        scale_add(L.n_out, L.n_in, alpha, A, lda, False, beta, <real*>target, L.ld)
+        if has_vectors(&e.small) and lda == L.ld and beta != 0:
+            axpby(<Py_ssize_t>L.n_out * L.ld, alpha, A, beta, <real*>target)
+        else:
+            scale_add(L.n_out, L.n_in, alpha, A, lda, False, beta, <real*>target, L.ld)
     elif s == 1 and has_vectors(&e.small) and beta != 0:
         dot_update(<real*>target, L.n_out, L.n_in, L.ld, A, <real*>NULL, D, alpha, beta)
     else:
@@ -248,7 +255,7 @@ cdef int forward_from_pivot(real* tag, Engine* e, double* value) noexcept nogil:
     H = <real*>(e.O if p == d else e.H)
     ldh = e.ldo
     if e.diagonal:
-        scale_columns(s, e.samples, <real*>e.Z[0], e.ld[0], <real*>e.X, H, ldh)
+        by_diagonal(e, s, e.samples, <real*>e.Z[0], e.ld[0], <real*>e.X, H, ldh)
     elif e.X != NULL:
         rows_by_transpose(e, s, e.samples, e.n_in, <real*>e.Z[0], e.ld[0], <real*>e.X, e.ldx, H, ldh)
     elif p == d:
@@ -296,7 +303,7 @@ cdef void backward_to_pivot(real* tag, Engine* e) noexcept nogil:
     spare = <real*>e.pong
     if e.X != NULL:
         if e.diagonal:
-            scale_columns(s, e.samples, Q, ldq, <real*>e.X, there, e.ld[0])
+            by_diagonal(e, s, e.samples, Q, ldq, <real*>e.X, there, e.ld[0])
         else:
             rows_by_matrix(e, s, e.n_in, e.samples, Q, ldq, <real*>e.X, e.ldx, there, e.ld[0])
         here = there
@@ -421,6 +428,30 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
 
 
+def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long volume, long repeats=1):
+    """`C = alpha op(A) op(B) + beta C`, as the loop does it, `repeats` times: for tests and for `bench/tiles.py`.
+
+    The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
+    """
+    cdef Small small
+    dtype = A.dtype
+    scratch = buffer(most, most, dtype, most)
+    small.level, small.most, small.volume = level, most, volume
+    small.scratch = <void*><size_t>scratch.ctypes.data
+    cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
+    cdef size_t a = A.ctypes.data, b = B.ctypes.data, c = C.ctypes.data
+    cdef int lda = A.strides[0] // dtype.itemsize, ldb = B.strides[0] // dtype.itemsize, ldc = C.strides[0] // dtype.itemsize
+    cdef bint single = dtype == np.float32
+    cdef long t
+    la_select(level)
+    with nogil:
+        for t in range(repeats):
+            if single:
+                product(&small, ta, tb, m, n, k, alpha, <float*>a, lda, <float*>b, ldb, beta, <float*>c, ldc)
+            else:
+                product(&small, ta, tb, m, n, k, alpha, <double*>a, lda, <double*>b, ldb, beta, <double*>c, ldc)
+
+
 cdef class Chain:
     """A network bound to its data: parameters, workspace and the loop over them.
 
@@ -477,6 +508,8 @@ cdef class Chain:
                 raise ValueError("diagonal data need a pivot of at least 1 and simultaneous updates")
             X = X[None, :]
         e.samples = widths[0] if X is None or e.diagonal else X.shape[0]
+        if rows not in ((widths[pivot],) if pivot else (e.samples, e.n_in)):
+            raise ValueError(f"{rows} rows in flight do not fit pivot {pivot} of widths {widths} on {e.samples} rows of data")
         e.mixed = pivot == 0 and X is not None and rows != e.samples
         for i in range(d + 1):
             self.ld[i] = padding(widths[i], itemsize, most)

@@ -10,12 +10,18 @@ cdef extern from "la_tile.h":
         void (*dot_update)(int, int, float*, Py_ssize_t, const float*, float*, const float*, float, float) noexcept nogil
         void (*sum_update)(int, int, float*, Py_ssize_t, const float*, float*, const float*, float, float) noexcept nogil
         double (*residual)(Py_ssize_t, float*, const float*, float) noexcept nogil
+        void (*transpose)(int, int, const float*, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
+        void (*axpby)(Py_ssize_t, float, const float*, float, float*) noexcept nogil
+        void (*scale)(int, int, const float*, Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
     ctypedef struct la_table_double:
         void (*gemm)(int, int, int, double, const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t,
                      double, double*, Py_ssize_t) noexcept nogil
         void (*dot_update)(int, int, double*, Py_ssize_t, const double*, double*, const double*, double, double) noexcept nogil
         void (*sum_update)(int, int, double*, Py_ssize_t, const double*, double*, const double*, double, double) noexcept nogil
         double (*residual)(Py_ssize_t, double*, const double*, double) noexcept nogil
+        void (*transpose)(int, int, const double*, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
+        void (*axpby)(Py_ssize_t, double, const double*, double, double*) noexcept nogil
+        void (*scale)(int, int, const double*, Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
     la_table_float la_float
     la_table_double la_double
     int la_detect() noexcept nogil
@@ -25,7 +31,7 @@ cdef struct Small:
     int level         # 0: BLAS only
     int most          # a product goes to the tile if no dimension is larger and rows * columns * inner <= volume
     long volume
-    void* scratch     # (most, most) elements of a transposed factor
+    void* scratch     # (most, most) elements of a transposed factor, whole vectors of rows too
 
 
 cdef inline void transpose(int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
@@ -50,16 +56,18 @@ cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, do
     cdef Py_ssize_t a_row = 1 if ta else lda
     cdef Py_ssize_t a_col = lda if ta else 1
     cdef int lanes = <int>(64 // sizeof(real))
-    cdef int p, i, j
+    cdef int i, j
     cdef real* packed
-    if small.level and m <= small.most and n <= small.most and k <= small.most and <long>m * n * k <= small.volume:
+    # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
+    if (small.level and m <= small.most and n <= small.most and k <= small.most and <long>m * n * k <= small.volume
+            and not (tb and small.level == 4 and n > 16 and 3 * m < n)):
         if tb:
             packed = <real*>small.scratch
             j = padded(n, lanes)
-            for p in range(k):
-                for i in range(n, j):
-                    packed[p * j + i] = 0
-            transpose(n, k, B, ldb, packed, j)
+            if real is float:
+                la_float.transpose(n, k, B, ldb, packed, j)
+            else:
+                la_double.transpose(n, k, B, ldb, packed, j)
             B = packed
             ldb = j
         if real is float:
@@ -77,6 +85,22 @@ cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, do
 
 cdef inline bint has_vectors(Small* small) noexcept nogil:
     return small.level > 0
+
+
+cdef inline void axpby(Py_ssize_t count, double alpha, const real* G, double beta, real* C) noexcept nogil:
+    """C = alpha * G + beta * C; needs has_vectors."""
+    if real is float:
+        la_float.axpby(count, <float>alpha, G, <float>beta, C)
+    else:
+        la_double.axpby(count, alpha, G, beta, C)
+
+
+cdef inline void scale_columns(int rows, int columns, const real* A, int lda, const real* x, real* out, int ldout) noexcept nogil:
+    """out = A diag(x); needs has_vectors."""
+    if real is float:
+        la_float.scale(rows, columns, A, lda, x, out, ldout)
+    else:
+        la_double.scale(rows, columns, A, lda, x, out, ldout)
 
 
 cdef inline void dot_update(real* W, int m, int n, int ldw, const real* a, real* y, const real* c,

@@ -8,6 +8,7 @@ matrices are multiplied and the sums are taken, each product carries at most K r
 where `A_i = |X| |W_1|^T ... |W_i|^T` and `S_i = |W_d| ... |W_{i+1}|` are the chains of absolute values, E is the gradient in the
 outputs and dE its error, which each loss derives from the error `gamma_K A_d` of the outputs. K counts the longest schedule there
 is, an interior pivot: the chain above the pivot enters three times, the one below three times, X twice.
+The exact values come from the formulas below in 80-bit arithmetic, which share no line with `reference.py`.
 Nothing is fitted: a kernel that is right cannot fail, and one that loses a digit more than its schedule may is seen.
 """
 
@@ -141,6 +142,58 @@ def make_case(widths, n, loss="squared", dtype=np.float64, seed=0):
 # ---- the exact step and its bound ------------------------------------------------------------------------------------------
 
 
+def chains(W, X):
+    """`[X W_1^T ... W_i^T]` for i = 0..d and `[W_d ... W_{i+1}]` for i = 0..d."""
+    below, above = [X], [np.eye(len(W[-1]), dtype=LD)]
+    for w in W:
+        below.append(below[-1] @ w.T)
+    for w in reversed(W):
+        above.insert(0, above[0] @ w)
+    return below, above
+
+
+def exact_loss(problem, F):
+    """The loss of the outputs F (n, k_d) and its gradient in them, in 80 bits."""
+    kind, f = problem.loss, LD(problem.factor)
+    T = None if problem.T is None else problem.T.astype(LD)
+    if kind.kind == "squared":
+        return f * np.sum((F - T) ** 2), 2 * f * (F - T)
+    if kind.kind == "logistic":
+        return f * np.sum(np.log1p(np.exp(-T * F))), -f * T / (1 + np.exp(T * F))
+    if kind.kind == "exponential":
+        return f * np.sum(np.exp(-T * F)), -f * T * np.exp(-T * F)
+    if kind.kind == "cross_entropy":
+        total = np.sum(np.exp(F), axis=1, keepdims=True)
+        return f * np.sum(T * (np.log(total) - F)), f * (np.exp(F) / total - T)
+    P, G = F.T, np.zeros(F.T.shape, dtype=LD)
+    if kind.kind == "entries":
+        loss = LD(0)
+        for row, column, value in zip(kind.rows, kind.cols, kind.values, strict=True):
+            loss += f * (P[row, column] - value) ** 2
+            G[row, column] = 2 * f * (P[row, column] - value)
+        return loss, G.T
+    if kind.kind == "sensing":
+        loss = LD(0)
+        for A, value in zip(kind.matrices.astype(LD), kind.values, strict=True):
+            loss += f * (np.sum(A * P) - value) ** 2
+            G += 2 * f * (np.sum(A * P) - value) * A
+        return loss, G.T
+    loss, G = kind.fn(P)
+    return LD(loss), G.T
+
+
+def exact_step(case, params, velocities, how):
+    """One step in 80 bits, from the equations: the loss before it, parameters and velocities after it."""
+    loss, _, gradients, _ = case.at(params)
+    after, moved = list(params), list(velocities)
+    for i in range(case.depth):
+        if how.update == "cyclic":
+            gradients = case.at(after)[2]
+        moved[i] = LD(how.momentum) * velocities[i] + gradients[i] + LD(how.weight_decay[i]) * params[i]
+        after[i] = params[i] - LD(how.lr[i]) * moved[i]
+    return loss, after, moved
+
+
 @dataclass(frozen=True)
 class Case:
     """A problem, and its step in 80-bit arithmetic."""
@@ -169,12 +222,9 @@ class Case:
     @cached_property
     def X(self):
         X = self.problem.X
-        return np.eye(self.widths[0], dtype=LD) if X is None else X.astype(LD)
-
-    @cached_property
-    def objective(self):
-        T = self.problem.T
-        return self.problem.loss.objective(None if T is None else T.astype(LD), self.problem.factor)
+        if X is None:
+            return np.eye(self.widths[0], dtype=LD)
+        return np.diag(X.astype(LD)) if X.ndim == 1 else X.astype(LD)
 
     @cached_property
     def exact(self):
@@ -187,25 +237,22 @@ class Case:
         Returns `(loss, its bound, gradients, their bounds)`.
         """
         W = [theta.astype(LD) for theta in params]
-        loss, gradients = reference.gradients(self.problem.net.layers, W, self.X, self.objective)
-        absolute = [np.abs(w) for w in W]
-        A = reference.forward(self.problem.net.layers, absolute, np.abs(self.X))
-        F = reference.forward(self.problem.net.layers, W, self.X)[-1]
-        E, dE, dL = self.output_errors(F, self.gamma * A[-1])
-        bounds, through, spread = [], np.abs(E) + dE, dE
-        for i in reversed(range(self.depth)):
-            bounds.insert(0, self.gamma * through.T @ A[i] + spread.T @ A[i])
-            through, spread = through @ absolute[i], spread @ absolute[i]
+        below, above = chains(W, self.X)
+        F = below[-1]
+        loss, E = exact_loss(self.problem, F)
+        gradients = [above[i + 1].T @ E.T @ below[i] for i in range(self.depth)]
+        below, above = chains([np.abs(w) for w in W], np.abs(self.X))
+        dE, dL = self.output_errors(F, self.gamma * below[-1], loss, E)
+        bounds = [self.gamma * above[i + 1].T @ (np.abs(E) + dE).T @ below[i] + above[i + 1].T @ dE.T @ below[i] for i in range(self.depth)]
         return loss, dL, gradients, bounds
 
-    def output_errors(self, F, dF):
-        """`(E, dE, dL)`: the gradient in the outputs, a bound on its error, and on the loss's, if the outputs are off by dF.
+    def output_errors(self, F, dF, loss, E):
+        """`(dE, dL)`: bounds on the errors of the gradient in the outputs and of the loss, if the outputs are off by dF.
 
         The constants count roundings of the textbook formula in working precision, as the reference evaluates it; the kernel
         evaluates the transcendental functions in double, which is never worse.
         """
         problem, u = self.problem, self.u
-        loss, E = self.objective(F)
         f, kind, size = problem.factor, problem.loss.kind, np.abs(E)
         terms = abs(loss)
         if kind in ("squared", "end_to_end"):
@@ -248,7 +295,7 @@ class Case:
         else:
             raise AssertionError(f"no bound for the loss {kind!r}: derive one")
         # summed in double by the kernel and by both references
-        return E, dE, float(dL) + 4 * (F.size + 10) * U64 * terms
+        return dE, float(dL) + 4 * (F.size + 10) * U64 * terms
 
 
 # ---- engines ---------------------------------------------------------------------------------------------------------------
@@ -406,7 +453,7 @@ def check_integer_gradients(make, case):
     """Integers in: loss and gradients equal the exact ones to the bit."""
     params = [theta.astype(LD) for theta in case.problem.net.params]
     assert_exact(case, params, np.ones(case.depth))
-    loss, gradients = reference.gradients(case.problem.net.layers, params, case.X, case.objective)
+    loss, _, gradients, _ = case.at(params)
     assert any(g.any() for g in gradients)
     engine = make(case.problem, descent(case.depth))
     assert engine.differentiate() == (RUNNING, loss)
@@ -416,16 +463,14 @@ def check_integer_gradients(make, case):
 
 def check_integer_steps(make, case, how, steps):
     """Integers in, powers of two for the rest: the parameters equal the exact ones to the bit after every step."""
-    layers, d = case.problem.net.layers, case.depth
+    d = case.depth
     exact = [theta.astype(LD) for theta in case.problem.net.params]
     velocities = [np.zeros_like(theta) for theta in exact]
     granules, of_velocities = np.ones(d), np.ones(d)
     engine = make(case.problem, how)
     value = np.empty(1)
     for step in range(steps):
-        loss, after, velocities = reference.step(
-            layers, exact, velocities, case.X, case.objective, how.lr, how.momentum, how.weight_decay, how.update
-        )
+        loss, after, velocities = exact_step(case, exact, velocities, how)
         finer = granules.copy()
         for i in range(d):
             start = [*after[:i], *exact[i:]] if how.update == "cyclic" else exact

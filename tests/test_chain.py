@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +12,8 @@ from checks import (
     DTYPES,
     INTEGER_LOSSES,
     LOSSES,
+    RUNNING,
+    Case,
     ReferenceEngine,
     check_gradients,
     check_integer_gradients,
@@ -21,6 +25,8 @@ from checks import (
     kernel_engine,
     make_case,
 )
+
+from linalign import kernel, reference
 
 SHAPES = {
     # sides of one
@@ -93,6 +99,33 @@ def test_gradients_of_the_reference(dtype, loss, shape):
     check_gradients(ReferenceEngine, case_of(*shape, loss, dtype))
 
 
+@pytest.mark.parametrize("shape", LOSS_SHAPES.values(), ids=LOSS_SHAPES)
+@pytest.mark.parametrize("loss", LOSSES)
+@dtype
+def test_pivots_of_the_reference(dtype, loss, shape):
+    case = case_of(*shape, loss, dtype)
+    for p in range(1, case.depth + 1):
+
+        class PivotReference(ReferenceEngine):
+            pivot = p
+
+            def differentiate(self):
+                loss, self.gradients = reference.pivot_gradients(self.layers, self.params, self.problem.X, self.objective, self.pivot)
+                return RUNNING, loss
+
+        check_gradients(PivotReference, case)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_bound_is_tight_enough_to_mean_something(shape):
+    # a bound that allows for everything would pass everything
+    for dtype, share in ((np.float64, 1e-9), (np.float32, 0.05)):
+        loss, dL, gradients, bounds = case_of(*shape, "squared", dtype).exact
+        assert dL < share * abs(loss)
+        for gradient, bound in zip(gradients, bounds, strict=True):
+            assert np.linalg.norm(bound.astype(float)) < share * np.linalg.norm(gradient.astype(float))
+
+
 # momentum, weight decay, one rate for all or one a layer
 HOW = {
     "plain": {},
@@ -155,6 +188,29 @@ def test_steps_of_the_reference(dtype, loss, how, update):
     check_steps(ReferenceEngine, case, options(how, case.depth, update), steps=2)
 
 
+# ---- diagonal data, as the inputs reduction makes them ---------------------------------------------------------------------
+
+
+def diagonal_case(widths, loss, dtype):
+    case = case_of(widths, widths[0], loss, dtype)
+    x = np.random.default_rng(7).standard_normal(widths[0]).astype(dtype)
+    return Case(replace(case.problem, X=x))
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "cyclic"])
+@pytest.mark.parametrize("widths", [(5, 7, 3, 4), (9, 4, 6, 3), (5, 1, 4, 3), (6, 4, 1), (1, 3, 2), (5, 3), (17, 9, 5, 17), (66, 5, 67)], ids=str)
+@dtype
+@isa
+def test_diagonal_data(isa, dtype, widths, update):
+    case = diagonal_case(widths, "squared", dtype)
+    for pivot in range(case.depth + 1) if update == "simultaneous" else [0]:
+        make = kernel_engine(isa, pivot)
+        if update == "simultaneous":
+            check_gradients(make, case)
+        check_steps(make, case, options("momentum and decay", case.depth, update), steps=2)
+        check_steps(make, case, options("plain", case.depth, update), steps=2)
+
+
 # ---- integers: equal to the bit --------------------------------------------------------------------------------------------
 
 INTEGER_SHAPES = {"square": ((4, 4, 4, 4), 4), "many samples": ((5, 3, 4), 9), "one": ((3, 1, 3), 2), "vectors + 1": ((9, 17, 3), 5)}
@@ -184,3 +240,84 @@ def test_integer_steps_are_exact(isa, dtype, loss, options, update):
     check_integer_steps(ReferenceEngine, case, how, steps)
     for pivot in range(case.depth + 1) if update == "simultaneous" else [0]:
         check_integer_steps(kernel_engine(isa, pivot), case, how, steps)
+
+
+# ---- the chain's own interface ---------------------------------------------------------------------------------------------
+
+
+@isa
+def test_a_chain_goes_on_where_it_stands(isa):
+    # the same steps in one call or in many, with looks in between, are the same to the bit
+    case = case_of((5, 7, 3, 4), 11, "squared", np.float64)
+    for update in ("simultaneous", "cyclic"):
+        how, make = options("all a layer", case.depth, update), kernel_engine(isa, 2 if update == "simultaneous" else 0)
+        once, often = make(case.problem, how), make(case.problem, how)
+        whole, parts = np.empty(9), np.empty(9)
+        assert once.advance(9, whole, -np.inf) == (RUNNING, 9)
+        for start, stop in ((0, 1), (1, 4), (4, 9)):
+            assert often.advance(stop - start, parts[start:stop], -np.inf) == (RUNNING, stop - start)
+            status, value = often.value(-np.inf)
+            if update == "simultaneous":
+                assert often.differentiate() == (status, value)
+        assert np.array_equal(whole, parts)
+        assert once.value(-np.inf)[1] == value
+        for a, b in zip(once.params + once.velocities, often.params + often.velocities, strict=True):
+            assert np.array_equal(a, b)
+
+
+@isa
+def test_chains_of_different_instruction_sets_live_side_by_side(isa):
+    case = case_of((5, 7, 3, 4), 11, "squared", np.float64)
+    how = options("plain", case.depth, "simultaneous")
+    alone, chain = np.empty(5), kernel_engine(isa, 1)(case.problem, how)
+    kernel_engine(isa, 1)(case.problem, how).advance(5, alone, -np.inf)
+    values = np.empty(5)
+    for step, other in enumerate([*isas(), *isas()][:5]):
+        kernel_engine(other, 0)(case.problem, how).value(-np.inf)
+        chain.advance(1, values[step : step + 1], -np.inf)
+    # another level may fuse other multiply-adds: equal to the rounding of five steps, each far inside the bound of one
+    assert np.abs(values - alone).max() <= 5 * float(case.exact[1])
+
+
+def test_a_chain_refuses_what_it_cannot_do():
+    case = case_of((5, 7, 3, 4), 11, "squared", np.float64)
+    chain = kernel_engine("base")(case.problem, options("plain", 3, "simultaneous"))
+    with pytest.raises(ValueError, match="values has room for 3 losses; 4 steps were asked for"):
+        chain.advance(4, np.empty(3), -np.inf)
+    assert chain.advance(0, np.empty(0), -np.inf) == (RUNNING, 0)
+    with pytest.raises(ValueError, match=re.escape("6 rows in flight do not fit pivot 0 of widths [5, 7, 3, 4] on 11 rows of data")):
+        kernel.bind(case.problem, options("plain", 3, "cyclic"), 0, 6)
+    with pytest.raises(ValueError, match=re.escape("5 rows in flight do not fit pivot 1 of widths [5, 7, 3, 4] on 11 rows of data")):
+        kernel.bind(case.problem, options("plain", 3, "simultaneous"), 1, 5)
+    cyclic = kernel_engine("base")(case.problem, options("plain", 3, "cyclic"))
+    with pytest.raises(ValueError, match="a cyclic chain has no single gradient; bind a simultaneous one"):
+        cyclic.differentiate()
+
+
+def test_a_chain_copies_what_it_is_given():
+    case = case_of((5, 7, 3, 4), 11, "squared", np.float64)
+    chain = kernel_engine(next(iter(isas())))(case.problem, options("plain", 3, "simultaneous"))
+    for theta, mine in zip(case.problem.net.params, chain.params, strict=True):
+        assert np.array_equal(theta, mine)
+        assert not np.shares_memory(theta, mine)
+
+
+# ---- the instruction set ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in isas() if name in kernel.LEVELS])
+def test_linalign_isa_chooses_the_instruction_set(monkeypatch, name):
+    monkeypatch.setenv("LINALIGN_ISA", name)
+    assert kernel.isa() == name
+
+
+def test_unknown_and_missing_instruction_sets_are_refused(monkeypatch):
+    monkeypatch.delenv("LINALIGN_ISA", raising=False)
+    assert kernel.isa() == kernel.available()
+    monkeypatch.setenv("LINALIGN_ISA", "sse9")
+    with pytest.raises(ValueError, match="LINALIGN_ISA is 'sse9'; one of 'base', 'avx2', 'avx512' was wanted"):
+        kernel.isa()
+    monkeypatch.setattr(kernel._chain, "detect", lambda: 3)
+    monkeypatch.setenv("LINALIGN_ISA", "avx512")
+    with pytest.raises(ValueError, match="LINALIGN_ISA is 'avx512' but this processor has at most 'avx2'; unset it"):
+        kernel.isa()

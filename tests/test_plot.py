@@ -49,10 +49,10 @@ def test_panels_show_the_record(run):
     assert loss.get_yscale() == "log"
     assert run.floor > 0
     shown = lines(loss)
-    assert set(shown) == {"loss", f"least possible, {run.floor:.4g}", "loss above the least"} == set(legend(loss))
+    assert set(shown) == {"loss", f"least squares, {run.floor:.4g}", "loss above least squares"} == set(legend(loss))
     assert np.array_equal(shown["loss"].get_xydata(), np.column_stack([np.arange(41), run.loss]))
-    assert np.array_equal(shown["loss above the least"].get_ydata(), run.excess)
-    assert set(shown[f"least possible, {run.floor:.4g}"].get_ydata()) == {run.floor}
+    assert np.array_equal(shown["loss above least squares"].get_ydata(), run.excess)
+    assert set(shown[f"least squares, {run.floor:.4g}"].get_ydata()) == {run.floor}
 
     history = run.history["alignment"]
     assert legend(alignment) == ["layers 1 and 2", "layers 2 and 3"]
@@ -117,7 +117,7 @@ def test_no_line_hides_another_where_they_meet_at_one(run):
 
 def test_long_runs_are_thinned(run):
     excess = np.exp(-np.linspace(0, 5, 10 * plot.POINTS + 3))
-    line = lines(plot.plot_run(replace(run, excess=excess, steps=len(excess) - 1)).axes[0])["loss above the least"]
+    line = lines(plot.plot_run(replace(run, excess=excess, steps=len(excess) - 1)).axes[0])["loss above least squares"]
     x = line.get_xdata()
     assert len(x) == plot.POINTS
     assert (x[0], x[-1]) == (0, len(excess) - 1)

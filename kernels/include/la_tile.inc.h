@@ -4,10 +4,12 @@
  *   T       element type
  *   V       GNU vector of LANES elements of T
  *   LANES   elements a vector
+ *   WIDE    whether there are 32 vector registers
  *   FN(x)   the name of function x for this pair
  *
  * Matrices are row-major. Rows of B and C are padded with zeros to whole vectors, so that there are no edges along a row.
- * Eight accumulators hide the latency of the fused multiply-add (four rows by two vectors, or eight rows by one).
+ * Eight accumulators hide the latency of the fused multiply-add: four rows by two vectors, or eight rows by one. With WIDE
+ * there are 32 registers, and eight rows by two vectors also halve the loads.
  */
 
 typedef V FN(unaligned) __attribute__((aligned(sizeof(T)), may_alias));
@@ -24,14 +26,16 @@ static inline __attribute__((always_inline)) void FN(block)(
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             acc[r][v] = (V){0};
-    for (int p = 0; p < k; p++) {
+    /* two moving pointers and three fixed offsets address eight rows: more would spill */
+    const T *low = A, *high = A + 4 * a_row;
+    for (int p = 0; p < k; p++, low += a_col, high += a_col, B += ldb) {
         V b[2];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
-            b[v] = LOAD(B + p * ldb + v * LANES);
+            b[v] = LOAD(B + v * LANES);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            const T a = A[r * a_row + p * a_col];
+            const T a = (r < 4 ? low : high)[(r & 3) * a_row];
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
                 acc[r][v] += a * b[v];
@@ -57,9 +61,20 @@ static void FN(gemm)(int m, int n, int k, T alpha, const T *A, ptrdiff_t a_row, 
 #define BLOCK(r, v) FN(block)(r, v, k, alpha, A + i * a_row, a_row, a_col, B + j * LANES, ldb, beta, C + i * ldc + j * LANES, ldc)
     for (; j + 2 <= vectors; j += 2) {
         int i = 0;
+#if WIDE
+        for (; i + 8 <= m; i += 8)
+            BLOCK(8, 2);
+#else
         for (; i + 4 <= m; i += 4)
             BLOCK(4, 2);
+#endif
         switch (m - i) {
+#if WIDE
+        case 7: BLOCK(7, 2); break;
+        case 6: BLOCK(6, 2); break;
+        case 5: BLOCK(5, 2); break;
+        case 4: BLOCK(4, 2); break;
+#endif
         case 3: BLOCK(3, 2); break;
         case 2: BLOCK(2, 2); break;
         case 1: BLOCK(1, 2); break;
@@ -167,6 +182,72 @@ static void FN(sum_update)(int m, int n, T *W, ptrdiff_t ldw, const T *d, T *z, 
     }
 }
 
+/* out (columns, rows) = A (rows, columns)^T in squares of one vector a side. Both are padded with zeros to whole vectors along
+ * their rows, and `out` has room for whole vectors of rows too. */
+static void FN(transpose)(int rows, int columns, const T *A, ptrdiff_t lda, T *out, ptrdiff_t ldout)
+{
+    for (int i = 0; i < rows; i += LANES)
+        for (int j = 0; j < columns; j += LANES) {
+#ifdef LA_SHUFFLE
+            V x[LANES], y[LANES];
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++) {
+                x[r] = (V){0};
+                if (i + r < rows)
+                    x[r] = LOAD(A + (i + r) * lda + j);
+            }
+            /* swap quarters of ever smaller squares: stage h exchanges bit h of the row with bit h of the column */
+#define STAGE(from, to, h)                                                                                            \
+    _Pragma("GCC unroll 16") for (int r = 0; r < LANES; r++) to[r] = r & h ? LA_HIGH(LANES, h, from[r - h], from[r])   \
+                                                                           : LA_LOW(LANES, h, from[r], from[r + h]);
+            STAGE(x, y, 1)
+            STAGE(y, x, 2)
+#if LANES >= 8
+            STAGE(x, y, 4)
+#if LANES >= 16
+            STAGE(y, x, 8)
+#define RESULT x
+#else
+#define RESULT y
+#endif
+#else
+#define RESULT x
+#endif
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++)
+                STORE(out + (j + r) * ldout + i, RESULT[r]);
+#undef RESULT
+#undef STAGE
+#else
+            for (int c = 0; c < LANES; c++)
+                for (int r = 0; r < LANES; r++)
+                    out[(j + c) * ldout + i + r] = i + r < rows ? A[(i + r) * lda + j + c] : 0;
+#endif
+        }
+}
+
+/* C = alpha * G + beta * C over `count` elements. */
+static void FN(axpby)(ptrdiff_t count, T alpha, const T *G, T beta, T *C)
+{
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        STORE(C + i, beta * LOAD(C + i) + alpha * LOAD(G + i));
+    for (; i < count; i++)
+        C[i] = beta * C[i] + alpha * G[i];
+}
+
+/* out (rows, columns) = A diag(x). */
+static void FN(scale)(int rows, int columns, const T *A, ptrdiff_t lda, const T *x, T *out, ptrdiff_t ldout)
+{
+    for (int r = 0; r < rows; r++, A += lda, out += ldout) {
+        int c = 0;
+        for (; c + LANES <= columns; c += LANES)
+            STORE(out + c, LOAD(A + c) * LOAD(x + c));
+        for (; c < columns; c++)
+            out[c] = A[c] * x[c];
+    }
+}
+
 /* O = slope * (O - target) over `count` elements; returns the sum of squares of O - target, in double. */
 static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
 {
@@ -194,4 +275,5 @@ static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
 #undef T
 #undef V
 #undef LANES
+#undef WIDE
 #undef FN

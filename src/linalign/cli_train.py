@@ -334,7 +334,7 @@ def report(run: la.Run, data: Dataset) -> list[str]:
     each = f", {1e6 * run.seconds / run.steps:.3g} us a step" if run.steps else ""
     end = " (the loss reached --tol)" if run.converged else " (stopped by Ctrl-C)" if run.interrupted else ""
     lines = [f"result     {run.steps:,} steps in {run.seconds:.3g} s{each}{end}"]
-    least = f"; least possible {run.floor:.6g}, above it {run.excess[-1]:.3g}" if run.floor > 0 else ""
+    least = f"; least squares {run.floor:.6g}, above it {run.excess[-1]:.3g}" if run.floor > 0 else ""
     lines.append(f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}{least}")
     if data.labels is not None:
         right = float(np.mean(run.network(data.X).argmax(axis=1) == data.labels))

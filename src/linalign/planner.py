@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from . import cost, kernel, validate
 from .cost import Pivot
 from .layers import Dense
 from .plan import Plan, Reduction
 from .problem import Descent, Problem
-from .reduce import inputs, samples, split, width
+from .reduce import blocks, inputs, samples, split, width
 from .reduce.split import Modes, Split
 from .validate import Array
 
@@ -82,17 +84,21 @@ def make_plan(
     Raises: ValueError, TypeError for unknown reductions or pivots.
     """
     allowed, at = check_reduce(reduce), check_pivot(pivot, problem.net.depth)
+    # a search that may not pay is left out, unless reductions were asked for by name
+    thrifty = isinstance(reduce, str)
     work = Work(problem, problem)
     if implementation == "reference":
         plain = Pivot(0, problem.rows, cost.backpropagation(problem))
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
-    done = [
-        _samples(work, descent, allowed),
-        _inputs(work, descent, allowed),
-        _width(work, descent, allowed, steps),
-        _split(work, descent, allowed, steps),
-    ]
+    # data whose squares overflow fail the checks with nan, and the loop says so
+    with np.errstate(over="ignore", invalid="ignore"):
+        done = [
+            _samples(work, descent, allowed),
+            _inputs(work, descent, allowed),
+            _width(work, descent, allowed, steps, thrifty),
+            _split(work, descent, allowed, steps, thrifty),
+        ]
     chosen = cost.choose(work.problem, descent, at)
     return _plan(work, descent, implementation, done, chosen, _kernel(work, chosen[0])), work
 
@@ -124,7 +130,7 @@ def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reductio
     smaller, done = samples.reduce(problem)
     if smaller is problem:
         return Reduction("samples", False, "", f"the {done.rows_before} rows are independent")
-    if done.residual > RESIDUAL_TOLERANCE:
+    if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
         return Reduction("samples", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
     work.problem = smaller
     what = f"{done.rows_before} rows -> {done.rows_after}"
@@ -137,7 +143,7 @@ def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction
     if no:
         return Reduction("inputs", False, "", no)
     smaller, lift, done = inputs.reduce(problem, descent)
-    if done.residual > RESIDUAL_TOLERANCE:
+    if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
         return Reduction("inputs", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
     if not problem.loss.quadratic and done.columns_after == done.columns_before:
         return Reduction("inputs", False, "", f"X has full rank {done.columns_before}")
@@ -160,12 +166,12 @@ def _too_dear(work: Work, descent: Descent, steps: int | None) -> str | None:
     return "the run is too short to repay the search" if search > limit else None
 
 
-def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None) -> Reduction:
+def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
     problem = work.problem
     no = _refusal("width", allowed, problem, quadratic=False, data=False) or _not_dense(problem, slice(None))
     if not no and "width" in allowed and problem.net.depth == 1 and not problem.loss.quadratic:
         no = "there is no hidden layer"
-    if not no and allowed == REDUCTIONS:
+    if not no and thrifty:
         no = _too_dear(work, descent, steps)
     if no:
         return Reduction("width", False, "", no)
@@ -185,27 +191,27 @@ def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     return Reduction("width", True, what, f"{statement}: these subspaces are closed, the rest never moves", done.residual)
 
 
-def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None) -> Reduction:
+def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
     problem = work.problem
     no = _refusal("split", allowed, problem, quadratic=True, data=False) or _not_dense(problem, slice(None))
     if not no and problem.X is not None and problem.X.ndim != 1:
         no = "needs the data diagonal (inputs)"
-    if not no and allowed == REDUCTIONS:
+    if not no and thrifty:
         no = _too_dear(work, descent, steps)
     if no:
         return Reduction("split", False, "", no)
-    parts, residual = split.find(problem)
+    parts, residual = blocks.find(problem)
     if not parts:
         return Reduction("split", False, "", "the network and the data are one block")
-    if residual > width.RESIDUAL_TOLERANCE:
-        why = f"refused: nearly independent blocks, off by {residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
-        return Reduction("split", False, "", why)
     found = split.split(problem, parts, residual)
+    if not found.residual <= width.RESIDUAL_TOLERANCE:
+        why = f"refused: nearly independent blocks, off by {found.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
+        return Reduction("split", False, "", why)
     before, after = cost.choose(problem, descent)[0].macs, _split_macs(found, descent)
     if after > GAIN * before:
         return Reduction("split", False, "", f"saves too little: {after:,} multiply-adds instead of {before:,}")
     work.split = found
-    return Reduction("split", True, _describe(found), "T8.3: independent parts, equal ones run once", residual)
+    return Reduction("split", True, _describe(found), "T8.3: independent parts, equal ones run once", found.residual)
 
 
 def _describe(found: Split) -> str:

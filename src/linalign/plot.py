@@ -83,8 +83,8 @@ def _loss(ax: Axes, run: Run) -> None:
     at, loss = _thinned(run.loss)
     ax.plot(at, loss, color=PALETTE[0], linewidth=2, label="loss", **_dot(at))
     if run.floor > 0:
-        ax.axhline(run.floor, color=GREY, linestyle="--", linewidth=1.2, label=f"least possible, {run.floor:.4g}")
-        ax.plot(*_thinned(run.excess), color=PALETTE[1], linewidth=2, label="loss above the least", **_dot(at))
+        ax.axhline(run.floor, color=GREY, linestyle="--", linewidth=1.2, label=f"least squares, {run.floor:.4g}")
+        ax.plot(*_thinned(run.excess), color=PALETTE[1], linewidth=2, label="loss above least squares", **_dot(at))
     shown = np.concatenate([line.get_ydata() for line in ax.get_lines()])
     if np.nanmin(shown) > 0:
         ax.set_yscale("log")

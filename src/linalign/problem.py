@@ -20,8 +20,8 @@ METRICS = ("matrix", "parameters")
 class Problem:
     """A loss of a network on data.
 
-    `X (n, k_0)` is None for the identity, or a vector `x (k_0,)` for `diag(x)`; `T (n, k_d)` is None for a loss of the product. The loss is `factor` times its
-    sum over the rows of X and T, plus `floor`, a constant that the reductions took out.
+    `X (n, k_0)` is None for the identity, or a vector `x (k_0,)` for `diag(x)`; `T (n, k_d)` is None for a loss of the
+    product. The loss is `factor` times its sum over the rows of X and T, plus `floor`, a constant that reductions took out.
     """
 
     net: Network

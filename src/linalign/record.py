@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import alignment, spectrum, validate
+from . import spectrum, validate
+# the package exports functions of the same names as these modules
+from .alignment import _alignment, _alignment_svd, _alignment_top, _balancedness, _invariance, _misalignment
 from .network import Network
 from .validate import Array
 
@@ -77,12 +79,12 @@ def _params(state: State) -> Array:
 QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss(),
     "gradient_norm": lambda state: state.gradient_norm(),
-    "alignment": lambda state: alignment._alignment(state.matrices()),
-    "misalignment": lambda state: alignment._misalignment(state.matrices()),
-    "alignment_svd": lambda state: alignment._alignment_svd(state.matrices()),
-    "alignment_top": lambda state: alignment._alignment_top(state.matrices()),
-    "invariance": lambda state: alignment._invariance(state.matrices(), state.start),
-    "balancedness": lambda state: alignment._balancedness(state.matrices()),
+    "alignment": lambda state: _alignment(state.matrices()),
+    "misalignment": lambda state: _misalignment(state.matrices()),
+    "alignment_svd": lambda state: _alignment_svd(state.matrices()),
+    "alignment_top": lambda state: _alignment_top(state.matrices()),
+    "invariance": lambda state: _invariance(state.matrices(), state.start),
+    "balancedness": lambda state: _balancedness(state.matrices()),
     "singular_values": lambda state: spectrum._singular_values(state.matrices()),
     "layer_singular_values": _layer_singular_values,
     "effective_rank": lambda state: spectrum._effective_rank(state.matrices()),

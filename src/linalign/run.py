@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,9 +95,9 @@ class Run:
         arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
         for name, kept in self.history.items():
             arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "wb") as file:
                 np.savez(file, **arrays)
             os.replace(temporary, target)
         except BaseException:
@@ -117,10 +116,11 @@ def load(path: str | os.PathLike[str]) -> Run:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         described = json.loads(str(arrays["run"]))
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        version = described["format"]
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{os.fspath(path)} holds no run ({error}); Run.save writes one") from None
-    if described["format"] != FORMAT:
-        raise ValueError(f"{os.fspath(path)} has format {described['format']}; this version reads format {FORMAT}")
+    if version != FORMAT:
+        raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
     network = Network(
         [_layers.from_description(layer) for layer in described["layers"]],
         [arrays[f"param_{i}"] for i in range(len(described["layers"]))],

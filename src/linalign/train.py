@@ -301,7 +301,7 @@ def train(
         if diverged_at:
             loop._rewind(diverged_at - 1)
         seconds = time.perf_counter() - began
-        params = work.lift(engine.params(), loop.done) if diverged_at != 0 else net.params
+        params = work.lift(engine.params(), loop.done) if loop.done else net.params
     run = Run(
         network=net.with_params(params),
         excess=loop.values[: loop.done + 1].copy(),
@@ -357,13 +357,14 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
 
 def explain(
     net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
-    reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel",
+    reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
-    Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
+    `steps` is how long the run will be: a short one does not repay a search for reductions. Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
     """
     problem = make_problem(net, X, Y, loss)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
     descent = make_descent(net.depth, 1.0, momentum, 0.0, update, "matrix")
-    return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation)[0]
+    count = None if steps is None else validate.integer("steps", steps, least=0)
+    return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=count)[0]

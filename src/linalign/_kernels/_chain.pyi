@@ -9,6 +9,20 @@ def detect() -> int: ...
 def build() -> list[str]: ...
 def padding(columns: int, itemsize: int, most: int) -> int: ...
 def buffer(rows: int, columns: int, dtype: Any, most: int) -> Array: ...
+def multiply(
+    ta: bool,
+    tb: bool,
+    alpha: float,
+    A: Array,
+    B: Array,
+    beta: float,
+    C: Array,
+    *,
+    level: int,
+    most: int,
+    volume: int,
+    repeats: int = 1,
+) -> None: ...
 
 class Chain:
     params: list[Array]

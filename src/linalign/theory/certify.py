@@ -146,7 +146,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
 
 
 def _modes(start: Start, rows: Rows, P: Array, scale: float, limit: float) -> tuple[Mode, ...]:
-    c, m = float(np.linalg.norm(rows.C, 2)), float(np.linalg.norm(rows.M, 2))
+    c, m = rows.c, rows.m
     noise = limit * (float(np.linalg.norm(P, 2)) * c + m)
     out = []
     for j in range(start.factors.shape[1]):

@@ -108,7 +108,7 @@ def invariance_condition(X: Any, Y: Any, net: Network | Iterable[Any] | None = N
     limit = tolerance(tol, given.precision)
     rows = given.compressed()
     C, M = rows.C, rows.M
-    c, m, m2 = _norm(C) or 1.0, _norm(M) or 1.0, _norm(M.T @ M) or 1.0
+    c, m, m2 = rows.c, rows.m, _norm(M.T @ M) or 1.0
     V, U, residual = _bases(rows, limit)
     eigenvalues = np.einsum("ij,ij->j", rows.X @ V, rows.X @ V)
     targets = np.diag(U.T @ M @ V).copy()
@@ -149,8 +149,7 @@ def _bases(rows: Rows, limit: float) -> tuple[Array, Array, float]:
         U, R = np.linalg.qr(M @ V, mode="complete")
         count = min(R.shape)
         U[:, :count] *= np.where(np.diag(R) < 0, -1.0, 1.0)
-        parts = [(V.T @ C @ V, C), (U.T @ M @ V, M)]
-        residual = max(off_diagonal(E) / (_norm(A) or 1.0) for E, A in parts)
+        residual = max(off_diagonal(V.T @ C @ V) / rows.c, off_diagonal(U.T @ M @ V) / rows.m)
         if best is None or residual < best[2]:
             best = (V, U, residual)
         if best[2] <= limit / 10:

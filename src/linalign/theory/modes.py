@@ -137,7 +137,7 @@ def crossing_steps(mode: Mode, lr: float) -> int:
     """Steps within which the smallest factor of a "crosses" mode has changed its sign. Source: theory note, T4.5."""
     sigma = np.array(mode.factors)
     drift = lr * mode.eigenvalue * abs(mode.target) * float(np.prod(sigma[1:] - sigma[0]))
-    return math.ceil(1.0 + sigma[0] / drift)
+    return math.ceil(1.0 + float(sigma[0]) / drift)
 
 
 def steps_within(modes: Sequence[Mode], lr: float, excess: float) -> int:

@@ -31,7 +31,19 @@ class Rows:
 
     @property
     def M(self) -> Array:
-        return self.Y.T @ self.X
+        """`Y^T X`; zero where it is no more than what rounding leaves of a sum that cancels."""
+        M = self.Y.T @ self.X
+        return M if _norm(M) > 100 * self.precision * _norm(self.X) * _norm(self.Y) else np.zeros_like(M)
+
+    @property
+    def m(self) -> float:
+        """What an error in M is measured by: its norm, but no less than the rounding errors of M over the smallest tolerance."""
+        return max(_norm(self.M), 1e-5 * _norm(self.X) * _norm(self.Y)) or 1.0
+
+    @property
+    def c(self) -> float:
+        """What an error in C is measured by."""
+        return _norm(self.C) or 1.0
 
     def compressed(self) -> Rows:
         """The triangular factor of `[X Y]` instead of the samples: the same C, M and losses (T7.1)."""

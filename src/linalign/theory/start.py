@@ -87,7 +87,7 @@ class _Split:
             self.above.insert(0, self.above[0] @ W)
         self.P = self.below[-1] * np.prod(self.sizes)
         self.rows, self.C, self.M = rows, rows.C, rows.M
-        self.c, self.m = float(np.linalg.norm(self.C, 2)), float(np.linalg.norm(self.M, 2))
+        self.c, self.m = rows.c, rows.m
         self.G = self.P @ self.C - self.M
         self.scale = float(np.linalg.norm(self.P, 2)) * self.c + self.m
         # a factor or product this far below its layers' norms is zero
@@ -95,25 +95,28 @@ class _Split:
 
     def modes(self, joint: bool, rng: np.random.Generator, tol: float, aligned: bool) -> Start:
         chains, factors, outputs = self._follow(self._inputs(joint, rng))
-        kept = np.flatnonzero(outputs)
-        chains, factors = [Q[:, kept] for Q in chains], factors[:, kept]
         V, U = chains[0], chains[-1]
         eigenvalues = np.einsum("ij,ij->j", self.rows.X @ V, self.rows.X @ V)
         targets = np.einsum("ij,ij->j", U, self.M @ V)
-        error = factors.prod(axis=0) * np.prod(self.sizes) * eigenvalues - targets
-        apart = self._apart(chains, factors)
         triple = np.max(
             [
-                _columns(self.C @ V - V * eigenvalues) / (self.c or 1.0),
-                _columns(self.M @ V - U * targets) / (self.m or 1.0),
-                _columns(self.M.T @ U - V * targets) / (self.m or 1.0),
+                _columns(self.C @ V - V * eigenvalues) / self.c,
+                _columns(self.M @ V - U * targets) / self.m,
+                _columns(self.M.T @ U - V * targets) / self.m,
             ],
             axis=0,
         )
-        fitted = _columns(self.G.T @ U) / (self.scale or 1.0)
-        data = float(np.minimum(triple, fitted).max(initial=0.0))
+        # a mode with two zero layers has no gradient: where it is no triple it is none, and belongs to the rest
+        idle = np.count_nonzero(factors == 0.0, axis=0) >= 2
+        kept = np.flatnonzero(outputs & ~(idle & (triple > tol)))
+        chains, factors, triple = [Q[:, kept] for Q in chains], factors[:, kept], triple[kept]
+        V, U, eigenvalues, targets = V[:, kept], U[:, kept], eigenvalues[kept], targets[kept]
+        error = factors.prod(axis=0) * np.prod(self.sizes) * eigenvalues - targets
+        fitted = _columns(self.G.T @ U) / self.scale
         rest = self.G - (U * error) @ V.T
-        outside = max(_norm(a.T @ rest @ b.T) for a, b in zip(self.above[1:], self.below[:-1], strict=True)) / (self.scale or 1.0)
+        apart = self._apart(chains, factors)
+        data = float(np.minimum(triple, fitted).max(initial=0.0))
+        outside = max(_norm(a.T @ rest @ b.T) for a, b in zip(self.above[1:], self.below[:-1], strict=True)) / self.scale
         residual = max(apart, data, outside)
         if residual <= tol:
             reason = "every mode that moves is a joint triple of the data"
@@ -141,7 +144,7 @@ class _Split:
         blocks = [W for W in self.below[1:] if _norm(W) > self.zero]
         if joint:
             blocks += [self.rows.X, self.M, *(a.T @ self.M for a in self.above[:-1])]
-            if _norm(self.below[-1]) > self.zero and self.m:
+            if _norm(self.below[-1]) > self.zero and self.M.any():
                 # the sum knows the sign between start and target, which the two Gram matrices do not
                 blocks.append(self.below[-1] / _norm(self.below[-1]) + rng.uniform(1.0, 2.0) * self.M / _norm(self.M))
         return joint_eigenbasis(blocks, len(self.C), rng)
