@@ -96,34 +96,23 @@ def test_nearly_closed_subspaces(e, loss):
     for i in (1, 2):
         W[i] = haar(rng, 30) + e * rng.standard_normal((30, 30))
     X, Y, loss = problem(loss, rng, k, 5)
-    full, less = both(la.Network.from_matrices(W), X, Y, loss=loss, reduce=["width"])
+    # ends of norm 3.4 and 2: a rate of 0.005 is below the edge of stability
+    full, less = both(la.Network.from_matrices(W), X, Y, loss=loss, reduce=["width"], lr=0.005)
     assert_same(full, less)
     report = row(less, "width")
     if e <= 1e-14:
         assert report.applied
         assert report.residual <= RESIDUAL_TOLERANCE
-    if e >= 1e-11:
+    if e >= 1e-10:
+        # the number is the share of the layer that leads outside, and W_2 has norm sqrt(30)
         assert not report.applied
-        # either larger subspaces, that are the whole, or a refusal with its number
-        assert "no smaller subspaces" in report.why or "off by" in report.why or "saves too little" in report.why
-
-
-def test_a_refusal_says_how_far_it_is_off():
-    rng = np.random.default_rng(7)
-    k = (5, 30, 30, 30, 4)
-    texts = []
-    for e in 10.0 ** np.arange(-13, -8, 0.25):
-        W = STARTS["gaussian"](rng, k)
-        W[1], W[2] = haar(rng, 30) + e * rng.standard_normal((30, 30)), haar(rng, 30)
-        report = row(la.explain(la.Network.from_matrices(W), *problem("squared", rng, k, 5)[:2], reduce=["width"]), "width")
-        if report.applied:
-            assert report.residual <= RESIDUAL_TOLERANCE
-        texts.append(report.why)
-    assert any(text.startswith("refused: nearly closed subspaces, off by ") for text in texts), texts
+        text, number = report.why.removesuffix(", more than 1e-12").rsplit(" ", 1)
+        assert text == "refused: nearly closed subspaces, off by"
+        assert e / 100 <= float(number) <= e * 10
 
 
 @given(
-    st.lists(st.integers(1, 9), min_size=2, max_size=5), st.integers(1, 6), st.sampled_from(sorted(STARTS)),
+    st.lists(st.integers(1, 9), min_size=3, max_size=5), st.integers(1, 6), st.sampled_from(sorted(STARTS)),
     st.sampled_from([*LOSSES, "entries"]), st.booleans(), st.booleans(), st.integers(0, 99),
 )  # fmt: skip
 def test_any_shape(k, n, start, loss, product, cyclic, seed):
@@ -161,7 +150,7 @@ def test_what_does_not_reduce_says_so():
 
 def test_a_short_run_searches_only_when_told_to():
     rng = np.random.default_rng(10)
-    k = (4, 60, 60, 3)
+    k = (4, 60, 5, 3)
     net = la.Network.from_matrices(STARTS["gaussian"](rng, k))
     X, Y, _ = problem("squared", rng, k, 6)
     auto = la.train(net, X, Y, lr=1e-3, steps=1)

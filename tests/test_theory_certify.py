@@ -75,7 +75,7 @@ def test_robust_rate_converges_on_matrices_in_the_promised_steps():
 
 
 def test_warning_example():
-    """T4.7: lambda = (20, 1, 1), q = (.05, 3, 1). Matrices diverge at the scalar rate and converge at the robust one."""
+    """T4.7: lambda = (20, 1, 1), q = (.05, 3, 1). Matrices lose their bases at the scalar rate and converge at the robust one."""
     rng = np.random.default_rng(2)
     lam, q = np.array([20.0, 1.0, 1.0]), np.array([0.05, 3.0, 1.0])
     X, Y, U, V = joint_data(rng, 12, lam, lam * q, 3)
@@ -88,10 +88,10 @@ def test_warning_example():
     assert 2 * proof.lr_matrix == pytest.approx(0.0216, abs=5e-5)
     C, M = X.T @ X, Y.T @ X
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = descend(Ws, C, M, [proof.lr] * 40)
-    assert not np.isfinite(lost[0]).all() or np.linalg.norm(lost[0]) > 100
+        lost = descend(Ws, C, M, [proof.lr] * 100)
+        assert not off_diagonal(lost, bases) < 0.01  # or nan: it has diverged
     scalars = start.T.copy()
-    for _ in range(40):  # in exact arithmetic, where zeros stay zeros, the scalar rate is right
+    for _ in range(100):  # in exact arithmetic, where zeros stay zeros, the scalar rate is right
         scalars = np.array([scalar_step(s, a, b, proof.lr) for s, a, b in zip(scalars, lam, q, strict=True)])
     assert np.all(np.abs(scalars.prod(axis=1) - q) <= 0.5)
     kept = descend(Ws, C, M, [proof.lr_matrix] * 3000)
@@ -216,7 +216,7 @@ def test_low_rank_and_stuck_starts_do_not_promise_the_global_minimum():
 def test_one_zero_layer_is_no_saddle():
     """T4.2 with one zero factor: a zero first, interior or last layer is certified and trains."""
     rng = np.random.default_rng(8)
-    X, Y, Ws, bases, factors, *_ = random_problem(rng)
+    X, Y, Ws, *_ = random_problem(rng)
     for i in range(len(Ws)):
         layers = [W * (j != i) for j, W in enumerate(Ws)]
         proof = theory.certify(layers, X, Y)

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import spectrum, validate
+
 # the package exports functions of the same names as these modules
-from .alignment import _alignment, _alignment_svd, _alignment_top, _balancedness, _invariance, _misalignment
+from .alignment import _alignment_svd, _alignment_top, _invariance
 from .network import Network
+from .observe import Observer
 from .validate import Array
 
 # points of a log-spaced schedule, a decade
@@ -31,6 +33,9 @@ class State(Protocol):
     def loss(self) -> float: ...
 
     def gradient_norm(self) -> float: ...
+
+    @property
+    def observe(self) -> Observer: ...
 
     @property
     def start(self) -> list[Array]:
@@ -54,15 +59,6 @@ class History:
         return len(self.steps)
 
 
-def _modes(state: State) -> Array:
-    """`u_j^T W_d ... W_1 v_j`."""
-    U, rows = state.modes
-    rows = rows.T
-    for W in state.matrices():
-        rows = rows @ W.T
-    return np.asarray(np.einsum("aj,ja->j", U, rows))
-
-
 def _layer_singular_values(state: State) -> Array:
     """Rows are layers; short rows are filled with nan."""
     values = spectrum._layer_singular_values(state.matrices())
@@ -79,16 +75,16 @@ def _params(state: State) -> Array:
 QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss(),
     "gradient_norm": lambda state: state.gradient_norm(),
-    "alignment": lambda state: _alignment(state.matrices()),
-    "misalignment": lambda state: _misalignment(state.matrices()),
+    "alignment": lambda state: np.array([cosine for _, cosine in state.observe.angles()]),
+    "misalignment": lambda state: np.array([sine for sine, _ in state.observe.angles()]),
     "alignment_svd": lambda state: _alignment_svd(state.matrices()),
     "alignment_top": lambda state: _alignment_top(state.matrices()),
     "invariance": lambda state: _invariance(state.matrices(), state.start),
-    "balancedness": lambda state: _balancedness(state.matrices()),
-    "singular_values": lambda state: spectrum._singular_values(state.matrices()),
+    "balancedness": lambda state: state.observe.balancedness(),
+    "singular_values": lambda state: state.observe.singular_values(),
     "layer_singular_values": _layer_singular_values,
-    "effective_rank": lambda state: spectrum._effective_rank(state.matrices()),
-    "modes": _modes,
+    "effective_rank": lambda state: state.observe.effective_rank(),
+    "modes": lambda state: state.observe.modes(*state.modes),
     "params": _params,
 }
 

@@ -91,7 +91,10 @@ def _layer_singular_values(matrices: Matrices) -> list[Vector]:
 
 
 def _effective_rank(matrices: Matrices) -> float:
-    values = np.linalg.svd(_product(matrices)[0], compute_uv=False)
+    return _rank_of(np.linalg.svd(_product(matrices)[0], compute_uv=False))
+
+
+def _rank_of(values: Vector) -> float:
     if values[0] == 0.0:
         return 0.0
     shares = values / values.sum()

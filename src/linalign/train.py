@@ -20,9 +20,10 @@ from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, 
 from .errors import DivergenceError
 from .losses import Loss
 from .network import Network
+from .observe import Observer, observer
 from .plan import Plan
 from .planner import Work, make_plan
-from .problem import Problem, make_descent, make_problem
+from .problem import Descent, Problem, make_descent, make_problem
 from .record import Recorder
 from .run import Run
 from .validate import Array
@@ -39,9 +40,11 @@ THREAD_WORTH = 96**3
 class _State:
     """The run where it stands, for the recorder: quantities of the network as given."""
 
-    def __init__(self, work: Work, engine: Engine) -> None:
+    def __init__(self, work: Work, engine: Engine, descent: Descent) -> None:
         self._work, self._engine = work, engine
+        self._moving = bool(descent.weight_decay.any())
         self._modes: tuple[Array, Array] | None = None
+        self._observer: Observer | None = None
         self._start: list[Array] | None = None
         self._lifted: tuple[int, list[Array]] | None = None
         self.step = 0
@@ -64,6 +67,13 @@ class _State:
 
     def network(self) -> Network:
         return self._work.given.net.with_params(self.params())
+
+    @property
+    def observe(self) -> Observer:
+        """What needs not the lifted network; its constants are worked out when first asked for."""
+        if self._observer is None:
+            self._observer = observer(self._work, self._moving, self._engine.params, self.matrices)
+        return self._observer
 
     def loss(self) -> float:
         return float(self._engine.value(-math.inf)[1]) + self._work.floor
@@ -291,7 +301,7 @@ def train(
     plan, work = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)
     with _threads(workers, _largest_product(work, plan.pivot.rows), implementation):
         engine = bind(work, descent, implementation, plan.pivot)
-        loop = _Loop(engine, _State(work, engine), recorder, steps, target, progress)
+        loop = _Loop(engine, _State(work, engine, descent), recorder, steps, target, progress)
         began = time.perf_counter()
         loop.run()
         if loop.status == CALLBACK_FAILED:
@@ -361,7 +371,8 @@ def explain(
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
-    `steps` is how long the run will be: a short one does not repay a search for reductions. Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
+    `steps` is how long the run will be: a short one does not repay a search for reductions.
+    Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
     """
     problem = make_problem(net, X, Y, loss)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)

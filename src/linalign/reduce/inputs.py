@@ -6,8 +6,8 @@ quadratic loss the samples are rotated too, and the data become `diag(s)`. Lift:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from ..problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
 from .samples import RANK_TOLERANCE
-
-Lift = Callable[[list[Array], int], list[Array]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,21 @@ class Inputs:
     """`||X - X V V^T||_F / ||X||_F`: what of the data the new coordinates miss."""
 
 
-def reduce(problem: Problem, descent: Descent) -> tuple[Problem, Lift, Inputs]:
+@dataclass(frozen=True, eq=False)
+class InputsLift:
+    """`W_1(t) = f E + W^_1(t) V^T`, with `E = W_1(0) (I - V V^T)` outside the range of the data."""
+
+    outside: Array
+    V: Array
+    descent: Descent
+    dtype: np.dtype[Any]
+
+    def __call__(self, params: list[Array], steps: int) -> list[Array]:
+        f = factors(self.descent, steps)[0]
+        return [(f * self.outside + params[0].astype(np.float64, copy=False) @ self.V.T).astype(self.dtype, copy=False), *params[1:]]
+
+
+def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inputs]:
     """The problem in the coordinates of the data, and the lift.
 
     Precondition: data, and a dense first layer. Cost: one singular value decomposition of X.
@@ -58,9 +70,4 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, Lift, Inputs]:
         small = Problem(net, s.astype(dtype), rotated.astype(dtype), problem.loss, problem.factor, problem.floor + constant)
     else:
         small = Problem(net, np.ascontiguousarray(X @ V).astype(dtype), problem.T, problem.loss, problem.factor, problem.floor)
-
-    def lift(params: list[Array], steps: int) -> list[Array]:
-        f = factors(descent, steps)[0]
-        return [(f * outside + params[0].astype(np.float64) @ V.T).astype(dtype), *params[1:]]
-
-    return small, lift, Inputs(problem.net.widths[0], r, residual)
+    return small, InputsLift(outside, V, descent, dtype), Inputs(problem.net.widths[0], r, residual)

@@ -19,6 +19,8 @@ from ..validate import Array
 BLOCK = 16_384
 # singular values of X below this share of the largest are rounding (T7.1)
 RANK_TOLERANCE = 1e-12
+# directions are centred where the least-squares map is at most this many times ||Y|| / ||X||
+CENTRED = 10
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
     r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
     if r == 0:
         return np.zeros((1, k)), np.zeros((1, Y.shape[1])), float(np.sum(np.square(Y, dtype=np.float64)))
-    least_squares = Vt[:r].T @ (U[:, :r].T @ R[:, k:] / s[:r, None])
+    rotated = U[:, :r].T @ R[:, k:]
+    # directions that need a map much larger than the data would bring in its rounding; networks do not go there either
+    near = np.linalg.norm(rotated, axis=1) * s[0] <= CENTRED * np.linalg.norm(R[:, k:]) * s[:r]
+    least_squares = Vt[:r][near].T @ (rotated[near] / s[:r][near, None])
     rest = np.asarray(Y, dtype=np.float64) - X @ least_squares
     R = triangle(X, rest)
     U, s, Vt = np.linalg.svd(R[:, :k], full_matrices=False)

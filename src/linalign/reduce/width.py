@@ -7,8 +7,8 @@ Lift: `W_i(t) = f_i(t) E_i + Q_i W^_i(t) Q_{i-1}^T` with what is outside, `E_i =
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -18,12 +18,12 @@ from ..problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
 
-Lift = Callable[[list[Array], int], list[Array]]
-
 # a direction is new if this share of its image lies outside; then smaller, if the closure does not verify (T8.1)
 TOLERANCES = (1e-10, 1e-13)
 # what a closure may miss, relative to the layer: rounding. An error at a saddle grows, so nothing above is accepted
 RESIDUAL_TOLERANCE = 1e-12
+# spaces that grow by less than this share of a layer are reported as nearly closed
+NEARLY = 1e-5
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Width:
     widths_before: tuple[int, ...]
     widths_after: tuple[int, ...]
     residual: float
-    """`max ||(I - Q Q^T) W Q|| / ||W||` over layers and directions: how nearly the subspaces are closed."""
+    """`max ||(I - Q Q^T) W Q|| / ||W||` over layers and directions: how nearly the subspaces are, or would have been, closed."""
     targets_too: bool
     """Whether the outputs shrank as well (T8.2)."""
 
@@ -44,6 +44,8 @@ class Subspace:
     def __init__(self, size: int) -> None:
         self.size = size
         self.basis: Array | None = np.zeros((size, 0))
+        self.weakest = 1.0
+        """The smallest share of an image that was taken for a new direction."""
 
     @property
     def dimension(self) -> int:
@@ -65,6 +67,7 @@ class Subspace:
         m = min(int(np.count_nonzero(np.abs(np.diag(R)) > tolerance)), self.size - Q.shape[1])
         if m == 0:
             return np.zeros((self.size, 0))
+        self.weakest = min(self.weakest, float(abs(R[m - 1, m - 1])))
         if Q.shape[1] + m == self.size:
             return self.fill()
         new = new[:, :m]
@@ -77,10 +80,10 @@ def _scaled(weights: list[Array]) -> list[Array]:
     return [W / (float(np.linalg.norm(W)) or 1.0) for W in weights]
 
 
-def closure(weights: list[Array], data: Array | None, targets: Array | None, tolerance: float) -> list[Array | None]:
+def closure(weights: list[Array], data: Array | None, targets: Array | None, tolerance: float) -> tuple[list[Array | None], float]:
     """The smallest closed subspaces that hold the columns of `data` (None: all of R^k_0) and `targets` (None: all of R^k_d).
 
-    Returns orthonormal bases, None for a whole space. `weights` have Frobenius norm one. Each direction is mapped once
+    Returns orthonormal bases, None for a whole space, and the smallest share of an image that made a direction. `weights` have Frobenius norm one. Each direction is mapped once
     forward and once backward, so the cost is `2 sum_i dim(S_i) k_i k_{i-1}` multiply-adds and a factorisation a visit.
     """
     d = len(weights)
@@ -104,7 +107,7 @@ def closure(weights: list[Array], data: Array | None, targets: Array | None, tol
             put(i + 1, weights[i] if new is None else weights[i] @ new)
         if i > 1:
             put(i - 1, weights[i - 1].T if new is None else weights[i - 1].T @ new)
-    return [space.basis for space in spaces]
+    return [space.basis for space in spaces], min(space.weakest for space in spaces)
 
 
 def outside(Q: Array | None, B: Array) -> float:
@@ -137,7 +140,35 @@ def expand(W: Array, above: Array | None, below: Array | None) -> Array:
     return W if below is None else W @ below.T
 
 
-def reduce(problem: Problem, descent: Descent) -> tuple[Problem, Lift | None, Width]:
+@dataclass(frozen=True, eq=False)
+class WidthLift:
+    """`W_i(t) = f_i W_i(0) + Q_i (W^_i(t) - f_i W^_i(0)) Q_{i-1}^T`; a basis of None is the whole space."""
+
+    original: list[Array]
+    small: list[Array]
+    bases: list[Array | None]
+    descent: Descent
+    dtype: np.dtype[Any]
+
+    def __call__(self, params: list[Array], steps: int) -> list[Array]:
+        lifted = []
+        for i, (W, W_small, f) in enumerate(zip(self.original, self.small, factors(self.descent, steps), strict=True)):
+            below, above = self.bases[i], self.bases[i + 1]
+            moved = params[i].astype(np.float64, copy=False)
+            if below is None and above is None:
+                lifted.append(moved.astype(self.dtype))
+                continue
+            full = expand(moved - f * W_small, above, below)
+            full += W if f == 1 else f * W
+            lifted.append(full.astype(self.dtype, copy=False))
+        return lifted
+
+    def outside(self, i: int) -> Array:
+        """`E_i = W_i(0) - Q_i W^_i(0) Q_{i-1}^T`, which no step changes."""
+        return self.original[i] - expand(self.small[i], self.bases[i + 1], self.bases[i])
+
+
+def reduce(problem: Problem, descent: Descent) -> tuple[Problem, WidthLift | None, Width]:
     """The problem on the closed subspaces and the lift, or the problem itself and None where nothing shrinks.
 
     Precondition: dense layers; the data already in their own coordinates (`inputs`), so that S_0 is everything.
@@ -151,12 +182,13 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, Lift | None, Wi
         assert problem.T is not None
         moment = _moment(problem)
         targets = moment / (float(np.linalg.norm(moment)) or 1.0)
-    nothing = Width(net.widths, net.widths, 0.0, False)
+    found = 0.0
     for tolerance in TOLERANCES:
-        bases = closure(scaled, None, targets, tolerance)
+        bases, weakest = closure(scaled, None, targets, tolerance)
         widths = tuple(k if Q is None else Q.shape[1] for k, Q in zip(net.widths, bases, strict=True))
         if widths == net.widths or min(widths) == 0:
-            return problem, None, nothing
+            # whole spaces that a tiny share of a layer leads to: nearly closed subspaces, and this is by how much they are not
+            return problem, None, Width(net.widths, net.widths, found or (weakest if weakest < NEARLY else 0.0), False)
         found = residual(scaled, bases)
         if targets is not None:
             found = max(found, outside(bases[-1], targets))
@@ -175,19 +207,7 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, Lift | None, Wi
     smaller = Problem(
         Network.from_matrices([W.astype(dtype) for W in small]), problem.X, T, problem.loss, problem.factor, problem.floor + constant
     )
-
-    def lift(params: list[Array], steps: int) -> list[Array]:
-        lifted = []
-        for i, (W, W_small, f) in enumerate(zip(original, small, factors(descent, steps), strict=True)):
-            moved = params[i].astype(np.float64)
-            if bases[i] is None and bases[i + 1] is None:
-                lifted.append(moved.astype(dtype))
-                continue
-            full = expand(moved - f * W_small, bases[i + 1], bases[i])
-            full += W if f == 1 else f * W
-            lifted.append(full.astype(dtype, copy=False))
-        return lifted
-
+    lift = WidthLift(original, small, bases, descent, dtype)
     return smaller, lift, Width(net.widths, widths, found, last is not None)
 
 

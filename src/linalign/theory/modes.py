@@ -106,6 +106,7 @@ def certify_mode(eigenvalue: float, target: float, factors: Array, fitted: bool 
     sigma = np.sort(np.abs(np.asarray(factors, dtype=np.float64)))
     y, p, q, d = sigma**2, float(np.prod(factors)), float(target), len(factors)
     zeros = int(np.count_nonzero(sigma == 0.0))
+    agree = float(np.prod(np.sign(factors))) * q > 0.0  # not by the sign of p, which can underflow
 
     def mode(case: str, lr: float, curvature: float = math.nan, speed: float = 0.0) -> Mode:
         return Mode(float(eigenvalue), q, p, tuple(sigma.tolist()), case, lr, curvature, speed)
@@ -120,11 +121,11 @@ def certify_mode(eigenvalue: float, target: float, factors: Array, fitted: bool 
     if q == 0.0:
         gaps = 0.0 if tie else float(np.prod((sigma[1:] - sigma[0]) ** 2))
         return mode("fades" if tie else "vanishes", 1.0 / (eigenvalue * now), now, gaps)
-    if p * q > 0.0 and abs(p) > abs(q):
+    if agree and abs(p) > abs(q):
         speed = max(q * q * float(np.sum(1.0 / y)), d * abs(q) ** (2.0 - 2.0 / d))
         return mode("shrinks", 1.0 / (eigenvalue * now), now, (1.0 - math.exp(-1.0)) * speed)
     limit = gamma(y + tau_star(y, q))
-    if p * q > 0.0 or zeros == 1:
+    if agree or zeros == 1:
         return mode("grows", 1.0 / (eigenvalue * limit), limit, now)
     if tie:
         return mode("undecided", math.nan)
@@ -159,18 +160,19 @@ def steps_within(modes: Sequence[Mode], lr: float, excess: float) -> int:
     case = np.array([mode.case for mode in moving])
     growing, fading = np.isin(case, ("grows", "crosses")) & (depth > 1), np.isin(case, ("vanishes", "fades"))
     wait = np.array([crossing_steps(mode, lr) if mode.case == "crosses" else 0 for mode in moving])
+    # p is carried along, not taken from the error: near a saddle it is far below the rounding of the error
+    p = np.where(growing, [max(mode.start * math.copysign(1.0, mode.target), 0.0) for mode in moving], error)
     steps: int = 0
     part = 0.01
     while 0.5 * float(np.sum(lam * error**2)) > excess:
         waiting = wait > steps
-        p = np.where(growing, np.maximum(goal - error, 0.0), error)
         # what p^(2-2/d) is worth over a stretch in which p changes by `part` at most: its smallest value there
         power_law = np.where(growing, depth * p**power, depth * ((1.0 - part) * p) ** power / 3.0)
         gain = np.where(growing | fading, np.maximum(speed, power_law), speed)
         rate = np.where(waiting, 0.0, np.minimum(lr * lam * gain, 1.0))
         if not (waiting.any() or rate.any()):
             raise OverflowError("the certified rate of a mode underflows: the start is too small for any useful number of steps")
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             decay = np.log1p(-rate)
             # growth counts from where the power law takes over from the constant
             growth = np.maximum(p, (speed / depth) ** (1.0 / power) if power else 0.0)
@@ -185,9 +187,12 @@ def steps_within(modes: Sequence[Mode], lr: float, excess: float) -> int:
                 low, high = (low, middle) if _excess(lam, error, decay, middle) <= excess else (middle, high)
             return int(steps + high)
         steps += length
+        gained = error * -np.expm1(length * decay)
         error = error * np.exp(length * decay)
         # a mode that has crossed by now starts anew from 0
-        error = np.where(waiting & (wait <= steps), goal, error)
+        crossed = waiting & (wait <= steps)
+        error = np.where(crossed, goal, error)
+        p = np.where(growing, np.where(waiting, 0.0, p + gained), error)
         part = min(part * 1.0002, 0.2)  # coarser, never wrong, where the way is long
     return steps
 

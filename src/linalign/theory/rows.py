@@ -54,11 +54,16 @@ class Rows:
         return Rows(np.ascontiguousarray(R[:, :k]), np.ascontiguousarray(R[:, k:]), self.count, self.factorisation, self.precision)
 
 
+# the squares of norms in this range, and their products, are numbers
+RANGE = (1e-60, 1e60)
+
+
 def check(X: Any, Y: Any, inputs: int | None = None, outputs: int | None = None) -> Rows:
     """The data, checked against each other and, where they are given, the widths of a network."""
     if X is None:
         target = validate.matrix("Y", Y, rows=outputs, columns=inputs)
         precision = float(np.finfo(target.dtype).eps)
+        _in_range("Y", target)
         return Rows(np.eye(target.shape[1]), target.T.astype(np.float64), target.shape[1], True, precision)
     rows = validate.matrix("X", X, columns=inputs)
     given = validate.real_array("Y", Y)
@@ -68,7 +73,15 @@ def check(X: Any, Y: Any, inputs: int | None = None, outputs: int | None = None)
     if len(targets) != len(rows):
         raise ValueError(f"Y has {len(targets)} rows but X has {len(rows)}; pass one row of targets a sample")
     precision = max(float(np.finfo(a.dtype).eps) for a in (rows, targets))
+    _in_range("X", rows)
+    _in_range("Y", targets)
     return Rows(rows.astype(np.float64), targets.astype(np.float64), len(rows), False, precision)
+
+
+def _in_range(name: str, A: Array) -> None:
+    largest = float(np.abs(A).max())
+    if largest and not RANGE[0] < largest < RANGE[1]:
+        raise ValueError(f"{name} has entries of size {largest:.0e}, whose squares leave the range of float64; rescale {name} to about 1")
 
 
 def tolerance(tol: Any, precision: float) -> float:

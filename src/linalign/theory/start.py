@@ -116,8 +116,8 @@ class _Split:
         rest = self.G - (U * error) @ V.T
         apart = self._apart(chains, factors)
         data = float(np.minimum(triple, fitted).max(initial=0.0))
-        outside = max(_norm(a.T @ rest @ b.T) for a, b in zip(self.above[1:], self.below[:-1], strict=True)) / self.scale
-        residual = max(apart, data, outside)
+        outside = float(np.max([_norm(a.T @ rest @ b.T) for a, b in zip(self.above[1:], self.below[:-1], strict=True)])) / self.scale
+        residual = float(np.max([apart, data, outside]))  # nan, from weights out of range, is no agreement
         if residual <= tol:
             reason = "every mode that moves is a joint triple of the data"
         elif apart > tol:
@@ -179,16 +179,16 @@ class _Split:
 
     def _apart(self, chains: list[Array], factors: Array) -> float:
         """How far the layers are from keeping the chains apart."""
-        worst = 0.0
+        worst = [0.0]
         for i, W in enumerate(self.units):
             low, high, s = chains[i], chains[i + 1], factors[i]
             up = (W @ low - high * s) * low.any(axis=0)
             down = (W.T @ high - low * s) * high.any(axis=0)
-            worst = max(worst, _columns(up).max(initial=0.0), _columns(down).max(initial=0.0))
+            worst += [*_columns(up), *_columns(down)]
         for Q in chains:
             present = Q[:, Q.any(axis=0)]
-            worst = max(worst, float(np.abs(present.T @ present - np.eye(present.shape[1])).max(initial=0.0)))
-        return worst
+            worst.append(np.abs(present.T @ present - np.eye(present.shape[1])).max(initial=0.0))
+        return float(np.max(worst))
 
 
 def _columns(A: Array) -> Array:

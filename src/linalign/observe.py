@@ -1,0 +1,230 @@
+"""Observe: recorded quantities of the network as given, from the small network that is run.
+
+Where the closure of T8.1 holds, the layers above the first are a direct sum of what is run and a part that no step
+changes, and the first layer adds a constant part to its columns. The quantities here need products of the small side
+alone; the constants are worked out once. Everything else is computed on the lifted network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import spectrum
+from .alignment import _angles, _balancedness, _noise, _skew
+from .planner import Work
+from .reduce.inputs import InputsLift
+from .reduce.width import WidthLift
+from .validate import Array
+
+Angles = list[tuple[float, float]]
+
+
+class Observer:
+    """The quantities from the matrices of the network as given."""
+
+    def __init__(self, matrices: Callable[[], list[Array]]) -> None:
+        self._matrices = matrices
+
+    def angles(self) -> Angles:
+        """Sine and cosine of every interface."""
+        return _angles(self._matrices())
+
+    def balancedness(self) -> Array:
+        """`||W_{i+1}^T W_{i+1} - W_i W_i^T||_F` of every interface."""
+        return _balancedness(self._matrices())
+
+    def singular_values(self) -> Array:
+        """Singular values of the product, largest first."""
+        return spectrum._singular_values(self._matrices())
+
+    def effective_rank(self) -> float:
+        """`exp` of the entropy of the normalised singular values of the product."""
+        return spectrum._effective_rank(self._matrices())
+
+    def modes(self, U: Array, V: Array) -> Array:
+        """`u_j^T W_d ... W_1 v_j`."""
+        rows = V.T
+        for W in self._matrices():
+            rows = rows @ W.T
+        return np.asarray(np.einsum("aj,ja->j", U, rows))
+
+
+@dataclass(frozen=True, eq=False)
+class _Still:
+    """The constant part of one interface, of a direct sum: norms that add in squares."""
+
+    skew: float
+    whole: float
+    product: float
+    gram: float
+    balance: float
+
+
+def _root(A: Array) -> Array:
+    """`L` with `L L^T = A^T A`, as small as the columns of A allow."""
+    return np.asarray(np.linalg.qr(A, mode="r")).T
+
+
+class SmallObserver(Observer):
+    """The quantities from the small network, without weight decay: what is outside does not move.
+
+    Notation: `E_i` is what of layer i is outside; `E_1 = B_1 + B_2`, inside and outside `S_1`.
+    """
+
+    def __init__(self, small: Callable[[], list[Array]], work: Work) -> None:
+        super().__init__(small)
+        given = [W.astype(np.float64, copy=False) for W in work.given.net.matrices()]
+        self._d = len(given)
+        self._heights: list[int] = [W.shape[0] for W in given]
+        self._width_d = given[-1].shape[0], given[0].shape[1]
+        self._noise = [_noise(W) for W in work.given.net.matrices()]
+        inputs = next((lift for lift in work.lifts if isinstance(lift, InputsLift)), None)
+        width = next((lift for lift in work.lifts if isinstance(lift, WidthLift)), None)
+        bases = [None] * (self._d + 1) if width is None else width.bases
+        self._last = bases[-1]
+        outside = [np.zeros((0, 0))] * self._d if width is None else [width.outside(i) for i in range(self._d)]
+        self._E: list[Array | None] = [E if E.size and np.linalg.norm(E) > 1e-13 * np.linalg.norm(W) else None
+                                       for E, W in zip(outside, given, strict=True)]  # fmt: skip
+        E = inputs.outside if inputs is not None and inputs.V.shape[0] > inputs.V.shape[1] else None
+        self._E[0] = E
+        self._V = None if inputs is None else inputs.V
+        self._Q = bases[1]
+        self._sizes = [0.0 if E is None else float(np.linalg.norm(E)) for E in self._E]
+        self._first()
+        self._still = [self._constant(i) for i in range(self._d - 1)]
+        self._rest = self._product_outside()
+
+    def _first(self) -> None:
+        """Constants of the first layer: a root of `B_1 B_1^T`, and the couplings of `S_1` with its complement."""
+        E, Q = self._E[0], self._Q
+        self._L = self._A = self._AH = self._ZA = None
+        self._B1: Array | None = None
+        if E is None:
+            return
+        self._B1 = E if Q is None else Q.T @ E
+        self._L = _root(self._B1.T)
+        if Q is None:
+            return
+        A = E @ self._B1.T  # E E^T Q, then its part outside S_1
+        A -= Q @ (Q.T @ A)
+        if np.linalg.norm(A) <= 1e-13 * np.linalg.norm(E) ** 2:
+            return
+        up = self._E[1] if self._d > 1 else None
+        if up is None:
+            self._A = _root(A)
+            return
+        H = up.T @ (up @ A)
+        R = _root(np.hstack([A, H]))
+        m = A.shape[1]
+        self._A, self._AH = R[:m], R[m:]
+        self._ZA = _root(up @ A)
+
+    def _constant(self, i: int) -> _Still:
+        """The part of interface i that lies in the complement of `S_{i+1}`."""
+        W, V = self._E[i], self._E[i + 1]
+        if i == 0 and W is not None:
+            W = np.zeros_like(W) if self._Q is None else W - self._Q @ (self._Q.T @ W)
+        low = 0.0 if W is None else W @ W.T
+        high = 0.0 if V is None else V.T @ V
+        balance = float(np.linalg.norm(np.asarray(high - low)))
+        if W is None or V is None:
+            return _Still(0.0, 0.0, 0.0, 0.0, balance)
+        Z = V @ W
+        skew, whole = _skew(W, V, Z)
+        return _Still(skew, whole, float(np.linalg.norm(Z)), float(np.linalg.norm(Z @ Z.T)), balance)
+
+    def _product_outside(self) -> Array | None:
+        """The product of what is outside, from the complement of `S_1` up; None if it is zero."""
+        if any(E is None for E in self._E):
+            return None
+        first = self._E[0]
+        assert first is not None
+        product = first if self._Q is None else first - self._Q @ (self._Q.T @ first)
+        for E in self._E[1:]:
+            assert E is not None
+            product = E @ product
+        return product
+
+    def _small(self) -> list[Array]:
+        return [W.astype(np.float64, copy=False) for W in self._matrices()]
+
+    def angles(self) -> Angles:
+        weights = self._small()
+        sizes = [math.hypot(float(np.linalg.norm(W)), size) for W, size in zip(weights, self._sizes, strict=True)]
+        found = []
+        for i in range(self._d - 1):
+            W, V, still = weights[i], weights[i + 1], self._still[i]
+            if i == 0 and self._L is not None:
+                W = np.hstack([W, self._L])
+            Z = V @ W
+            skew, whole = _skew(W, V, Z)
+            product, gram = float(np.linalg.norm(Z)), float(np.linalg.norm(Z @ Z.T))
+            skews, wholes, grams = [skew, still.skew], [whole, still.whole], [gram, still.gram]
+            if i == 0 and self._A is not None:
+                # K = [[A11 H1, A12 H2], [A21 H1, A22 H2]]: the off-diagonal blocks
+                pulled = V.T @ (V @ self._A)
+                pushed = 0.0 if self._AH is None else self._AH
+                skews.append(math.sqrt(2) * float(np.linalg.norm(pushed - pulled)))
+                wholes += [float(np.linalg.norm(pulled)), float(np.linalg.norm(pushed))]
+                if self._ZA is not None:
+                    grams.append(math.sqrt(2) * float(np.linalg.norm(V @ self._ZA)))
+            whole = math.hypot(*wholes)
+            noise = self._noise[i] if self._noise[i] > self._noise[i + 1] else self._noise[i + 1]
+            if math.hypot(product, still.product) <= self._heights[i] * noise * sizes[i] * sizes[i + 1]:
+                found.append((0.0, 1.0))
+                continue
+            sine = min(math.hypot(*skews) / (math.sqrt(2) * whole), 1.0)
+            cosine = math.sqrt(1 - sine * sine) if sine < 0.7 else min(math.hypot(*grams) / whole, 1.0)
+            found.append((sine, cosine))
+        return found
+
+    def balancedness(self) -> Array:
+        weights = self._small()
+        out = []
+        for i, still in enumerate(self._still):
+            W, V = weights[i], weights[i + 1]
+            if i == 0 and self._L is not None:
+                W = np.hstack([W, self._L])
+            parts = [float(np.linalg.norm(V.T @ V - W @ W.T)), still.balance]
+            if i == 0 and self._A is not None:
+                parts.append(math.sqrt(2) * float(np.linalg.norm(self._A)))
+            out.append(math.hypot(*parts))
+        return np.array(out)
+
+    def singular_values(self) -> Array:
+        weights = self._small()
+        if self._L is not None:
+            weights[0] = np.hstack([weights[0], self._L])
+        values = spectrum._singular_values(weights)
+        if self._rest is not None:
+            values = np.concatenate([values, np.linalg.svd(self._rest, compute_uv=False)])
+        most = min(self._width_d)
+        values = np.sort(values)[::-1][:most]
+        return np.concatenate([values, np.zeros(most - len(values))])
+
+    def effective_rank(self) -> float:
+        return spectrum._rank_of(self.singular_values())
+
+    def modes(self, U: Array, V: Array) -> Array:
+        weights = self._small()
+        rows = (V if self._V is None else self._V.T @ V).T @ weights[0].T
+        if self._B1 is not None:
+            rows = rows + (self._B1 @ V).T
+        for W in weights[1:]:
+            rows = rows @ W.T
+        left = U if self._last is None else self._last.T @ U
+        out = np.einsum("aj,ja->j", left, rows)
+        if self._rest is not None:
+            out = out + np.einsum("aj,ab,bj->j", U, self._rest, V)
+        return np.asarray(out)
+
+
+def observer(work: Work, moving: bool, small: Callable[[], list[Array]], full: Callable[[], list[Array]]) -> Observer:
+    """The cheapest observer that is exact. `moving`: whether what is outside decays."""
+    if not moving and any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
+        return SmallObserver(small, work)
+    return Observer(full)
