@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 from reductions import EVERYTHING, applied, assert_same, balanced, both, direct_sum, gaussian, haar, row, semi, unit
@@ -95,8 +96,6 @@ def test_equal_blocks_beside_others():
     rng = np.random.default_rng(6)
     W, Y = direct_sum(rng, [(2, 2, 2)], copies=3)
     V, Z = direct_sum(rng, [(3, 4, 2)])
-    import scipy.linalg
-
     Q = [haar(rng, n) for n in (9, 10, 8)]
     net = la.Network.from_matrices([Q[i + 1] @ scipy.linalg.block_diag(W[i], V[i]) @ Q[i].T for i in range(2)])
     full, less = both(net, None, Q[2] @ scipy.linalg.block_diag(Y, Z) @ Q[0].T, reduce=["split"], record=EVERYTHING)
@@ -193,7 +192,9 @@ def test_frozen_parts_keep_their_loss(decay):
     W[0][:2, :2], W[1][:2, :2] = rng.standard_normal((2, 2, 2))
     W[0][4, 4], W[1][3, 5] = 0.7, 0.3
     Y = np.zeros((5, 5))
-    Y[:2, :2], Y[2, 2] = rng.standard_normal((2, 2)) / 2, 1.5
+    # rounding leaves this saddle at a rate of 0.02 * 0.05 / (1 - 0.6) a step, which is e^5 after 2,000; with a target of 1.5
+    # full training would have been carried away by its own rounding, and the reduced run would not
+    Y[:2, :2], Y[2, 2] = rng.standard_normal((2, 2)) / 2, 0.05
     Q = [haar(rng, n) for n in k]
     net = la.Network.from_matrices([Q[i + 1] @ V @ Q[i].T for i, V in enumerate(W)])
     full, less = both(net, None, Q[-1] @ Y @ Q[0].T, reduce=["split"], weight_decay=decay, momentum=0.6, record=EVERYTHING)

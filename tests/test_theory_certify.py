@@ -298,6 +298,7 @@ def test_words():
             ValueError,
             "lr is 5; the certificate holds up to 1",
         ),
+        (lambda: theory.certify([1e100 * np.eye(2)], None, np.eye(2)), ValueError, "net has layers whose norms multiply to 1e100"),
     ],
 )
 def test_errors(call, error, message):

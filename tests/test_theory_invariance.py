@@ -382,6 +382,7 @@ def test_words():
         (lambda: theory.invariance_condition(None, np.ones(3)), ValueError, "Y has 1 dimensions"),
         (lambda: theory.invariance_condition(np.eye(3), np.eye(3), tol=2), ValueError, "tol is 2.0"),
         (lambda: theory.invariance_condition(np.eye(3), np.eye(3), net=[np.eye(4)]), ValueError, "X has shape .3, 3.; 4 columns"),
+        (lambda: theory.invariance_condition(1e100 * np.eye(2), np.eye(2)), ValueError, "X has entries of size 1e.100"),
     ],
 )
 def test_errors(call, error, message):

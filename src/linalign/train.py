@@ -76,7 +76,11 @@ class _State:
         return self._observer
 
     def loss(self) -> float:
-        return float(self._engine.value(-math.inf)[1]) + self._work.floor
+        status, value = self._engine.value(-math.inf)
+        if status == CALLBACK_FAILED:
+            assert self._engine.error is not None
+            raise self._engine.error
+        return float(value) + self._work.floor
 
     def gradient_norm(self) -> float:
         # gradients lie in the subspaces that are run: the norm is the same
@@ -101,6 +105,18 @@ def mode_bases(problem: Problem) -> tuple[Array, Array]:
     return U, Vt.T
 
 
+class _Limits:
+    """The runs that have limited the threads of BLAS."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.first: Any = None
+
+
+_LIMITS = _Limits()
+
+
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
@@ -123,8 +139,19 @@ def _threads(wanted: int | None, largest: int, implementation: str) -> Iterator[
     if wanted is None:
         yield
         return
-    with _blas().limit(limits=wanted, user_api="blas"):
+    # the setting is the process's: of runs that overlap in threads, the first in keeps what was set and the last out puts it back
+    with _LIMITS.lock:
+        limiter = _blas().limit(limits=wanted, user_api="blas")
+        _LIMITS.users += 1
+        if _LIMITS.users == 1:
+            _LIMITS.first = limiter
+    try:
         yield
+    finally:
+        with _LIMITS.lock:
+            _LIMITS.users -= 1
+            if _LIMITS.users == 0:
+                _LIMITS.first.restore_original_limits()
 
 
 @contextlib.contextmanager
@@ -172,14 +199,16 @@ class _Loop:
         self.done = 0
         self.status = RUNNING
         self.interrupted = False
+        self._kept: list[tuple[int, list[Array]]] = []
 
     def _snapshot(self) -> None:
-        self._kept = self.done, self.engine.snapshot()
+        # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
+        self._kept = [*self._kept[-1:], (self.done, self.engine.snapshot())]
         self._kept_time = time.perf_counter()
 
     def _rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
-        self.done, kept = self._kept
+        self.done, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
         self.engine.restore(kept)
         self.engine.advance(step - self.done, self.values[self.done :], -math.inf)
         self.done = step
@@ -217,7 +246,7 @@ class _Loop:
                 if count == size:
                     size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
                 self._record()
-            self.interrupted = interrupted[0]
+            self.interrupted = interrupted[0] and self.done < self.steps
         if bar is not None:
             bar.close()
         if self.status == RUNNING:

@@ -40,6 +40,12 @@ def moments(problem: Problem) -> tuple[Array, Array]:
     return x, T.T * x
 
 
+def times(A: Array, B: Array) -> Array:
+    """`A B`, or zero where it is rounding; judged product by product, for long chains shrink without being zero."""
+    AB = A @ B
+    return AB if np.linalg.norm(AB) > NOISE * np.linalg.norm(A) * np.linalg.norm(B) else np.zeros_like(AB)
+
+
 class _Sum:
     """The maps of a problem: layers, `C = X^T X` and `M = T^T X`, scaled to norm one."""
 
@@ -106,7 +112,7 @@ def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Arr
     L = np.linalg.cholesky(C + 1e-300 * np.eye(len(C))).T if np.linalg.eigvalsh(C)[0] > 0 else np.real(scipy.linalg.sqrtm(C))
     blocks, product = [L, M], np.eye(len(C))
     for W in weights:
-        product = W @ product
+        product = times(W, product)
         blocks.append(product)
     rows = [B * (rng.uniform(1, 2) / np.linalg.norm(B)) for B in blocks if np.linalg.norm(B) > 0]
     s, Vt = np.linalg.svd(np.vstack(rows))[1:]
@@ -179,6 +185,8 @@ def _cores(maps: _Sum, seed: int) -> list[list[Array]]:
         V = _joint_basis(weights, C, M, seed)
         q = V[:, [int(np.argmax(np.linalg.norm(M @ V, axis=0)))]]
         part = _generated(maps, [(0, rest[0] @ q)])
+        if any(B.shape[1] > R.shape[1] for B, R in zip(part, rest, strict=True)):
+            break  # it leads back to the parts before, by rounding: what is left stays in one piece
         if [B.shape[1] for B in part] == [B.shape[1] for B in rest]:
             found.append(part)
             return found

@@ -14,12 +14,10 @@ from ..network import Network
 from ..problem import Problem
 from ..validate import Array
 from . import canonical
-from .blocks import Bases, moments
+from .blocks import Bases, moments, times
 
 # modes, and blocks, that differ by less than this share are one, run once
 SAME = 1e-13
-# a product below this share of the largest possible is zero
-STILL = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,21 +156,15 @@ def _moves(small: list[Array], s: Array, targets: Array) -> bool:
     """
     d, below = len(small), [np.eye(len(s))]
     for W in small:
-        below.append(_times(W, below[-1]))
+        below.append(times(W, below[-1]))
     if below[-1].any():
         return True
     G = targets.T * s
     for i in reversed(range(d)):
-        if _times(G, below[i].T).any():
+        if times(G, below[i].T).any():
             return True
-        G = _times(small[i].T, G)
+        G = times(small[i].T, G)
     return False
-
-
-def _times(A: Array, B: Array) -> Array:
-    """`A B`, or zero where it is rounding; judged product by product, for long chains shrink without being zero."""
-    AB = A @ B
-    return AB if np.linalg.norm(AB) > STILL * np.linalg.norm(A) * np.linalg.norm(B) else np.zeros_like(AB)
 
 
 def lift(found: Split, states: list[list[Array]], dtype: np.dtype[np.float64]) -> list[Array]:

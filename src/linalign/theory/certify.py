@@ -17,7 +17,7 @@ from ..spectrum import _matrices, _norm
 from ..validate import Array
 from .minimum import reduced_rank
 from .modes import CASES, MOVING, Mode, certify_mode, steps_within, tau_star
-from .rows import Rows, check, tolerance
+from .rows import Rows, check, check_weights, tolerance
 from .start import Start, examine
 
 
@@ -59,7 +59,8 @@ class Certificate:
     def steps(self, epsilon: float, lr: float | None = None) -> int:
         """Steps after which the loss is proved to be within `epsilon` of `limit`, with `lr` (by default `lr_matrix`).
 
-        Raises: ValueError if nothing is certified, `epsilon` is not positive, or `lr` is larger than the certified one.
+        Raises: ValueError if nothing is certified, `epsilon` is not positive, or `lr` is larger than the certified one;
+        OverflowError if the start is so near a saddle that its rate underflows.
         Source: theory note, T4.6, and T4.5 for modes that cross zero.
         """
         validate.real("epsilon", epsilon, above=0.0)
@@ -111,6 +112,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     kind = losses.resolve(loss)
     if not isinstance(kind, Squared):
         raise ValueError(f"loss is {loss!r}; only the squared loss is certified: 'squared', 'mse' or linalign.losses.Squared(...)")
+    check_weights(matrices)
     given = check(X, Y, matrices[0].shape[1], matrices[-1].shape[0])
     precision = max(given.precision, *(float(np.finfo(W.dtype).eps) for W in matrices))
     limit = tolerance(tol, precision)

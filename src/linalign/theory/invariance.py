@@ -11,7 +11,7 @@ import numpy as np
 from ..network import Network
 from ..spectrum import _matrices, _norm
 from ..validate import Array
-from .rows import Rows, check, joint_eigenbasis, off_diagonal, tolerance
+from .rows import Rows, check, check_weights, joint_eigenbasis, off_diagonal, tolerance
 from .start import Start, examine
 
 CASES = {
@@ -103,6 +103,7 @@ def invariance_condition(X: Any, Y: Any, net: Network | Iterable[Any] | None = N
     Source: theory note, T3.2, T3.3, T3.5, T3.6 and the special cases after them (algorithm A4); arXiv 2003.06340.
     """
     matrices = None if net is None else _matrices(net)
+    check_weights(matrices or [])
     sizes = (None, None) if matrices is None else (matrices[0].shape[1], matrices[-1].shape[0])
     given = check(X, Y, *sizes)
     limit = tolerance(tol, given.precision)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..spectrum import _norm
+from ..spectrum import Matrices, _norm
 from ..validate import Array
 
 
@@ -82,6 +82,13 @@ def _in_range(name: str, A: Array) -> None:
     largest = float(np.abs(A).max())
     if largest and not RANGE[0] < largest < RANGE[1]:
         raise ValueError(f"{name} has entries of size {largest:.0e}, whose squares leave the range of float64; rescale {name} to about 1")
+
+
+def check_weights(matrices: Matrices) -> None:
+    """The squared product of the layers' norms is a number."""
+    size = sum(max(0.0, float(np.log10(np.linalg.norm(W) or 1.0))) for W in matrices)
+    if not size < np.log10(RANGE[1]):
+        raise ValueError(f"net has layers whose norms multiply to 1e{size:.0f}, which leaves the range of float64; rescale the layers")
 
 
 def tolerance(tol: Any, precision: float) -> float:
