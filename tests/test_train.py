@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -104,7 +105,7 @@ def test_single_precision_stays_single(options):
     assert run.loss.dtype == np.float64
     double = la.train(net.astype(np.float64), X.astype(np.float64), Y.astype(np.float64), lr=0.01, steps=3, **options)
     # three steps of products of some 30 terms
-    assert run.loss == pytest.approx(double.loss, rel=3 * 100 * np.finfo(np.float32).eps)
+    assert run.loss == pytest.approx(double.loss, rel=3 * 100 * float(np.finfo(np.float32).eps))
     assert not same(run, double)
 
 
@@ -134,7 +135,9 @@ def test_kernel_and_reference_agree_along_a_run():
 def test_no_reduction_changes_a_run(widths, n, seed, start, loss, update, momentum, decay, low_rank):
     rng = np.random.default_rng(seed)
     net = la.Network.dense(widths)
-    options = {"matrix": rng.standard_normal((widths[-1], widths[0]))} if start == "balanced" else {}
+    low = min(widths)
+    matrix = rng.standard_normal((widths[-1], low)) @ rng.standard_normal((low, widths[0]))
+    options = {"matrix": matrix} if start == "balanced" else {}
     net = net.init(start, rng=seed, **options)
     X, Y = rng.standard_normal((n, widths[0])), rng.standard_normal((n, widths[-1]))
     if low_rank:
@@ -400,21 +403,25 @@ def default_ctrl_c():
     signal.signal(signal.SIGINT, previous)
 
 
+@contextlib.contextmanager
 def interrupt_after(seconds):
+    """Ctrl-C from another thread, unless this is over first."""
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    timer.daemon = True
     timer.start()
-    return timer
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 @pytest.mark.usefixtures("default_ctrl_c")
 @way
 def test_ctrl_c_returns_the_run_so_far(options):
     net, X, Y = problem((5, 5, 5, 5), 5)
-    timer = interrupt_after(0.15)
     began = time.perf_counter()
-    run = la.train(net, X, Y, lr=1e-6, steps=10**8, record={"loss": 10**7}, **options)
-    timer.join()
+    with interrupt_after(0.15):
+        run = la.train(net, X, Y, lr=1e-6, steps=10**8, record={"loss": 10**7}, **options)
     assert time.perf_counter() - began < 30
     assert run.interrupted
     assert not run.converged
@@ -573,9 +580,10 @@ def test_the_threads_of_blas_are_put_back(threads):
 def test_the_threads_of_blas_are_put_back_after_runs_that_overlap():
     # the first to begin is the first to end: what it puts back must not be lost to the other
     net = problem()[0]
-    begun, ended = threading.Event(), threading.Event()
+    inside, begun, ended = threading.Event(), threading.Event(), threading.Event()
 
     def first(P):
+        inside.set()
         begun.wait(10)
         return 0.0, P
 
@@ -588,9 +596,13 @@ def test_the_threads_of_blas_are_put_back_after_runs_that_overlap():
         la.train(net, None, loss=losses.EndToEnd(first), lr=0.1, steps=1)
         ended.set()
 
+    def run_second():
+        inside.wait(10)
+        la.train(net, None, loss=losses.EndToEnd(second), lr=0.1, steps=1)
+
     with threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        together(run_first, lambda: la.train(net, None, loss=losses.EndToEnd(second), lr=0.1, steps=1))
+        together(run_first, run_second)
         assert blas_threads() == before
 
 

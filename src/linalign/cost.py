@@ -1,23 +1,54 @@
-"""Cost: multiply-adds a step from every pivot, and the choice between them (theory note, section 10)."""
+"""Cost: the products of a step from every pivot, how long they should take, and the choice between them.
+
+The counts are those of the theory note, section 10, as implemented: identities are never multiplied by. Times come from a
+small model of this kind of processor; `python -m bench.calibrate` measures its constants anew.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
 
+from . import kernel
 from .problem import Descent, Problem
 
-# an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the work
+# an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the time
 INTERIOR_GAIN = 0.9
+
+Product = tuple[int, int, int]
+"""Rows, columns and inner size of a product."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Nanoseconds: `call + macs / (rate s / (s + half))` a product of smallest side s, and bytes over `bandwidth`.
+
+    The bandwidth counts what leaves the second-level cache. float32 has twice the rate.
+    """
+
+    call: float
+    rate: float
+    half: float
+    bandwidth: float
+    cache: float = 1e6
+
+
+# measured on 2026-11-23, AMD EPYC (Zen 4), one thread, by bench/calibrate.py; rates are multiply-adds a nanosecond
+MACHINES = {
+    "avx512": (Machine(15, 28, 1.5, 20), Machine(60, 28, 4, 20)),
+    "avx2": (Machine(15, 26, 1.5, 20), Machine(90, 25, 6, 20)),
+    "base": (Machine(60, 20, 4, 20), Machine(60, 20, 4, 20)),
+}
 
 
 @dataclass(frozen=True)
 class Pivot:
-    """A place where the identity can enter the chain: its rows in flight and multiply-adds a step."""
+    """A place where the identity can enter the chain: rows in flight, multiply-adds and estimated nanoseconds a step."""
 
     at: int
     rows: int
     macs: int
+    nanoseconds: float
 
 
 def sizes(problem: Problem) -> list[int]:
@@ -31,54 +62,104 @@ def backpropagation(problem: Problem) -> int:
     return problem.rows * (3 * sum(m) - m[0])
 
 
-def pivots(problem: Problem) -> list[Pivot]:
-    """Every pivot, counted as implemented: identities are never multiplied by."""
+def products(problem: Problem, p: int) -> list[Product]:
+    """The products of a step from pivot p."""
     k = problem.net.widths
     d, n, k_0, k_d = len(k) - 1, problem.rows, k[0], k[-1]
-    m = sizes(problem)
-    found = []
-    for p in range(d + 1):
-        if p == 0:
-            # rows of data, or of the identity with the samples entering once
-            identity = problem.X is None or n > k_0
-            s = min(n, k_0)
-            macs = s * (3 * sum(m) - m[0] - (2 * m[0] if identity else 0))
-            if problem.X is not None and n > k_0:
-                macs += 2 * n * k_0 * k_d
-        else:
-            s = k[p]
-            macs = 3 * s * (sum(m) - m[p - 1] - (m[p] if p < d else 0))
-            macs += {None: 0, 1: 2 * s * k_0, 2: 2 * s * n * k_0}[None if problem.X is None else problem.X.ndim]
-            macs += 3 * s * n * k_d if p < d else 0
-        found.append(Pivot(p, s, macs))
+    found: list[Product] = []
+
+    def layer(i: int, s: int, *, applied: bool = True, adjoint: bool = True) -> None:
+        """Layer i with s rows in flight: apply, adjoint and gradient."""
+        if applied:
+            found.extend([(s, k[i], k[i - 1]), (k[i], k[i - 1], s)])
+        if adjoint:
+            found.append((s, k[i - 1], k[i]))
+
+    if p == 0:
+        # rows of data, or of the identity with the samples entering once
+        s, identity = min(n, k_0), problem.X is None or n > k_0
+        for i in range(1, d + 1):
+            layer(i, s, applied=i > 1 or not identity, adjoint=i > 1)
+        if problem.X is not None and n > k_0:
+            found.extend([(n, k_d, k_0), (k_0, k_d, n)])
+        return found
+    s = k[p]
+    for i in [*range(1, p), *range(p + 2, d + 1)]:
+        layer(i, s)
+    if problem.X is not None:
+        found.extend([(s, n, k_0), (s, k_0, n)] if problem.X.ndim == 2 else [(s, k_0, 1)] * 2)
+    if p < d:
+        found.extend([(k_d, n, s), (s, n, k_d), (s, k_d, n)])
     return found
 
 
-def cycle(problem: Problem) -> Pivot:
-    """The one schedule of cyclic updates: rows of the data forward, rows of the outputs backward."""
+def cycle(problem: Problem) -> list[Product]:
+    """The products of a sweep of cyclic updates: rows of the data forward, rows of the outputs backward."""
     k = problem.net.widths
     d, n, k_0, k_d = len(k) - 1, problem.rows, k[0], k[-1]
-    mixed = problem.X is not None and n > k_0
     s = min(n, k_0)
-    m = sizes(problem)
-    macs = 3 * s * sum(m) - s * m[-1] + k_d * sum(m[1:-1]) + 2 * s * k_d * sum(k[1:-1])
-    return Pivot(0, s, macs + (2 * d * n * k_0 * k_d if mixed else 0))
+    found: list[Product] = []
+    for i in range(1, d + 1):
+        found.extend([(s, k[i], k[i - 1]), (k[i], k[i - 1], s)])
+        if i < d:
+            found.extend([(s, k_d, k[i]), (s, k[i], k_d), (s, k[i], k[i - 1])])
+        if 1 < i < d:
+            found.append((k_d, k[i - 1], k[i]))
+        if problem.X is not None and n > k_0:
+            found.extend([(n, k_d, k_0), (k_0, k_d, n)])
+    return found
+
+
+def nanoseconds(found: list[Product], itemsize: int) -> float:
+    """How long these products should take, one after the other on one core."""
+    tile, blas = MACHINES[kernel.ISA]
+    total = 0.0
+    for m, n, k in found:
+        machine = tile if kernel.uses_tile(m, n, k) else blas
+        s = min(m, n, k)
+        total += machine.call + m * n * k / (machine.rate * s / (s + machine.half)) * itemsize / 8
+        moved = (m * n + n * k + m * k) * itemsize
+        if moved > machine.cache:
+            total += moved / machine.bandwidth
+    return total
+
+
+def _pivot(at: int, rows: int, found: list[Product], itemsize: int) -> Pivot:
+    return Pivot(at, rows, sum(m * n * k for m, n, k in found), round(nanoseconds(found, itemsize), 1))
+
+
+def pivots(problem: Problem) -> list[Pivot]:
+    """Every pivot."""
+    k, itemsize = problem.net.widths, problem.net.dtype.itemsize
+    rows = [min(problem.rows, k[0]), *k[1:]]
+    return [_pivot(p, rows[p], products(problem, p), itemsize) for p in range(len(k))]
 
 
 def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tuple[Pivot, str, tuple[Pivot, ...]]:
-    """The cheapest pivot, an end on a near tie, or the one asked for; why; and the others."""
+    """The fastest pivot, an end on a near tie, or the one asked for; why; and the others."""
     if descent.update == "cyclic":
-        return cycle(problem), "cyclic updates have one schedule", ()
+        only = _pivot(0, min(problem.rows, problem.net.widths[0]), cycle(problem), problem.net.dtype.itemsize)
+        return only, "cyclic updates have one schedule", ()
     found = pivots(problem)
+
+    def others(chosen: Pivot) -> tuple[Pivot, ...]:
+        return tuple(p for p in found if p is not chosen)
+
     if pivot != "auto":
-        chosen = found[int(pivot)]
-        return chosen, "asked for", tuple(p for p in found if p is not chosen)
+        return found[int(pivot)], "asked for", others(found[int(pivot)])
     d = len(found) - 1
-    end = min((found[d], found[0]), key=lambda p: p.macs)
-    inner = min(found[1:d], key=lambda p: p.macs, default=end)
-    if inner.macs < INTERIOR_GAIN * end.macs:
-        return inner, "a bottleneck: fewest multiply-adds", tuple(p for p in found if p is not inner)
-    why = "fewest multiply-adds" if end.macs <= inner.macs else "an end is more accurate, and nearly the cheapest"
+    end = min((found[d], found[0]), key=lambda p: p.nanoseconds)
+    inner = min(found[1:d], key=lambda p: p.nanoseconds, default=end)
+    least = min(p.macs for p in found)
+    if inner.nanoseconds < INTERIOR_GAIN * end.nanoseconds:
+        why = "a bottleneck: fewest multiply-adds" if inner.macs == least else "fastest by the cost model"
+        return inner, why, others(inner)
+    if end.macs == least:
+        why = "fewest multiply-adds"
+    elif end.nanoseconds <= inner.nanoseconds:
+        why = "fastest by the cost model"
+    else:
+        why = "an end is more accurate, and nearly the fastest"
     if end.at == 0 and problem.X is not None and problem.rows <= problem.net.widths[0]:
         why += "; this is backpropagation"
-    return end, why, tuple(p for p in found if p is not end)
+    return end, why, others(end)

@@ -140,7 +140,7 @@ class ChainEngine(Engine):
         return [*self._chain.params, *self._chain.velocities]
 
     def gradients(self) -> tuple[int, float, list[Array]]:
-        """Status, loss and gradients."""
+        """Status, loss and gradients. Raises: what the loss raised."""
         chain = self._chain
         if self._descent.update == "cyclic":
             # a cyclic sweep has no single gradient; ask a simultaneous chain at the same place
@@ -150,6 +150,8 @@ class ChainEngine(Engine):
             pivot = cost.choose(here, plain)[0]
             chain = kernel.bind(here, plain, pivot.at, pivot.rows)
         status, value = chain.differentiate()
+        if status == CALLBACK_FAILED:
+            raise chain.error
         return status, value, chain.gradients
 
     def gradient_norm(self) -> float:

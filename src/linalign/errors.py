@@ -14,3 +14,6 @@ class DivergenceError(ArithmeticError):
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
         self.run = run
+
+    def __reduce__(self) -> tuple[type[DivergenceError], tuple[str, Run]]:
+        return type(self), (str(self), self.run)

@@ -27,6 +27,8 @@ REDUCTIONS = ("samples", "inputs", "width", "split")
 RESIDUAL_TOLERANCE = 1e-10
 # a reduction must save this share of the multiply-adds
 GAIN = 0.95
+# nanoseconds of a step of scalar modes: of the call, and of each scalar
+MODES_CALL, MODES_EACH = 30.0, 0.5
 # seeking a reduction must cost less than this many steps of the problem as given
 SEARCH_STEPS = 50
 
@@ -75,6 +77,26 @@ def check_reduce(reduce: Any) -> tuple[str, ...]:
     return tuple(validate.choice(f"reduce[{i}]", name, REDUCTIONS) for i, name in enumerate(names))
 
 
+def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
+    """The work of a plan made before, for this problem.
+
+    Raises: ValueError if the plan is for another problem, or a reduction that it uses does not hold here.
+    """
+    fits = (plan.widths, plan.rows, plan.dtype, plan.loss, plan.update)
+    here = (problem.net.widths, problem.rows, str(problem.net.dtype), problem.loss.kind, descent.update)
+    for name, theirs, ours in zip(("widths", "rows", "dtype", "loss", "update"), fits, here, strict=True):
+        if theirs != ours:
+            raise ValueError(f"plan is for {name} {theirs} but the problem has {ours}; make a new one with linalign.explain")
+    wanted = [r.name for r in plan.reductions if r.applied]
+    pivot = plan.pivot.at if descent.update == "simultaneous" and plan.implementation == "kernel" else "auto"
+    made, work = make_plan(problem, descent, reduce=wanted, pivot=pivot, implementation=plan.implementation)
+    for theirs_r, ours_r in zip(plan.reductions, made.reductions, strict=True):
+        if (theirs_r.applied, theirs_r.what) != (ours_r.applied, ours_r.what):
+            wants, has = (f"{r.name} {r.what or 'off'}" for r in (theirs_r, ours_r))
+            raise ValueError(f"plan has {wants} but here it is {has} ({ours_r.why}); make a new one with linalign.explain")
+    return made, work
+
+
 def make_plan(
     problem: Problem, descent: Descent, *, reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel",
     steps: int | None = None,
@@ -88,22 +110,32 @@ def make_plan(
     thrifty = isinstance(reduce, str)
     work = Work(problem, problem)
     if implementation == "reference":
-        plain = Pivot(0, problem.rows, cost.backpropagation(problem))
+        plain = Pivot(0, problem.rows, cost.backpropagation(problem), 0.0)
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
     # data whose squares overflow fail the checks with nan, and the loop says so
     with np.errstate(over="ignore", invalid="ignore"):
         done = [
-            _samples(work, descent, allowed),
-            _inputs(work, descent, allowed),
-            _width(work, descent, allowed, steps, thrifty),
-            _split(work, descent, allowed, steps, thrifty),
+            _attempt("samples", lambda: _samples(work, descent, allowed)),
+            _attempt("inputs", lambda: _inputs(work, descent, allowed)),
+            _attempt("width", lambda: _width(work, descent, allowed, steps, thrifty)),
+            _attempt("split", lambda: _split(work, descent, allowed, steps, thrifty)),
         ]
     chosen = cost.choose(work.problem, descent, at)
+    if work.split is not None:
+        chosen = chosen[0], "of the whole; each part has its own", ()
     return _plan(work, descent, implementation, done, chosen, _kernel(work, chosen[0])), work
 
 
 # ------------------------------------------------------------------ reductions, in order
+def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
+    """A reduction whose factorisations fail (numbers near overflow) is left out."""
+    try:
+        return seek()
+    except np.linalg.LinAlgError as error:
+        return Reduction(name, False, "", f"refused: {error}")
+
+
 def _refusal(name: str, allowed: tuple[str, ...], problem: Problem, *, quadratic: bool, data: bool) -> str | None:
     """Why a reduction cannot be used, if one can tell at once."""
     if name not in allowed:
@@ -181,9 +213,9 @@ def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
         if done.residual:
             why = f"refused: nearly closed subspaces, off by {done.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
         return Reduction("width", False, "", why)
-    before, after = (cost.choose(p, descent)[0].macs for p in (problem, smaller))
-    if after > GAIN * before:
-        return Reduction("width", False, "", f"saves too little: {after:,} multiply-adds instead of {before:,}")
+    before, after = (cost.choose(p, descent)[0] for p in (problem, smaller))
+    if after.nanoseconds > GAIN * before.nanoseconds:
+        return Reduction("width", False, "", f"saves too little: {after.macs:,} multiply-adds instead of {before.macs:,}")
     work.problem = smaller
     work.lifts.append(lift)
     what = f"{'-'.join(map(str, done.widths_before))} -> {'-'.join(map(str, done.widths_after))}"
@@ -207,15 +239,19 @@ def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     if not found.residual <= width.RESIDUAL_TOLERANCE:
         why = f"refused: nearly independent blocks, off by {found.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
         return Reduction("split", False, "", why)
-    before, after = cost.choose(problem, descent)[0].macs, _split_macs(found, descent)
-    if after > GAIN * before:
-        return Reduction("split", False, "", f"saves too little: {after:,} multiply-adds instead of {before:,}")
+    before, (macs, time) = cost.choose(problem, descent)[0], _split_cost(found, descent)
+    if time > GAIN * before.nanoseconds:
+        return Reduction("split", False, "", f"saves too little: {macs:,} multiply-adds instead of {before.macs:,}, in more calls")
     work.split = found
     return Reduction("split", True, _describe(found), "T8.3: independent parts, equal ones run once", found.residual)
 
 
 def _describe(found: Split) -> str:
-    named = [f"{'-'.join(map(str, b))}" for b in found.blocks]
+    named = []
+    for part in found.parts:
+        if isinstance(part.content, Problem):
+            copies = f"{len(part.places)} x " if len(part.places) > 1 else ""
+            named.append(copies + "-".join(map(str, part.content.net.widths)))
     modes = sum(len(p.index) for p in found.parts if p.index is not None)
     if modes:
         distinct = f" ({found.modes} distinct)" if found.modes != modes else ""
@@ -223,21 +259,25 @@ def _describe(found: Split) -> str:
     return ", ".join(named) or "nothing moves"
 
 
-def _split_macs(found: Split, descent: Descent) -> int:
-    total = 0
+def _split_cost(found: Split, descent: Descent) -> tuple[int, float]:
+    """Multiply-adds and nanoseconds a step of all parts that run."""
+    macs, time = 0, 0.0
     for part in found.parts:
         if isinstance(part.content, Modes):
-            total += 4 * part.content.sigma.size
+            macs += 4 * part.content.sigma.size
+            time += MODES_CALL + MODES_EACH * part.content.sigma.size
         elif part.content is not None:
-            total += cost.choose(part.content, descent)[0].macs
-    return total
+            pivot = cost.choose(part.content, descent)[0]
+            macs, time = macs + pivot.macs, time + pivot.nanoseconds
+    return macs, time
 
 
 # ------------------------------------------------------------------ the rest of the plan
 def _kernel(work: Work, pivot: Pivot) -> tuple[str, str]:
     """Which products the step is made of."""
     if work.split is not None:
-        return "modes" if not work.split.blocks else "modes and blocks", "each part in its own loop"
+        named = [name for name, there in (("modes", work.split.modes), ("blocks", work.split.blocks)) if there]
+        return " and ".join(named) or "none", "each part in its own loop"
     widths = work.problem.net.widths
     sides = [(pivot.rows, a, b) for a, b in pairwise(widths)]
     small = [kernel.uses_tile(*side) for side in sides]
@@ -268,6 +308,6 @@ def _plan(
         widths=given.net.widths, rows=given.rows, dtype=str(given.net.dtype), loss=given.loss.kind, update=descent.update,
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
-        macs=pivot.macs if work.split is None else _split_macs(work.split, descent), macs_before=cost.backpropagation(given),
+        macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=cost.backpropagation(given),
         kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot),
     )  # fmt: skip

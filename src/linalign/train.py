@@ -22,7 +22,7 @@ from .losses import Loss
 from .network import Network
 from .observe import Observer, observer
 from .plan import Plan
-from .planner import Work, make_plan
+from .planner import Work, follow, make_plan
 from .problem import Descent, Problem, make_descent, make_problem
 from .record import Recorder
 from .run import Run
@@ -131,27 +131,14 @@ def _largest_product(work: Work, rows: int) -> int:
     return rows * max(a * b for a, b in sides)
 
 
-@contextlib.contextmanager
-def _threads(wanted: int | None, largest: int, implementation: str) -> Iterator[None]:
+def _limit(threads: int | None) -> Any:
+    """At most so many BLAS threads, in every copy of BLAS that is loaded."""
+    return contextlib.nullcontext() if threads is None else _blas().limit(limits=threads, user_api="blas")
+
+
+def _threads(wanted: int | None, largest: int, implementation: str) -> Any:
     """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more."""
-    if implementation == "kernel" and largest < THREAD_WORTH:
-        wanted = 1
-    if wanted is None:
-        yield
-        return
-    # the setting is the process's: of runs that overlap in threads, the first in keeps what was set and the last out puts it back
-    with _LIMITS.lock:
-        limiter = _blas().limit(limits=wanted, user_api="blas")
-        _LIMITS.users += 1
-        if _LIMITS.users == 1:
-            _LIMITS.first = limiter
-    try:
-        yield
-    finally:
-        with _LIMITS.lock:
-            _LIMITS.users -= 1
-            if _LIMITS.users == 0:
-                _LIMITS.first.restore_original_limits()
+    return _limit(1 if implementation == "kernel" and largest < THREAD_WORTH else wanted)
 
 
 @contextlib.contextmanager
@@ -274,6 +261,7 @@ def train(
     threads: int | None = None,
     progress: bool = False,
     implementation: str = "kernel",
+    plan: Plan | None = None,
 ) -> Run:
     """Train a deep linear network by gradient descent on the full data.
 
@@ -293,6 +281,8 @@ def train(
         Steps to take; 0 evaluates the start.
     tol : float, optional
         Stop before the step at which the loss is at most this.
+    metric : "matrix" (projected gradient descent) or "parameters" (gradient descent on the parameters)
+        They are the same for dense layers.
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
     record : dict
@@ -306,6 +296,8 @@ def train(
     progress : bool
         Show a bar (needs tqdm).
     implementation : "kernel" or "reference" (plain NumPy, by backpropagation on the data as given)
+    plan : Plan, optional
+        A plan from `explain` or an earlier run of such a problem, followed instead of `reduce` and `pivot`.
 
     Returns
     -------
@@ -327,7 +319,12 @@ def train(
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
     recorder = Recorder(record, steps)
-    plan, work = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)
+    with _limit(workers):
+        if plan is None:
+            plan, work = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)
+        else:
+            plan, work = follow(plan, problem, descent)
+            implementation = plan.implementation
     with _threads(workers, _largest_product(work, plan.pivot.rows), implementation):
         engine = bind(work, descent, implementation, plan.pivot)
         loop = _Loop(engine, _State(work, engine, descent), recorder, steps, target, progress)
@@ -385,10 +382,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
             value, gradients = ReferenceEngine(problem, descent).gradients()
         else:
             engine = ChainEngine(problem, descent, plan.pivot)
-            status, value, gradients = engine.gradients()
-            if status == CALLBACK_FAILED:
-                assert engine.error is not None
-                raise engine.error
+            _, value, gradients = engine.gradients()
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss is {value}; scale the network or the data down")
     return value, [np.array(gradient, order="C") for gradient in gradients]

@@ -101,6 +101,8 @@ def closure(weights: list[Array], data: Array | None, targets: Array | None, tol
 
     put(0, None if data is None else data)
     put(d, None if targets is None else targets)
+    for space in spaces:
+        space.weakest = 1.0  # what the targets hold is theirs, however small
     while waiting:
         i, new = waiting.pop(0)
         if i < d:
