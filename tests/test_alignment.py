@@ -150,6 +150,17 @@ def test_zero_products():
     assert al.alignment([W.astype(np.float32) for W in pair])[0] == 1.0
 
 
+def test_products_that_are_rounding_noise_do_not_count():
+    """An aligned chain whose longer products vanish: what is left of them points anywhere."""
+    rng = np.random.default_rng(15)
+    for seed in range(10):
+        Q = [orthogonal(rng, 6) for _ in range(5)]
+        lanes = [[0, 1, 2], [0, 1], [2, 3], [1, 2, 3, 4]]
+        chain = [Q[i + 1][:, on] * rng.uniform(0.5, 2, len(on)) @ Q[i][:, on].T for i, on in enumerate(lanes)]
+        assert 0 < np.abs(chain[2] @ chain[1]).max() < 1e-14
+        assert al.misalignment(chain, chain=True).max() < 1e-13, seed
+
+
 @pytest.mark.parametrize("low", [1e-15, 1e-300, 5e-324, 1e100, 1e300])
 @pytest.mark.parametrize("high", [1e-15, 1.0, 1e100])
 def test_scores_do_not_see_the_scale(low, high):

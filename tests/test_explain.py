@@ -44,7 +44,7 @@ def parsimony():
 
 
 def equal_blocks():
-    W, Y = direct_sum(np.random.default_rng(0), [(2, 3, 3, 2)], copies=4)
+    W, Y = direct_sum(np.random.default_rng(0), [(6, 9, 9, 6)], copies=4)
     return la.explain(la.Network.from_matrices(W), None, Y, reduce=ALL)
 
 
@@ -128,15 +128,15 @@ plan: 1,308 multiply-adds a step; backpropagation as given takes 216,000, 165 ti
   pivot    3 of 3, 30 rows in flight              of the whole; each part has its own
   kernel   modes and blocks                       each part in its own loop; workspace 50 kB""",
     equal_blocks: """\
-plan: 90 multiply-adds a step; backpropagation as given takes 7,296, 81.1 times as many
-  given    8-12-12-8, 8 rows         squared loss, simultaneous updates, float64
-  samples  not used                  there are no samples: the loss is on the product
-  inputs   not used                  there are no samples: the loss is on the product
-  width    not used                  no smaller subspaces are closed under the layers
-  split    4 x 2-3-3-2               T8.3: independent parts, equal ones run once; checked to E
-  run      8-12-12-8, 8 rows         90 multiply-adds a step
-  pivot    3 of 3, 8 rows in flight  of the whole; each part has its own
-  kernel   blocks                    each part in its own loop; workspace 4,608 bytes""",
+plan: 2,430 multiply-adds a step; backpropagation as given takes 196,992, 81.1 times as many
+  given    24-36-36-24, 24 rows       squared loss, simultaneous updates, float64
+  samples  not used                   there are no samples: the loss is on the product
+  inputs   not used                   there are no samples: the loss is on the product
+  width    not used                   no smaller subspaces are closed under the layers
+  split    4 x 6-9-9-6                T8.3: independent parts, equal ones run once; checked to E
+  run      24-36-36-24, 24 rows       2,430 multiply-adds a step
+  pivot    3 of 3, 24 rows in flight  of the whole; each part has its own
+  kernel   blocks                     each part in its own loop; workspace 41 kB""",
     nearly_closed: """\
 plan: 8,316 multiply-adds a step; backpropagation as given takes 20,280, 2.44 times as many
   given     20-20-20-20-3, 6 rows     squared loss, simultaneous updates, float64

@@ -23,9 +23,11 @@ OPTIONS = {
 def make(d, r, dtype, seed=0):
     rng = np.random.default_rng([d, r, seed])
     return {
-        "sigma": rng.uniform(-1, 1, (d, r)).astype(dtype), "x": rng.uniform(0.1, 1, r).astype(dtype), "y": rng.uniform(-1, 1, r).astype(dtype),
+        "sigma": rng.uniform(-1, 1, (d, r)).astype(dtype),
+        "x": rng.uniform(0.1, 1, r).astype(dtype),
+        "y": rng.uniform(-1, 1, r).astype(dtype),
         "weight": rng.integers(1, 4, r).astype(np.float64),
-    }  # fmt: skip
+    }
 
 
 def bind(case, isa, *, lr=0.1, decay=0.0, momentum=0.0, cyclic=False, factor=0.5, floor=0.0):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
-from reductions import EVERYTHING, applied, assert_same, balanced, both, direct_sum, gaussian, haar, row, semi, unit
+from reductions import EVERYTHING, applied, assert_same, balanced, both, direct_sum, gaussian, haar, row, semi, unit, whatever_holds  # noqa: F401
 
 import linalign as la
 from linalign.problem import make_problem
@@ -183,12 +186,35 @@ def test_ill_conditioned_data_keep_the_loss():
         assert_same(full, less)
 
 
+def test_parts_that_share_samples_are_seen():
+    # bases turned by 1e-13 decouple C = X^T X and M to 1e-13, but the samples of the small input, X b / |X b|, are off by 1e-4
+    x, turn = np.array([1.0, 1e-9]), 1e-13
+    net = la.Network.from_matrices([np.diag([0.5, 0.6]), np.diag([0.7, 0.8])])
+    problem = dataclasses.replace(make_problem(net, np.diag(x), np.eye(2), "squared"), X=x)
+    B, I = np.array([[1.0, turn], [-turn, 1.0]]), np.eye(2)
+    parts = [blocks.Bases([B[:, [j]], I[:, [j]], I[:, [j]]], True) for j in range(2)]
+    assert blocks._residual(blocks._Sum(list(net.params), *blocks.moments(problem)), parts) <= RESIDUAL_TOLERANCE
+    assert split.split(problem, parts, 0.0).residual == pytest.approx(1e-4 * np.sqrt(2), rel=1e-2)
+
+
+def test_a_product_that_is_rounding_is_zero():
+    rng = np.random.default_rng(13)
+    Q = [haar(rng, 5) for _ in range(3)]
+    A, B = Q[2] @ np.diag([1.0, 1, 0, 0, 0]) @ Q[1].T, Q[1] @ np.diag([0.0, 0, 1, 1, 1]) @ Q[0].T
+    assert (A @ B).any()
+    assert not blocks.times(A, B).any()
+    product = np.eye(5)
+    for _ in range(30):
+        product = blocks.times(0.1 * A, product)
+    assert product.any()
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 def test_frozen_parts_keep_their_loss(decay):
     # rows of the target that no layer reaches, and layers that reach nothing
     rng = np.random.default_rng(10)
     k = (5, 6, 5)
-    W = [np.zeros((b, a)) for a, b in zip(k[:-1], k[1:], strict=True)]
+    W = [np.zeros((b, a)) for a, b in pairwise(k)]
     W[0][:2, :2], W[1][:2, :2] = rng.standard_normal((2, 2, 2))
     W[0][4, 4], W[1][3, 5] = 0.7, 0.3
     Y = np.zeros((5, 5))
@@ -229,7 +255,7 @@ def test_any_direct_sum(a, b, c, d, copies, cyclic, seed):
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 6), st.booleans(), st.integers(0, 999))
 def test_any_orthogonal_or_balanced_start(k, rank, orthogonal, seed):
     rng = np.random.default_rng(seed)
-    W = [0.8 * semi(rng, b, a) for a, b in zip(k[:-1], k[1:], strict=True)] if orthogonal else balanced(rng, k)
+    W = [0.8 * semi(rng, b, a) for a, b in pairwise(k)] if orthogonal else balanced(rng, k)
     Y = rng.standard_normal((k[-1], rank)) @ rng.standard_normal((rank, k[0])) / (rank + 1)
     full, less = both(la.Network.from_matrices(W), None, Y, reduce=["split"], steps=200, weight_decay=0.1)
     assert_same(full, less)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reductions import EVERYTHING, STARTS, applied, assert_same, both, distance, haar, problem, row
+from reductions import EVERYTHING, STARTS, applied, assert_same, both, distance, haar, problem, row, whatever_holds  # noqa: F401
 from test_reduce_inputs import LOSSES, OPTIONS
 
 import linalign as la
@@ -47,7 +49,7 @@ def test_wide_networks_reduce_to_the_rank_and_the_outputs(middle):
     # T8.1: the middle maps subspaces to subspaces of the same size, so rank(X) + k_d is enough at every vertex
     rng = np.random.default_rng(3)
     k = (400, 400, 400, 400, 5)
-    W = [rng.standard_normal((b, a)) / 20 for a, b in zip(k[:-1], k[1:], strict=True)]
+    W = [rng.standard_normal((b, a)) / 20 for a, b in pairwise(k)]
     W[1:3] = (np.eye(400), np.eye(400)) if middle == "identity" else (haar(rng, 400), haar(rng, 400))
     X = rng.standard_normal((60, 12)) @ rng.standard_normal((12, 400)) / 240
     Y = np.sign(rng.standard_normal((60, 5)))

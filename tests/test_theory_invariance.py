@@ -170,6 +170,54 @@ def test_fitted_modes_need_no_triple():
         assert left < 1e-11 if holds else left > 1e-3
 
 
+def test_fitted_modes_still_need_a_clean_column():
+    """T3.3 (c), last condition: u_k^T M v_l = 0 for dead k and fitted l; the row of a fitted mode alone is not enough."""
+    rng = np.random.default_rng(16)
+    A = np.array([[1.0, 0.3, 0.0], [0.3, 0.8, 0.2], [0.0, 0.2, 0.5]])
+    factors = np.array([[0.8], [0.7]])
+    bases = [orthogonal(rng, 3) for _ in range(3)]
+    start = diagonal_net(bases, factors)
+    X = np.linalg.cholesky(A).T @ bases[0].T
+    for spoiled in (0.0, 0.4):
+        B = np.zeros((3, 3))
+        B[0], B[1, 0] = 0.56 * A[0], spoiled
+        B[1:, 1:] = rng.standard_normal((2, 2))
+        Y = np.linalg.solve(X.T, (bases[2] @ B @ bases[0].T).T)
+        assert theory.invariance_condition(X, Y, net=start).start.separates == (spoiled == 0)
+        left = off_diagonal(descend(start, X.T @ X, Y.T @ X, [0.05] * 10), bases)
+        assert left < 1e-13 if spoiled == 0 else left > 1e-3
+
+
+def test_a_start_that_shares_nothing_with_its_data():
+    rng = np.random.default_rng(17)
+    X, Y, _, _ = random_joint(rng)
+    for widths in ([X.shape[1], Y.shape[1]], [X.shape[1], 6, Y.shape[1]]):
+        net = [rng.standard_normal((b, a)) for a, b in pairwise(widths)]
+        verdict = theory.invariance_condition(X, Y, net=net).start
+        assert not verdict.separates
+        assert verdict.residual > 1e-3
+    # aligned, but in other bases than the data's, where the data leave only one choice
+    bases = [orthogonal(rng, k) for k in (4, 4, 4)]
+    verdict = theory.invariance_condition(
+        np.diag([1.0, 2, 3, 4]), np.diag([1.0, 3, 2, 4]), net=diagonal_net(bases, np.ones((2, 4)) + np.arange(4))
+    ).start
+    assert verdict.aligned
+    assert not verdict.separates
+
+
+def test_a_diagonal_product_is_not_enough():
+    """The end-to-end matrix is diagonal in the data's bases but the layers are not: the first step leaves them."""
+    rng = np.random.default_rng(18)
+    X, Y, U, V = joint_data(rng, 12, np.array([1.0, 2.0, 0.5]), np.array([1.0, -0.5, 2.0]), 3)
+    A = np.array([[1.0, 0.3, 0.2], [0.0, 0.6, 0.1], [0.0, 0.0, 0.3]])
+    start = [A @ V.T, U @ np.diag([1.0, 0.2, 0.02]) @ np.linalg.inv(A)]
+    verdict = theory.invariance_condition(X, Y, net=start).start
+    assert not verdict.separates
+    assert verdict.residual > 0.1
+    P = U.T @ product(descend(start, X.T @ X, Y.T @ X, [0.05])) @ V
+    assert np.linalg.norm(P - np.diag(np.diag(P))) > 1e-3
+
+
 def test_a_single_layer_also_needs_its_dead_rows():
     """T3.3, d = 1: a row of the layer that is zero has a gradient of its own."""
     rng = np.random.default_rng(6)
@@ -185,14 +233,15 @@ def test_starts_with_repeated_singular_values_take_the_bases_of_the_data():
     rng = np.random.default_rng(7)
     k = 5
     S = rng.standard_normal((k, k))
-    for target, holds in ((S + S.T, True), (S, False), (np.diag([1.0, -2.0, 3.0, 0.0, 1.0]), True)):
+    V = orthogonal(rng, k)
+    # the last one is only diagonal where eigenvalues 1 and -1 are told apart, which M^T M does not do
+    for target, holds in ((S + S.T, True), (S, False), (V @ np.diag([1.0, -1.0, 1.0, -1.0, 2.0]) @ V.T, True)):
         for scale in (1.0, 1e-6):
             start = [scale * np.eye(k)] * 3
             verdict = theory.invariance_condition(None, target, net=start).start
             assert verdict.aligned
             assert verdict.holds == holds
     # the same with inputs: C and M must be diagonal in one orthogonal basis
-    V = orthogonal(rng, k)
     X, M = np.diag([1.0, 2, 3, 4, 5]) @ V.T, V @ np.diag([1.0, -1, 2, -2, 0]) @ V.T
     assert theory.invariance_condition(X, np.linalg.solve(X.T, M.T), net=[np.eye(k)] * 2).start.holds
 

@@ -1,6 +1,6 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
-from . import losses
+from . import losses, theory
 from .alignment import (
     alignment,
     alignment_baseline,
@@ -10,6 +10,7 @@ from .alignment import (
     invariance,
     misalignment,
 )
+from .certificate import AlignmentCertificate, alignment_certificate
 from .config import show_config
 from .errors import DivergenceError
 from .layers import Dense, Layer
@@ -17,12 +18,13 @@ from .network import Network
 from .plan import Plan
 from .record import History
 from .run import Run, load
-from .spectrum import effective_rank, singular_values
+from .spectrum import effective_rank, layer_singular_values, singular_values
 from .train import explain, train, value_and_grad
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlignmentCertificate",
     "Dense",
     "DivergenceError",
     "History",
@@ -32,17 +34,20 @@ __all__ = [
     "Run",
     "alignment",
     "alignment_baseline",
+    "alignment_certificate",
     "alignment_svd",
     "alignment_top",
     "balancedness",
     "effective_rank",
     "explain",
     "invariance",
+    "layer_singular_values",
     "load",
     "losses",
     "misalignment",
     "show_config",
     "singular_values",
+    "theory",
     "train",
     "value_and_grad",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -97,6 +98,7 @@ class SmallObserver(Observer):
         self._first()
         self._still = [self._constant(i) for i in range(self._d - 1)]
         self._rest = self._product_outside()
+        self._joint = self._common()
 
     def _first(self) -> None:
         """Constants of the first layer: a root of `B_1 B_1^T`, and the couplings of `S_1` with its complement."""
@@ -139,15 +141,23 @@ class SmallObserver(Observer):
 
     def _product_outside(self) -> Array | None:
         """The product of what is outside, from the complement of `S_1` up; None if it is zero."""
-        if any(E is None for E in self._E):
+        if self._Q is None or any(E is None for E in self._E):
             return None
         first = self._E[0]
         assert first is not None
-        product = first if self._Q is None else first - self._Q @ (self._Q.T @ first)
+        product: Array = first - self._Q @ (self._Q.T @ first)
         for E in self._E[1:]:
             assert E is not None
             product = E @ product
         return product
+
+    def _common(self) -> tuple[Array, Array] | None:
+        """`B_1` and the product outside up to rotations: they end apart but begin in the same inputs."""
+        if self._rest is None or self._B1 is None:
+            return None
+        R = _root(np.hstack([self._B1.T, self._rest.T])).T
+        m = len(self._B1)
+        return R[:, :m].T, _root(R[:, m:].T).T
 
     def _small(self) -> list[Array]:
         return [W.astype(np.float64, copy=False) for W in self._matrices()]
@@ -197,11 +207,17 @@ class SmallObserver(Observer):
 
     def singular_values(self) -> Array:
         weights = self._small()
-        if self._L is not None:
-            weights[0] = np.hstack([weights[0], self._L])
-        values = spectrum._singular_values(weights)
-        if self._rest is not None:
-            values = np.concatenate([values, np.linalg.svd(self._rest, compute_uv=False)])
+        if self._joint is not None:
+            B1, rest = self._joint
+            weights[0] = np.hstack([weights[0], B1])
+            weights[-1] = np.vstack([weights[-1], np.zeros((len(rest), weights[-1].shape[1]))])
+            product = reduce(lambda below, W: W @ below, weights)
+            product[len(product) - len(rest) :, product.shape[1] - rest.shape[1] :] = rest
+            values = np.linalg.svd(product, compute_uv=False)
+        else:
+            if self._L is not None:
+                weights[0] = np.hstack([weights[0], self._L])
+            values = spectrum._singular_values(weights)
         most = min(self._width_d)
         values = np.sort(values)[::-1][:most]
         return np.concatenate([values, np.zeros(most - len(values))])

@@ -29,6 +29,8 @@ RESIDUAL_TOLERANCE = 1e-10
 GAIN = 0.95
 # nanoseconds of a step of scalar modes: of the call, and of each scalar
 MODES_CALL, MODES_EACH = 30.0, 0.5
+# with numbers above this, norms may overflow: nothing is reduced
+LARGEST = 1e100
 # seeking a reduction must cost less than this many steps of the problem as given
 SEARCH_STEPS = 50
 
@@ -113,9 +115,13 @@ def make_plan(
         plain = Pivot(0, problem.rows, cost.backpropagation(problem), 0.0)
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
-    # data whose squares overflow fail the checks with nan, and the loop says so
+    done = []
+    if _largest(problem) > LARGEST:
+        why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
+        done = [Reduction(name, False, "", why) for name in REDUCTIONS]
+    # what overflows all the same fails its check with nan
     with np.errstate(over="ignore", invalid="ignore"):
-        done = [
+        done = done or [
             _attempt("samples", lambda: _samples(work, descent, allowed)),
             _attempt("inputs", lambda: _inputs(work, descent, allowed)),
             _attempt("width", lambda: _width(work, descent, allowed, steps, thrifty)),
@@ -128,6 +134,11 @@ def make_plan(
 
 
 # ------------------------------------------------------------------ reductions, in order
+def _largest(problem: Problem) -> float:
+    arrays = [*problem.net.params, *(A for A in (problem.X, problem.T) if A is not None)]
+    return max(float(np.abs(A).max()) for A in arrays)
+
+
 def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
     """A reduction whose factorisations fail (numbers near overflow) is left out."""
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from . import losses, validate
+from .compressed import Compressed
 from .losses import Loss
 from .network import Network
 from .validate import Array
@@ -30,6 +31,8 @@ class Problem:
     loss: Loss
     factor: float
     floor: float = 0.0
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What reductions found in the data alone: problems that differ in the network share it."""
 
     @property
     def rows(self) -> int:
@@ -38,7 +41,11 @@ class Problem:
 
     def with_data(self, X: Array | None, T: Array | None, floor: float) -> Problem:
         """The same loss on other data, `floor` added."""
-        return replace(self, X=X, T=T, floor=self.floor + floor)
+        return replace(self, X=X, T=T, floor=self.floor + floor, memo={})
+
+    def on(self, net: Network) -> Problem:
+        """The same loss and data for another network of the same inputs, outputs and dtype."""
+        return replace(self, net=net)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +74,10 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
                 raise ValueError(f"{name} was given but the loss {kind.kind!r} is a function of the product alone; pass X=None, Y=None")
         kind.check(widths[-1], widths[0])  # type: ignore[attr-defined]
         return Problem(net, None, None, kind, kind.factor(widths[0], widths[-1]))
+    if isinstance(X, Compressed):
+        X.check(Y, kind.kind, kind.quadratic, widths[0], widths[-1])
+        factor = kind.factor(X.n, widths[-1])
+        return Problem(net, X.X.astype(dtype), X.Y.astype(dtype), kind, factor, factor * X.constant)
     if X is None:
         # matrix factorisation: the samples are the identity, so the targets are the rows of Y^T
         target = Y if Y is None or np.ndim(Y) == 1 else np.asarray(Y).T

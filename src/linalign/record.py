@@ -95,7 +95,7 @@ def schedule(name: str, every: Any, steps: int) -> Array:
         validate.choice(f"record[{name!r}]", every, ("log",))
         decades = math.log10(max(steps, 1))
         at = np.concatenate([[0], np.round(np.logspace(0, decades, int(PER_DECADE * decades) + 1))])
-    elif isinstance(every, (Iterable,)):
+    elif isinstance(every, Iterable) and np.ndim(every):  # type: ignore[arg-type]
         at = np.array([validate.integer(f"record[{name!r}][{j}]", step, least=0) for j, step in enumerate(every)], dtype=float)
         at = at[at <= steps]
     else:
@@ -103,8 +103,26 @@ def schedule(name: str, every: Any, steps: int) -> Array:
     return np.unique(np.append(at, steps).astype(np.int64))
 
 
-def _of_network(fn: Callable[[Network], Any]) -> Callable[[State], Any]:
-    return lambda state: fn(state.network())
+class _OfNetwork:
+    """A function of the network, whose answers must be numbers of one shape."""
+
+    def __init__(self, name: str, fn: Callable[[Network], Any]) -> None:
+        self._name, self._fn = name, fn
+        self._shape: tuple[int, ...] | None = None
+
+    def __call__(self, state: State) -> Array:
+        answer = self._fn(state.network())
+        try:
+            value = np.array(answer)
+        except ValueError:  # ragged
+            value = np.array(None)
+        if value.dtype.kind not in "biufc":
+            came = type(answer).__name__
+            raise TypeError(f"the recorded function {self._name!r} returned {came}; a number or an array of numbers was wanted")
+        if self._shape not in (None, value.shape):
+            raise ValueError(f"the recorded function {self._name!r} returned shape {value.shape}, before {self._shape}; keep to one shape")
+        self._shape = value.shape
+        return value
 
 
 class Recorder:
@@ -121,10 +139,13 @@ class Recorder:
         for key, every in record.items():
             if callable(key):
                 name = getattr(key, "__name__", repr(key))
-                self._take[name] = _of_network(key)
+                take: Callable[[State], Any] = _OfNetwork(name, key)
             else:
                 name = validate.choice("record", key, QUANTITIES)
-                self._take[name] = QUANTITIES[name]
+                take = QUANTITIES[name]
+            if name in self._take:
+                raise ValueError(f"record has two entries named {name!r}; give the functions names of their own")
+            self._take[name] = take
             self._at[name] = schedule(name, every, steps)
         self._next = dict.fromkeys(self._at, 0)
         self._values: dict[str, list[Any]] = {name: [] for name in self._at}

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -166,22 +167,23 @@ def _interrupts() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _bar(progress: bool, steps: int) -> Any:
+def _bar(progress: bool, total: int, unit: str = "step") -> Any:
     if not progress:
         return None
     try:
         from tqdm.auto import tqdm
     except ImportError:
         raise ImportError("progress=True needs tqdm; install it with: pip install linalign[cli]") from None
-    return tqdm(total=steps, unit="step", unit_scale=True, dynamic_ncols=True)
+    return tqdm(total=total, unit=unit, unit_scale=True, dynamic_ncols=True)
 
 
 class _Loop:
     """Slices of steps between recordings, with a snapshot to go back to."""
 
-    def __init__(self, engine: Engine, state: _State, recorder: Recorder, steps: int, tol: float, progress: bool) -> None:
+    def __init__(self, engine: Engine, state: _State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int) -> None:
+        """`size`: the steps of the first slice; the following ones are measured."""
         self.engine, self.state, self.recorder = engine, state, recorder
-        self.steps, self.tol, self.progress = steps, tol, progress
+        self.steps, self.tol, self.progress, self.size = steps, tol, progress, size
         self.values: Array = np.empty(steps + 1)
         self.done = 0
         self.status = RUNNING
@@ -212,12 +214,12 @@ class _Loop:
             if all(np.isfinite(theta).all() for theta in self.engine.params()):
                 raise
 
-    def run(self) -> None:
+    def run(self, stop: list[bool] | None = None) -> None:
         bar = _bar(self.progress, self.steps)
         self._snapshot()
-        with _interrupts() as interrupted:
+        with _interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
             self._record()
-            size = 1
+            size = self.size
             while self.done < self.steps and not interrupted[0]:
                 began = time.perf_counter()
                 if began - self._kept_time > SNAPSHOT_SECONDS:
@@ -271,8 +273,8 @@ def train(
     ----------
     net : Network
         The start; not changed.
-    X : array (n, k_0) or None
-        Rows are samples. None is matrix factorisation: Y is then the target of `W_d ... W_1`.
+    X : array (n, k_0), Compressed, or None
+        Rows are samples. None is matrix factorisation: Y is then the target of `W_d ... W_1`. Compressed holds its targets.
     Y : array (n, k_d), or integer labels (n,) for cross-entropy, or (k_d, k_0) if X is None; None for losses of the product.
     loss : str or linalign.losses.Loss
         "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
@@ -313,31 +315,68 @@ def train(
     Cost: `explain` prints it. Source: theory note, sections 7 and 10.
     """
     problem = make_problem(net, X, Y, loss)
-    descent = make_descent(net.depth, lr, momentum, weight_decay, update, metric)
-    steps = validate.integer("steps", steps, least=0)
-    target = -math.inf if tol is None else validate.real("tol", tol, least=0)
     workers = None if threads is None else validate.integer("threads", threads, least=1)
-    validate.choice("implementation", implementation, IMPLEMENTATIONS)
-    recorder = Recorder(record, steps)
+    settings = _settings(
+        net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
+        record=record, implementation=implementation,
+    )  # fmt: skip
     with _limit(workers):
-        if plan is None:
-            plan, work = make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)
-        else:
-            plan, work = follow(plan, problem, descent)
-            implementation = plan.implementation
-    with _threads(workers, _largest_product(work, plan.pivot.rows), implementation):
-        engine = bind(work, descent, implementation, plan.pivot)
-        loop = _Loop(engine, _State(work, engine, descent), recorder, steps, target, progress)
-        began = time.perf_counter()
-        loop.run()
-        if loop.status == CALLBACK_FAILED:
-            assert engine.error is not None
-            raise engine.error
-        diverged_at = loop.done if loop.status == DIVERGED else None
-        if diverged_at:
-            loop._rewind(diverged_at - 1)
-        seconds = time.perf_counter() - began
-        params = work.lift(engine.params(), loop.done) if loop.done else net.params
+        made, work = settings.plan(problem, reduce, pivot, plan)
+    with _threads(workers, _largest_product(work, made.pivot.rows), made.implementation):
+        return _execute(made, work, settings, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """The options of one run, checked. The recorder holds what the run records, so each run has its own."""
+
+    descent: Descent
+    steps: int
+    target: float
+    recorder: Recorder
+    implementation: str
+
+    def plan(self, problem: Problem, reduce: Any, pivot: Any, plan: Plan | None) -> tuple[Plan, Work]:
+        """Raises: ValueError, TypeError for unknown reductions or pivots, or a plan that is for another problem."""
+        if plan is not None:
+            return follow(plan, problem, self.descent)
+        return make_plan(problem, self.descent, reduce=reduce, pivot=pivot, implementation=self.implementation, steps=self.steps)
+
+
+def _settings(
+    depth: int, *, lr: Any, steps: Any, tol: Any, metric: Any, update: Any, momentum: Any, weight_decay: Any, record: Any,
+    implementation: Any,
+) -> _Settings:  # fmt: skip
+    """Check the options that do not depend on the data. Raises: ValueError, TypeError naming the option."""
+    descent = make_descent(depth, lr, momentum, weight_decay, update, metric)
+    count = validate.integer("steps", steps, least=0)
+    target = -math.inf if tol is None else validate.real("tol", tol, least=0)
+    return _Settings(descent, count, target, Recorder(record, count), validate.choice("implementation", implementation, IMPLEMENTATIONS))
+
+
+def _first_slice(plan: Plan, work: Work) -> int:
+    """Steps that surely take less than a slice: by the cost model where it knows what a step does, with room for its error."""
+    if work.problem.loss.kind == "end_to_end" or plan.pivot.nanoseconds <= 0:
+        return 1
+    return max(1, int(SLICE_SECONDS * 1e9 / (8 * plan.pivot.nanoseconds)))
+
+
+def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = False, stop: list[bool] | None = None) -> Run:
+    """The run that was planned. `stop[0]` ends it from outside, in place of Ctrl-C. Raises: DivergenceError."""
+    net, descent, recorder = work.given.net, settings.descent, settings.recorder
+    engine = bind(work, descent, plan.implementation, plan.pivot)
+    size = _first_slice(plan, work)
+    loop = _Loop(engine, _State(work, engine, descent), recorder, settings.steps, settings.target, progress, size)
+    began = time.perf_counter()
+    loop.run(stop)
+    if loop.status == CALLBACK_FAILED:
+        assert engine.error is not None
+        raise engine.error
+    diverged_at = loop.done if loop.status == DIVERGED else None
+    if diverged_at:
+        loop._rewind(diverged_at - 1)
+    seconds = time.perf_counter() - began
+    params = work.lift(engine.params(), loop.done) if loop.done else net.params
     run = Run(
         network=net.with_params(params),
         excess=loop.values[: loop.done + 1].copy(),
@@ -385,7 +424,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
             _, value, gradients = engine.gradients()
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss is {value}; scale the network or the data down")
-    return value, [np.array(gradient, order="C") for gradient in gradients]
+    return value + work.floor, [np.array(gradient, order="C") for gradient in gradients]
 
 
 def explain(

@@ -48,26 +48,33 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inp
 
     Precondition: data, and a dense first layer. Cost: one singular value decomposition of X.
     """
+    if "inputs" not in problem.memo:
+        problem.memo["inputs"] = _rotate(problem)
+    rotated, V, done = problem.memo["inputs"]
+    dtype = problem.net.dtype
+    W = problem.net.params[0].astype(np.float64, copy=False)
+    small_W = W @ V
+    first = Dense(V.shape[1], problem.net.widths[1])
+    net = Network([first, *problem.net.layers[1:]], [small_W.astype(dtype), *problem.net.params[1:]])
+    return rotated.on(net), InputsLift(W - small_W @ V.T, V, descent, dtype), done
+
+
+def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
+    """The data in their own coordinates, the coordinates, and what they miss: all that does not depend on the network."""
     assert problem.X is not None
     dtype = problem.net.dtype
     X = problem.X.astype(np.float64, copy=False)
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     r = max(int(np.count_nonzero(s > RANK_TOLERANCE * s[0])), 1)
     U, s, V = U[:, :r], s[:r], np.ascontiguousarray(Vt[:r].T)
-    W = problem.net.params[0].astype(np.float64, copy=False)
-    small_W = W @ V
-    outside = W - small_W @ V.T
     scale = float(np.linalg.norm(X))
     residual = float(np.linalg.norm(X - (X @ V) @ V.T)) / scale if scale else 0.0
-
-    net = Network([Dense(r, problem.net.widths[1]), *problem.net.layers[1:]], [small_W.astype(dtype), *problem.net.params[1:]])
-    if problem.loss.quadratic:
-        # the residual outside the range of X is a constant; it is zero when the samples were compressed first
-        assert problem.T is not None
-        T = problem.T.astype(np.float64, copy=False)
-        rotated = U.T @ T
-        constant = problem.factor * float(np.sum((T - U @ rotated) ** 2)) if r < len(X) else 0.0
-        small = Problem(net, s.astype(dtype), rotated.astype(dtype), problem.loss, problem.factor, problem.floor + constant)
-    else:
-        small = Problem(net, np.ascontiguousarray(X @ V).astype(dtype), problem.T, problem.loss, problem.factor, problem.floor)
-    return small, InputsLift(outside, V, descent, dtype), Inputs(problem.net.widths[0], r, residual)
+    done = Inputs(problem.X.shape[1], r, residual)
+    if not problem.loss.quadratic:
+        return problem.with_data(np.ascontiguousarray(X @ V).astype(dtype), problem.T, 0.0), V, done
+    # the residual outside the range of X is a constant; it is zero when the samples were compressed first
+    assert problem.T is not None
+    T = problem.T.astype(np.float64, copy=False)
+    rotated = U.T @ T
+    constant = problem.factor * float(np.sum((T - U @ rotated) ** 2)) if r < len(X) else 0.0
+    return problem.with_data(s.astype(dtype), rotated.astype(dtype), constant), V, done

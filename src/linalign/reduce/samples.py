@@ -78,14 +78,22 @@ def reduce(problem: Problem) -> tuple[Problem, Samples]:
 
     Precondition: a quadratic loss on data. Raises: nothing; a failed precondition is the caller's to see.
     """
+    if "samples" not in problem.memo:
+        problem.memo["samples"] = _reduce(problem)
+    smaller, done = problem.memo["samples"]
+    return problem if smaller is None else smaller.on(problem.net), done
+
+
+def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
+    """`reduce`, with None for the problem itself."""
     assert problem.X is not None
     assert problem.T is not None
     n, k = problem.X.shape
     if n <= k and rank(problem.X) == n:
-        return problem, Samples(n, n, 0.0)
+        return None, Samples(n, n, 0.0)
     X, T, constant = compress(problem.X, problem.T)
     if len(X) >= n:
-        return problem, Samples(n, n, 0.0)
+        return None, Samples(n, n, 0.0)
     probe = np.random.default_rng(0).standard_normal((k, T.shape[1]))
     probe *= np.linalg.norm(T) / max(float(np.linalg.norm(X @ probe)), np.finfo(np.float64).tiny)
     full = float(np.sum((problem.X @ probe - problem.T) ** 2, dtype=np.float64))

@@ -83,8 +83,9 @@ def _scaled(weights: list[Array]) -> list[Array]:
 def closure(weights: list[Array], data: Array | None, targets: Array | None, tolerance: float) -> tuple[list[Array | None], float]:
     """The smallest closed subspaces that hold the columns of `data` (None: all of R^k_0) and `targets` (None: all of R^k_d).
 
-    Returns orthonormal bases, None for a whole space, and the smallest share of an image that made a direction. `weights` have Frobenius norm one. Each direction is mapped once
-    forward and once backward, so the cost is `2 sum_i dim(S_i) k_i k_{i-1}` multiply-adds and a factorisation a visit.
+    Returns orthonormal bases, None for a whole space, and the smallest share of an image that made a direction. `weights`
+    have Frobenius norm one. Each direction is mapped once forward and once backward, so the cost is
+    `2 sum_i dim(S_i) k_i k_{i-1}` multiply-adds and a factorisation a visit.
     """
     d = len(weights)
     spaces = [Subspace(weights[0].shape[1]), *(Subspace(W.shape[0]) for W in weights)]

@@ -1,0 +1,110 @@
+"""Job: what the runs of a sweep share, and how one of them is made."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import losses
+from .errors import DivergenceError
+from .journal import Outcome
+from .network import Network
+from .planner import check_reduce
+from .problem import Problem, make_problem
+from .reduce import samples
+from .run import Run
+from .train import _execute, _settings, train
+
+# what train takes and a grid may hold; the sweep has its own threads and bar
+OPTIONS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(train).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("threads", "progress")
+}
+# options that are no settings of the descent
+OTHERS = ("loss", "reduce", "pivot", "plan")
+# looking for smaller subspaces and independent parts takes a few milliseconds of Python whatever the size: the time of about
+# this many multiply-adds. A run that has fewer is over before
+SEARCH_MACS = 4_000_000
+BRIEF = ("samples", "inputs")
+
+
+@dataclass(eq=False)
+class Job:
+    """What all runs share, and how one is made. Used by several threads at once; pickles without what it has found out."""
+
+    make_network: Callable[..., Any]
+    of_network: frozenset[str]
+    X: Any
+    Y: Any
+    options: Mapping[str, Any]
+    keep_runs: bool
+    problems: dict[Any, Problem] = field(default_factory=dict)
+    lock: Any = field(default_factory=threading.Lock)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "problems": {}, "lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=threading.Lock())
+
+    def network(self, point: Mapping[str, Any]) -> Any:
+        """What make_network makes of a point."""
+        return self.make_network(**{key: point[key] for key in self.of_network})
+
+    def settings(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of `train` at a point."""
+        return {**self.options, **{key: value for key, value in point.items() if key not in self.of_network}}
+
+    def problem(self, net: Any, loss: Any, reduce: Any) -> Problem:
+        """The problem for this network; the data are checked and reduced once for all that they fit in the same way.
+
+        Raises: ValueError, TypeError as `train`.
+        """
+        if not isinstance(net, Network):
+            raise TypeError(f"make_network returned {type(net).__name__}; a linalign.Network was wanted")
+        kind = losses.resolve(loss)
+        key = kind, net.dtype, net.widths[0], net.widths[-1]
+        with self.lock:
+            if key not in self.problems:
+                problem = make_problem(net, self.X, self.Y, kind)
+                if problem.X is not None and kind.quadratic and "samples" in check_reduce(reduce):
+                    samples.reduce(problem)  # into the memo, while the others wait for it
+                self.problems[key] = problem
+            return self.problems[key].on(net)
+
+    def run(self, point: Mapping[str, Any], stop: list[bool] | None) -> Run:
+        """Raises: whatever goes wrong."""
+        net = self.network(point)
+        options = self.settings(point)
+        problem = self.problem(net, options["loss"], options["reduce"])
+        settings = _settings(net.depth, **{name: value for name, value in options.items() if name not in OTHERS})
+        reduce = options["reduce"]
+        macs = settings.steps * min(problem.rows, net.widths[0]) * 3 * net.size
+        if isinstance(reduce, str) and reduce == "auto" and macs < SEARCH_MACS:
+            reduce = BRIEF
+        plan, work = settings.plan(problem, reduce, options["pivot"], options["plan"])
+        return _execute(plan, work, settings, stop=stop)
+
+    def outcome(self, index: int, point: Mapping[str, Any], stop: list[bool] | None) -> Outcome | None:
+        """The run at a point, or how it failed; None if it was interrupted."""
+        began = time.perf_counter()
+        nan = float("nan")
+        try:
+            run = self.run(point, stop)
+        except DivergenceError as error:
+            run = error.run
+            return Outcome(index, run.steps, False, nan, nan, run.floor, run.seconds, f"DivergenceError: {error}", run.history,
+                           run if self.keep_runs else None)  # fmt: skip
+        except Exception as error:
+            seconds = time.perf_counter() - began
+            return Outcome(index, 0, False, nan, nan, nan, seconds, f"{type(error).__name__}: {error}")
+        if run.interrupted:
+            return None
+        excess = float(run.excess[-1])
+        return Outcome(index, run.steps, run.converged, excess + run.floor, excess, run.floor, run.seconds, None, run.history,
+                       run if self.keep_runs else None)  # fmt: skip

@@ -1,0 +1,172 @@
+"""Journal: the finished runs of a sweep on disk, one JSON line each, so that a sweep that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .record import History
+from .validate import Array
+
+FORMAT = 1
+NAME = "linalign sweep"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run of a sweep came to. A failed one has its error, and nan where there is no number."""
+
+    index: int
+    steps: int
+    converged: bool
+    loss: float
+    excess: float
+    floor: float
+    seconds: float
+    error: str | None
+    history: dict[str, History] = dataclasses.field(default_factory=dict)
+    run: Any = None
+
+    def columns(self) -> dict[str, Any]:
+        """The numbers, by name."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
+COLUMNS = ("steps", "converged", "loss", "excess", "floor", "seconds", "error")
+
+
+class Journal:
+    """A file that holds what is being swept and the outcomes so far.
+
+    A line is written at once and in one piece. What a kill left of a last line is dropped; the run is made again.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], described: Mapping[str, Any]) -> None:
+        """Raises: OSError if the file cannot be read or written, ValueError if it holds something else or another sweep."""
+        self.path = os.fspath(path)
+        self.done: dict[int, Outcome] = {}
+        header = {NAME: FORMAT, **described}
+        first = _line(header)
+        try:
+            with open(self.path, "rb") as file:
+                kept = file.read()
+        except FileNotFoundError:
+            kept = b""
+        if first.startswith(kept) and kept != first:
+            kept = b""
+        else:
+            kept = kept[: kept.rfind(b"\n") + 1]
+            self._read(kept, header)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.ftruncate(self._file, len(kept))
+        if not kept:
+            self._write(first)
+
+    def _read(self, kept: bytes, header: Mapping[str, Any]) -> None:
+        lines = kept.splitlines()
+        try:
+            old = json.loads(lines[0])
+            version = old[NAME]
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise ValueError(f"{self.path} holds no sweep; pass another path") from None
+        if version != FORMAT:
+            raise ValueError(f"{self.path} has format {version}; this version reads format {FORMAT}")
+        # through JSON, so that what is compared is what was written
+        different = _difference(old, json.loads(_line(header)))
+        if different:
+            raise ValueError(f"{self.path} holds a sweep with another {different}; pass another path, or what it was started with")
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                outcome = _decode(json.loads(line))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"line {number} of {self.path} is damaged ({error}); delete it to have its run made again") from None
+            self.done.setdefault(outcome.index, outcome)
+
+    def append(self, outcome: Outcome) -> None:
+        """Write an outcome. Raises: OSError."""
+        fields = {"index": outcome.index, **outcome.columns(), "history": {k: _packed_history(h) for k, h in outcome.history.items()}}
+        self._write(_line({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in fields.items()}))
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[os.write(self._file, line) :]
+
+    def close(self) -> None:
+        """Raises: OSError."""
+        os.fsync(self._file)
+        os.close(self._file)
+
+
+def _line(fields: Any) -> bytes:
+    return (json.dumps(fields) + "\n").encode()
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first thing that differs, as the caller would name it."""
+    for part in ("grid", "options"):
+        for name in [*new[part], *old[part]]:
+            if name not in old[part] or name not in new[part] or old[part][name] != new[part][name]:
+                return f"grid[{name!r}]" if part == "grid" else name
+    if list(old["grid"]) != list(new["grid"]):
+        return "order of the grid"
+    return "" if old["data"] == new["data"] else "X or Y"
+
+
+# ------------------------------------------------------------------ outcomes as JSON
+def _packed_history(history: History) -> Any:
+    return [_packed(history.steps), _packed(history.values)]
+
+
+def _packed(array: Array) -> Any:
+    return [array.dtype.str, array.shape, base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()]
+
+
+def _unpacked(packed: Any) -> Array:
+    kind, shape, text = packed
+    dtype = np.dtype(kind)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"dtype {kind}")
+    return np.frombuffer(base64.b64decode(text), dtype=dtype).reshape(shape).copy()
+
+
+def _decode(fields: Any) -> Outcome:
+    numbers = {name: math.nan if fields[name] is None else float(fields[name]) for name in ("loss", "excess", "floor", "seconds")}
+    history = {name: History(*map(_unpacked, packed)) for name, packed in fields["history"].items()}
+    return Outcome(int(fields["index"]), int(fields["steps"]), bool(fields["converged"]), **numbers, error=fields["error"], history=history)
+
+
+# ------------------------------------------------------------------ what is being swept, as JSON
+def describe(name: str, value: Any) -> Any:
+    """A value as JSON, the same in every session; arrays by their digest. Raises: TypeError if it has no such form."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple, range)):
+        return [describe(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return {"array": digest(value)}
+    if isinstance(value, Mapping):
+        return [[describe(name, key), describe(f"{name}[{key!r}]", item)] for key, item in value.items()]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: describe(f"{name}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return {"function": f"{value.__module__}.{value.__qualname__}"}
+    raise TypeError(f"{name} is {type(value).__name__}, which path= cannot write down; use numbers, strings, lists or arrays, or no path")
+
+
+def digest(array: Any) -> str:
+    """SHA-256 of dtype, shape and contents."""
+    values = np.asarray(array)
+    found = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
+    found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()

@@ -1,0 +1,233 @@
+"""Sweep: many runs over one data set, spread over threads or an executor."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import losses, validate
+from .compressed import Compressed
+from .job import OPTIONS, OTHERS, Job
+from .journal import Journal, describe, digest
+from .network import Network
+from .planner import RESIDUAL_TOLERANCE, check_reduce
+from .reduce import samples
+from .table import Sweep
+from .train import _bar, _interrupts, _settings
+from .workers import ONE_THREAD, in_executor, in_threads
+
+
+def sweep(
+    make_network: Callable[..., Network],
+    X: Any,
+    Y: Any = None,
+    *,
+    grid: Mapping[str, Iterable[Any]],
+    executor: Executor | None = None,
+    threads: int | None = None,
+    path: str | os.PathLike[str] | None = None,
+    keep_runs: bool = False,
+    progress: bool = False,
+    **train_options: Any,
+) -> Sweep:
+    """Train a network at every point of a grid, on the same data.
+
+    Each run is `train(make_network(...), X, Y, ...)`; equal to it up to rounding, whatever the number of threads.
+
+    Parameters
+    ----------
+    make_network : function
+        Takes those keys of the grid that it names as parameters and returns a Network, such as
+        `lambda rng, scale: la.Network.dense([5, 5, 5]).init("gaussian", rng=rng, scale=scale)`. Threads call it at the same
+        time: it must depend on its arguments alone.
+    X, Y : as for `train`; X may be Compressed
+        Checked and compressed once for all runs of the same loss.
+    grid : dict of lists
+        Values for parameters of make_network, and for options of `train` (lr, loss, momentum, steps, ...). Every combination
+        is run, the last key varying fastest.
+    executor : concurrent.futures.Executor, optional
+        Where to run instead of threads of this process. Processes get everything by pickle.
+    threads : int, optional
+        Threads to run in; as many as there are cores if None. Products use one thread each.
+    path : str or path, optional
+        A file to which every finished run is appended (JSON lines). Called again with the same path, grid, data and options,
+        what is missing is run; make_network itself cannot be compared. A run that failed counts as finished.
+    keep_runs : bool
+        Keep every Run, its network and losses, in `Sweep.runs`.
+    progress : bool
+        Show a bar (needs tqdm).
+    **train_options
+        Options of `train` that all runs share.
+
+    Returns
+    -------
+    Sweep
+        A run that fails has its error in its row. Ctrl-C ends the runs under way and returns those that were finished.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, before any run: unknown keys, options out of range, data that do not fit the first network, what does not
+        pickle, a file of another sweep.
+
+    Cost: that of the runs. A run of less than about 4 million multiply-adds looks for no smaller subspaces: it would be over
+    before. Source: design.md, section 5.
+    """
+    axes = _axes(grid)
+    job = _job(make_network, X, Y, axes, train_options, keep_runs)
+    workers = _workers(executor, threads)
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    _try_first(job, axes, points[0])
+    described = None if path is None else _described(job, axes)
+    if executor is not None and not isinstance(executor, ThreadPoolExecutor):
+        job = _light(job, axes)
+        if isinstance(executor, ProcessPoolExecutor):
+            _check_pickles(job, axes)
+    journal = None if path is None or described is None else Journal(path, described)
+    found = {} if journal is None else dict(journal.done)
+    tasks = [(index, point) for index, point in enumerate(points) if index not in found]
+    bar = _bar(progress, len(points), "run")
+    try:
+        if bar is not None:
+            bar.update(len(found))
+        with ONE_THREAD, _interrupts() as stop:
+            runs = in_threads(job, tasks, workers, stop) if executor is None else in_executor(job, tasks, executor, stop)
+            for outcome in runs:
+                found[outcome.index] = outcome
+                if journal is not None:
+                    journal.append(outcome)
+                if bar is not None:
+                    bar.update(1)
+    finally:
+        if journal is not None:
+            journal.close()
+        if bar is not None:
+            bar.close()
+    return Sweep(axes, [found[index] for index in sorted(found)], len(found) < len(points))
+
+
+# ------------------------------------------------------------------ what the caller passed in
+def _axes(grid: Any) -> dict[str, list[Any]]:
+    if not isinstance(grid, Mapping):
+        raise TypeError(f'grid is {type(grid).__name__}; a dict of lists was wanted, such as {{"rng": range(100), "lr": [0.1, 0.01]}}')
+    if not grid:
+        raise ValueError('grid is empty; a dict of lists was wanted, such as {"rng": range(100)}')
+    axes: dict[str, list[Any]] = {}
+    for key, values in grid.items():
+        name = f"grid[{key!r}]"
+        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+            raise TypeError(f"{name} is {values!r}; a list of values was wanted: [{values!r}]")
+        axes[key] = [value.item() if isinstance(value, np.generic) else value for value in values]
+        if not axes[key]:
+            raise ValueError(f"{name} is empty; at least one value was wanted")
+        for i, value in enumerate(axes[key]):
+            if isinstance(value, (np.random.Generator, np.random.RandomState)):
+                what = type(value).__name__
+                raise TypeError(f"{name}[{i}] is a {what}, whose state the runs would share; pass seeds, such as range(100)")
+    return axes
+
+
+def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapping[str, Any], keep_runs: bool) -> Job:
+    if not callable(make_network):
+        raise TypeError(f"make_network is {type(make_network).__name__}; a function that returns a linalign.Network was wanted")
+    parameters = inspect.signature(make_network).parameters.values()
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        named |= set(axes) - set(OPTIONS)
+    for p in parameters:
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in axes:
+            raise ValueError(f"make_network needs {p.name} but grid has only {', '.join(axes)}; add it to the grid or give it a default")
+    for key in axes:
+        if key not in named and key not in OPTIONS:
+            raise ValueError(f"grid has the key {key!r}, which is neither a parameter of make_network nor one of {', '.join(OPTIONS)}")
+    for key in given:
+        if key not in OPTIONS:
+            raise TypeError(f"{key} is no option of train; its options are {', '.join(OPTIONS)}")
+        if key in axes and key not in named:
+            raise ValueError(f"{key} is both in the grid and an option of all runs; pass it once")
+    options = {**OPTIONS, **given}
+    for key, value in options.items():
+        if value is inspect.Parameter.empty and (key not in axes or key in named):
+            raise ValueError(f"{key} is missing; pass {key}= or put it in the grid")
+    return Job(make_network, frozenset(named & set(axes)), X, Y, options, keep_runs)
+
+
+def _workers(executor: Any, threads: Any) -> int:
+    if executor is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores if threads is None else validate.integer("threads", threads, least=1)
+    if not isinstance(executor, Executor):
+        raise TypeError(f"executor is {type(executor).__name__}; a concurrent.futures.Executor was wanted, or None for threads")
+    if threads is not None:
+        raise ValueError(f"threads is {threads} but an executor was given, which has its own; pass one of the two")
+    return 1
+
+
+def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, Any]) -> None:
+    """Find mistakes before any run: every plain value of every option, and the data at the first network.
+
+    Raises: ValueError, TypeError. A network that cannot be made is left to its row.
+    """
+    first = job.settings(point)
+    for key in [key for key in axes if key not in job.of_network]:
+        for value in axes[key]:
+            if np.ndim(value) == 0 or key not in ("lr", "weight_decay"):  # one value a layer needs the depth
+                _check_option(first | {key: value})
+    if all(np.ndim(first[key]) == 0 for key in ("lr", "weight_decay")):
+        _check_option(first)
+    try:
+        net = job.network(point)
+    except Exception:
+        return
+    job.problem(net, first["loss"], first["reduce"])
+
+
+def _check_option(options: Mapping[str, Any]) -> None:
+    plain = {key: value for key, value in options.items() if key not in OTHERS}
+    losses.resolve(options["loss"])
+    check_reduce(options["reduce"])
+    _settings(1, **{key: 1.0 if key in ("lr", "weight_decay") and np.ndim(value) else value for key, value in plain.items()})
+
+
+def _light(job: Job, axes: Mapping[str, Sequence[Any]]) -> Job:
+    """The job with its data compressed, where every run would do so: little is sent to the processes."""
+    varied = {key for key in axes if key not in job.of_network}
+    kinds = [losses.resolve(loss) for loss in (axes["loss"] if "loss" in varied else [job.options["loss"]])]
+    plain = job.options["implementation"] == "kernel" and "samples" in check_reduce(job.options["reduce"])
+    if not plain or varied & {"reduce", "implementation"} or not all(kind.quadratic for kind in kinds):
+        return job
+    for problem in job.problems.values():
+        if problem.X is not None and problem.T is not None:
+            smaller, done = samples.reduce(problem)
+            if smaller is not problem and done.residual <= RESIDUAL_TOLERANCE:
+                data = Compressed(*samples.compress(problem.X, problem.T), n=problem.rows, residual=done.residual)
+                return replace(job, X=data, Y=None, problems={})
+    return job
+
+
+def _check_pickles(job: Job, axes: Mapping[str, Sequence[Any]]) -> None:
+    for name, value in [("make_network", job.make_network), *((f"grid[{k!r}]", v) for k, v in axes.items()),
+                        *job.options.items(), ("X", job.X), ("Y", job.Y)]:  # fmt: skip
+        try:
+            pickle.dumps(value)
+        except Exception as error:
+            fix = "processes need functions from the top level of a module: define it there, or use threads"
+            raise TypeError(f"{name} does not pickle ({error}); {fix}") from None
+
+
+def _described(job: Job, axes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    X, Y = job.X, job.Y
+    data = [X.X, X.Y, np.array([X.constant, X.n])] if isinstance(X, Compressed) else [X, Y]
+    return {
+        "grid": {key: describe(f"grid[{key!r}]", values) for key, values in axes.items()},
+        "options": {key: describe(key, value) for key, value in job.options.items() if key not in axes or key in job.of_network},
+        "data": [None if array is None else digest(array) for array in data],
+    }

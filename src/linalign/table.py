@@ -1,0 +1,137 @@
+"""Sweep: the result of a sweep, as a table and as stacked histories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .journal import COLUMNS, Outcome
+from .record import History
+from .run import Run
+from .validate import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What `sweep` returns.
+
+    Attributes
+    ----------
+    grid : dict of lists
+        As given; the last key varies fastest.
+    outcomes : sequence of Outcome
+        One a run that was made, in the order of the grid.
+    interrupted : bool
+        Whether Ctrl-C ended it before every run was made; the runs that were not have no row.
+
+    `sweep["loss"]` is a column of `rows`, `len(sweep)` their number.
+    """
+
+    grid: Mapping[str, Sequence[Any]]
+    outcomes: Sequence[Outcome]
+    interrupted: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many values each key of the grid has."""
+        return tuple(len(values) for values in self.grid.values())
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a run: the grid's values, then
+
+        steps (taken), converged, loss (the last), excess (the loss above the floor, accurate however small), floor, seconds
+        (in the loop) and error (None, or what went wrong; its numbers are nan then).
+        A key of the grid with one of these names, such as loss or steps, is called grid_loss or grid_steps.
+        """
+        names = [f"grid_{key}" if key in COLUMNS else key for key in self.grid]
+        found = []
+        for outcome in self.outcomes:
+            at = np.unravel_index(outcome.index, self.shape)
+            values = [axis[int(i)] for axis, i in zip(self.grid.values(), at, strict=True)]
+            found.append(dict(zip(names, values, strict=True)) | outcome.columns())
+        return found
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __getitem__(self, column: str) -> Array:
+        """A column of `rows`, `(len(self),)`. Raises: KeyError if there is none of that name."""
+        if self.rows and column not in self.rows[0]:
+            raise KeyError(f"{column!r} is no column; there are {', '.join(self.rows[0])}")
+        values = [row[column] for row in self.rows]
+        if all(isinstance(value, (bool, int, float)) for value in values) or all(isinstance(value, str) for value in values):
+            return np.array(values)
+        found = np.empty(len(values), dtype=object)
+        found[:] = values
+        return found
+
+    @property
+    def loss(self) -> Array:
+        """The final losses in the shape of the grid; nan where a run failed or was not made."""
+        found = np.full(self.shape, np.nan)
+        for outcome in self.outcomes:
+            found.flat[outcome.index] = outcome.loss
+        return found
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The rows of the runs that failed."""
+        return [row for row in self.rows if row["error"] is not None]
+
+    @property
+    def runs(self) -> list[Run | None]:
+        """The runs themselves, with `keep_runs=True`; None for one that failed before its first step or came from the file."""
+        return [outcome.run for outcome in self.outcomes]
+
+    @cached_property
+    def histories(self) -> dict[str, History]:
+        """What was recorded, stacked: values (runs, records, ...), steps (runs, records).
+
+        Runs with fewer records than others (converged, diverged, failed) are filled with nan and the step -1. Where the shapes
+        of the values differ between runs (another width or depth), values is a list of arrays instead: an object array (runs,).
+        """
+        names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.history)
+        return {name: _stack([outcome.history.get(name) for outcome in self.outcomes]) for name in names}
+
+    def to_pandas(self) -> Any:
+        """`rows` as a DataFrame. Raises: ImportError without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_pandas needs pandas; install it with: pip install pandas (or use .rows, a list of dicts)") from None
+        return pandas.DataFrame(self.rows)
+
+    def __repr__(self) -> str:
+        failed = sum(outcome.error is not None for outcome in self.outcomes)
+        total = int(np.prod(self.shape))
+        made = f"{total} runs" if len(self) == total else f"{len(self)} of {total} runs"
+        axes = " x ".join(f"{key} ({len(values)})" for key, values in self.grid.items())
+        return f"Sweep({made}{f', {failed} failed' if failed else ''}: {axes})"
+
+
+def _stack(found: list[History | None]) -> History:
+    most = max(len(history) for history in found if history is not None)
+    steps = np.full((len(found), most), -1, dtype=np.int64)
+    for row, history in zip(steps, found, strict=True):
+        if history is not None:
+            row[: len(history)] = history.steps
+    kept = [history.values for history in found if history is not None and len(history)]
+    shapes = {values.shape[1:] for values in kept}
+    if len(shapes) > 1:
+        ragged = np.empty(len(found), dtype=object)
+        for j, history in enumerate(found):
+            ragged[j] = np.empty(0) if history is None else history.values
+        return History(steps, ragged)
+    trailing = shapes.pop() if shapes else ()
+    kind = np.result_type(*kept) if kept else np.dtype(np.float64)
+    full = all(history is not None and len(history) == most for history in found)
+    values = np.full((len(found), most, *trailing), np.nan, dtype=kind if full or kind.kind == "f" else np.float64)
+    for j, history in enumerate(found):
+        if history is not None and len(history):
+            values[j, : len(history)] = history.values
+    return History(steps, values)

@@ -1,0 +1,119 @@
+"""Workers: the runs of a sweep, handed out to threads or to an executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from .job import Job
+from .journal import Outcome
+from .train import _limit
+
+# an executor's workers get this many batches each, so that they end at about the same time
+BATCHES_A_WORKER = 8
+# an executor is asked this often whether to go on
+LOOK_SECONDS = 0.2
+
+Task = tuple[int, Mapping[str, Any]]
+
+
+class _OneThread(AbstractContextManager["_OneThread"]):
+    """BLAS limited to one thread, for the whole process: set by the first that enters, taken back by the last that leaves."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit = contextlib.ExitStack()
+
+    def __enter__(self) -> _OneThread:
+        with self._lock:
+            if not self._inside:
+                self._limit.enter_context(_limit(1))
+            self._inside += 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.close()
+
+
+ONE_THREAD = _OneThread()
+
+
+def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) -> Iterator[Outcome]:
+    """Outcomes as they come. `stop[0]` ends those under way, and no more are begun."""
+    waiting: SimpleQueue[Task] = SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+    results: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while not stop[0]:
+                outcome = job.outcome(*waiting.get_nowait(), stop)
+                if outcome is not None:
+                    results.put(outcome)
+        except Empty:
+            pass
+        except BaseException as error:  # such as SystemExit: not a failed run, so the sweep ends with it
+            results.put(error)
+        finally:
+            results.put(None)
+
+    alive = min(workers, len(tasks))
+    with ThreadPoolExecutor(max(alive, 1), thread_name_prefix="linalign-sweep") as pool:
+        try:
+            for _ in range(alive):
+                pool.submit(work)
+            while alive:
+                result = results.get()
+                if result is None:
+                    alive -= 1
+                elif isinstance(result, BaseException):
+                    raise result
+                else:
+                    yield result
+        finally:
+            stop[0] = stop[0] or alive > 0
+
+
+def in_executor(job: Job, tasks: Sequence[Task], executor: Executor, stop: list[bool]) -> Iterator[Outcome]:
+    """Outcomes as they come, in batches. After `stop[0]`, batches that have not begun are cancelled, the others end."""
+    workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+    size = max(1, len(tasks) // (BATCHES_A_WORKER * workers))
+    pending = {executor.submit(_batch, job, tasks[i : i + size], stop, os.getpid()) for i in range(0, len(tasks), size)}
+    try:
+        while pending:
+            done, pending = wait(pending, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    yield from future.result()
+                except BrokenExecutor:
+                    # Ctrl-C in a terminal reaches idle processes too, and they die of it
+                    if not stop[0]:
+                        raise
+            if stop[0]:
+                pending = {future for future in pending if not future.cancel()}
+    finally:
+        stop[0] = stop[0] or bool(pending)
+        for future in pending:
+            future.cancel()
+
+
+def _batch(job: Job, tasks: Sequence[Task], stop: list[bool], home: int) -> list[Outcome]:
+    """Some runs, in an executor. `home` is the process of the sweep, the only one in which `stop` is its list."""
+    found: list[Outcome] = []
+    with ONE_THREAD, contextlib.suppress(KeyboardInterrupt):
+        for index, point in tasks:
+            outcome = None if stop[0] else job.outcome(index, point, stop if os.getpid() == home else None)
+            if outcome is None:
+                break
+            found.append(outcome)
+    return found
