@@ -12,7 +12,7 @@ demo: .venv/demo.done
 	$(BIN)/linalign train digits
 
 test: .venv/test.done
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 bench: .venv/bench.done
 	$(BIN)/python -m bench

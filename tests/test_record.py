@@ -151,6 +151,10 @@ STARTS = {
     "rank one data": {"widths": (6, 7, 5, 4), "rank": 1},
     "one output": {"widths": (9, 8, 7, 1)},
     "one layer": {"widths": (5, 3)},
+    "one layer, rank one data": {"widths": (5, 3), "rank": 1},
+    "one sample": {"widths": (6, 8, 4, 4), "n": 1, "start": "orthogonal"},
+    "narrow inputs": {"widths": (2, 5, 7), "n": 4, "start": "orthogonal"},
+    "wide hidden": {"widths": (4, 6, 5, 7, 5), "n": 3, "start": "orthogonal"},
     "aligned": {"widths": (6, 6, 6), "aligned": True},
 }
 
@@ -166,7 +170,8 @@ def test_values_do_not_depend_on_the_reductions(start, how):
     if aligned:
         net = la.Network.dense(settings["widths"]).init("aligned", X=X, Y=Y, rng=0)
     record = dict.fromkeys(QUANTITIES, 4)
-    plain, reduced = (la.train(net, X, Y, lr=1e-3, steps=12, record=record, reduce=reduce, **how) for reduce in ("none", "auto"))
+    everything = ["samples", "inputs", "width", "split"]
+    plain, reduced = (la.train(net, X, Y, lr=1e-3, steps=12, record=record, reduce=reduce, **how) for reduce in ("none", everything))
     size = np.prod([max(np.linalg.norm(W), 1) for W in net.matrices()])
     for name, kept in plain.history.items():
         found = reduced.history[name]
@@ -178,6 +183,28 @@ def test_values_do_not_depend_on_the_reductions(start, how):
             continue
         tolerance = 1e-10 * max(size, np.abs(plain.loss[0]))
         assert np.allclose(found.values, kept.values, rtol=1e-10, atol=tolerance, equal_nan=True), name
+
+
+@given(
+    widths=st.lists(st.integers(1, 8), min_size=2, max_size=5),
+    n=st.integers(1, 12),
+    seed=st.integers(0, 10**6),
+    start=st.sampled_from(["gaussian", "orthogonal", "identity"]),
+    ranks=st.tuples(st.booleans(), st.booleans()),
+    decay=st.sampled_from([0.0, 0.1]),
+)
+def test_values_do_not_depend_on_the_reductions_whatever_the_shape(widths, n, seed, start, ranks, decay):
+    net, X, Y = problem(widths, n, seed, start)
+    if ranks[0]:
+        X = X[:, :1] @ np.ones((1, widths[0]))
+    if ranks[1]:
+        Y = Y[:, :1] @ np.ones((1, widths[-1]))
+    record = dict.fromkeys(["loss", "gradient_norm", "balancedness", "singular_values", "effective_rank", "modes", "params"], 3)
+    how = {"lr": 1e-4, "steps": 6, "weight_decay": decay, "record": record}
+    plain, reduced = (la.train(net, X, Y, reduce=reduce, **how) for reduce in ("none", ["samples", "inputs", "width", "split"]))
+    size = max(np.prod([max(np.linalg.norm(W), 1) for W in net.matrices()]), np.abs(plain.loss[0]))
+    for name, kept in plain.history.items():
+        assert np.allclose(reduced.history[name].values, kept.values, rtol=1e-10, atol=1e-10 * size), name
 
 
 def test_modes_of_a_loss_that_does_not_move_are_the_corner():

@@ -11,6 +11,7 @@ from .alignment import (
     misalignment,
 )
 from .certificate import AlignmentCertificate, alignment_certificate
+from .compressed import Compressed
 from .config import show_config
 from .errors import DivergenceError
 from .layers import Dense, Layer
@@ -19,12 +20,16 @@ from .plan import Plan
 from .record import History
 from .run import Run, load
 from .spectrum import effective_rank, layer_singular_values, singular_values
+from .stream import compress
+from .sweep import sweep
+from .table import Sweep
 from .train import explain, train, value_and_grad
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlignmentCertificate",
+    "Compressed",
     "Dense",
     "DivergenceError",
     "History",
@@ -32,12 +37,14 @@ __all__ = [
     "Network",
     "Plan",
     "Run",
+    "Sweep",
     "alignment",
     "alignment_baseline",
     "alignment_certificate",
     "alignment_svd",
     "alignment_top",
     "balancedness",
+    "compress",
     "effective_rank",
     "explain",
     "invariance",
@@ -47,6 +54,7 @@ __all__ = [
     "misalignment",
     "show_config",
     "singular_values",
+    "sweep",
     "theory",
     "train",
     "value_and_grad",

@@ -125,15 +125,15 @@ class CrossEntropy(_Mean):
     kind: ClassVar[str] = "cross_entropy"
 
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
-        labels = None if Y is None else np.asarray(Y)
-        if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
+        labels = np.asarray(Y) if validate.is_vector(Y) else None
+        if labels is not None and labels.dtype.kind in "iu":
             if len(labels) != n:
                 raise ValueError(f"Y has {len(labels)} labels but X has {n} rows; pass one label a row")
             if labels.min(initial=0) < 0 or labels.max(initial=0) >= k_d:
                 bad = int(labels[(labels < 0) | (labels >= k_d)][0])
                 raise ValueError(f"Y holds the label {bad} but the network has {k_d} outputs; labels run from 0 to {k_d - 1}")
             return np.asarray(np.eye(k_d, dtype=dtype)[labels])
-        if labels is not None and labels.ndim == 1 and k_d > 1:
+        if labels is not None and k_d > 1:
             raise ValueError(
                 f"Y has shape {labels.shape} and dtype {labels.dtype}; integer labels (n,) or probabilities (n, {k_d}) were wanted"
             )

@@ -150,7 +150,8 @@ class Network:
     def astype(self, dtype: Any) -> Network:
         """The same network in float32 or float64."""
         kind = validate.dtype("dtype", dtype)
-        return self.with_params([theta.astype(kind) for theta in self.params])
+        with np.errstate(over="ignore"):  # inf is refused by name
+            return self.with_params([theta.astype(kind) for theta in self.params])
 
     def init(self, kind: str | Sequence[str], *, rng: Any = None, dtype: Any = np.float64, **options: Any) -> Network:
         """A new network with fresh parameters; see `linalign.init` for the kinds and their options.

@@ -68,6 +68,7 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
         raise TypeError(f"net is {type(net).__name__}; a linalign.Network was wanted, such as linalign.Network.dense([64, 10])")
     kind = losses.resolve(loss)
     dtype, widths = net.dtype, net.widths
+    product = (widths[-1], widths[0])
     if kind.of_product:
         for name, value in (("X", X), ("Y", Y)):
             if value is not None:
@@ -80,7 +81,9 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
         return Problem(net, X.X.astype(dtype), X.Y.astype(dtype), kind, factor, factor * X.constant)
     if X is None:
         # matrix factorisation: the samples are the identity, so the targets are the rows of Y^T
-        target = Y if Y is None or np.ndim(Y) == 1 else np.asarray(Y).T
+        if Y is None:
+            raise ValueError(f"Y is None but the loss {kind.kind!r} needs targets; pass X, or Y of the shape of the product, {product}")
+        target = Y if validate.is_vector(Y) else validate.matrix("Y", Y, dtype, rows=widths[-1], columns=widths[0]).T
         T = kind.targets(target, widths[0], widths[-1], dtype)
         return Problem(net, None, T, kind, kind.factor(widths[0], widths[-1]))
     rows = validate.matrix("X", X, dtype, columns=widths[0])

@@ -113,14 +113,18 @@ def load(path: str | os.PathLike[str]) -> Run:
     Raises: OSError if the file cannot be read, ValueError if it holds no run.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         described = json.loads(str(arrays["run"]))
         version = described["format"]
+        if version == FORMAT:
+            return _from_arrays(described, arrays)
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{os.fspath(path)} holds no run ({error}); Run.save writes one") from None
-    if version != FORMAT:
-        raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
+    raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
+
+
+def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
     network = Network(
         [_layers.from_description(layer) for layer in described["layers"]],
         [arrays[f"param_{i}"] for i in range(len(described["layers"]))],

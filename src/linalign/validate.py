@@ -54,6 +54,14 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     return array if array.ndim == 0 else np.ascontiguousarray(array)
 
 
+def is_vector(value: Any) -> bool:
+    """Whether `value` has one dimension; a ragged one has not."""
+    try:
+        return np.ndim(value) == 1
+    except ValueError:
+        return False
+
+
 def finite(name: str, array: Array) -> Array:
     """`array`, if it has neither nan nor inf."""
     if not np.isfinite(array).all():
@@ -105,7 +113,7 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
 
 def per_layer(name: str, value: Any, depth: int, *, above: float | None = None, least: float | None = None) -> Array:
     """One float64 a layer from a number or a sequence of `depth` numbers."""
-    if isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim):
+    if (isinstance(value, Sequence) and not isinstance(value, str)) or (isinstance(value, np.ndarray) and value.ndim):
         values = list(value)
         if len(values) != depth:
             raise ValueError(f"{name} has {len(values)} entries but the network has {depth} layers; pass one number or one a layer")

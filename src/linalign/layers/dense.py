@@ -23,8 +23,8 @@ class Dense(Layer):
     n_out: int
 
     def __post_init__(self) -> None:
-        integer("n_in", self.n_in, least=1)
-        integer("n_out", self.n_out, least=1)
+        object.__setattr__(self, "n_in", integer("n_in", self.n_in, least=1))
+        object.__setattr__(self, "n_out", integer("n_out", self.n_out, least=1))
 
     @property
     def shape(self) -> tuple[int, int]:
