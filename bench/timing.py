@@ -54,17 +54,13 @@ class Times:
         return float(np.median(self.fixed))
 
 
-class Noise(Exception):
-    """The machine was too busy for the time of a step to be told."""
-
-
 def say(text: str) -> None:
     """Progress; stdout is for the table."""
     print(text, file=sys.stderr, flush=True)
 
 
 class Contestant:
-    """One variant of one library in its process. Where it matters, step counts are multiples of `multiple`."""
+    """One variant of one library in its process. Step counts are multiples of `multiple`."""
 
     multiple = 1
 
@@ -72,15 +68,16 @@ class Contestant:
         self.process, self.variant = process, variant
         self.library = process.library
         self.how = f"{variant}, {process.threads} threads" if process.threads > 1 else f"{variant}, 1 thread"
-        self.low, self.steps = 0, 1
+        self.steps = self.multiple
 
     def seconds(self, steps: int) -> float:
-        warm = self.low or max(1, steps // 10)
+        warm = max(1, steps // 10)
         return float(self.process.call(worker.seconds, self.variant, steps, warm))
 
     def calibrate(self, least: float) -> float:
         """Find the number of steps that takes at least `least` seconds; the time of one step, roughly."""
         while True:
+            self.steps = math.ceil(self.steps / self.multiple) * self.multiple
             took = self.seconds(self.steps)
             if took >= 0.8 * least or self.steps >= MOST_STEPS:
                 return took / self.steps
@@ -91,29 +88,16 @@ class Contestant:
 
 
 class Ours(Contestant):
-    """A run of linalign plans first, so a step's time is the slope between `low` and `steps` steps; what is left is `fixed`."""
+    """A run of linalign plans first: a step's time is that of its loop, which the run reports; what is left is `fixed`."""
 
-    def calibrate(self, least: float) -> float:
-        self.low = span = self.multiple
-        often = 0
-        while True:
-            self.steps = self.low + span
-            few, many = self.seconds(self.low), self.seconds(self.steps)
-            took, enough = many - few, max(least, 2 * few)
-            # the slope must stand out of the noise of planning, and not once by chance
-            often = often + 1 if took >= 0.8 * enough else 0
-            if often == 2 or self.steps >= MOST_STEPS:
-                return took / span
-            if not often:
-                span = math.ceil(_more(span, took, enough) / self.multiple) * self.multiple
+    def seconds(self, steps: int) -> float:
+        self.whole = super().seconds(steps)
+        return float(self.process.call(worker.loop_seconds, self.variant))
 
     def repeat(self, times: Times) -> None:
-        few, many = self.seconds(self.low), self.seconds(self.steps)
-        per_step = (many - few) / (self.steps - self.low)
-        if per_step <= 0:
-            raise Noise(f"{self.steps:,} steps took {many:.3g} s and {self.low:,} took {few:.3g} s; measure on a quiet machine")
-        times.per_step.append(per_step)
-        times.fixed.append(few - self.low * per_step)
+        loop = self.seconds(self.steps)
+        times.per_step.append(loop / self.steps)
+        times.fixed.append(self.whole - loop)
 
 
 def _more(steps: int, took: float, wanted: float) -> int:
@@ -146,7 +130,7 @@ def fastest(contestants: list[Contestant], settings: Settings) -> dict[str, Cont
     for who in contestants:
         time.sleep(settings.settle)
         rough = who.calibrate(settings.seconds)
-        rough = min([rough, *(who.seconds(who.steps) / who.steps for _ in range(2))]) if not isinstance(who, Ours) else rough
+        rough = min([rough, *(who.seconds(who.steps) / who.steps for _ in range(2))])
         if who.library not in best or rough < best[who.library][0]:
             best[who.library] = (rough, who)
     return {library: who for library, (_, who) in best.items()}

@@ -96,6 +96,11 @@ def seconds(variant: str, steps: int, warm: int) -> float:
         gc.enable()
 
 
+def loop_seconds(variant: str) -> float:
+    """The time in linalign's loop alone, of the last run."""
+    return float(_runners[variant].loop)  # type: ignore[attr-defined]
+
+
 def operations(variant: str) -> float:
     """Multiplications and additions a step as linalign planned them, once it has been timed."""
     return float(_runners[variant].operations)  # type: ignore[attr-defined]

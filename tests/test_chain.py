@@ -11,6 +11,7 @@ import pytest
 from checks import (
     DTYPES,
     INTEGER_LOSSES,
+    LD,
     LOSSES,
     RUNNING,
     Case,
@@ -19,6 +20,7 @@ from checks import (
     check_integer_gradients,
     check_integer_steps,
     check_steps,
+    compare,
     descent,
     integer_case,
     isas,
@@ -61,7 +63,12 @@ SHAPES = {
     "48 and 49": ((48, 48, 49), 48),
 }
 # one shape a kind of schedule for the losses
-LOSS_SHAPES = {"many samples": ((5, 7, 3, 4), 11), "few samples": ((9, 4, 6, 3), 5), "to one output": ((4, 3, 1), 9), "one layer": ((4, 3), 6)}
+LOSS_SHAPES = {
+    "many samples": ((5, 7, 3, 4), 11),
+    "few samples": ((9, 4, 6, 3), 5),
+    "to one output": ((4, 3, 1), 9),
+    "one layer": ((4, 3), 6),
+}
 
 
 @cache
@@ -198,7 +205,9 @@ def diagonal_case(widths, loss, dtype):
 
 
 @pytest.mark.parametrize("update", ["simultaneous", "cyclic"])
-@pytest.mark.parametrize("widths", [(5, 7, 3, 4), (9, 4, 6, 3), (5, 1, 4, 3), (6, 4, 1), (1, 3, 2), (5, 3), (17, 9, 5, 17), (66, 5, 67)], ids=str)
+@pytest.mark.parametrize(
+    "widths", [(5, 7, 3, 4), (9, 4, 6, 3), (5, 1, 4, 3), (6, 4, 1), (1, 3, 2), (5, 3), (17, 9, 5, 17), (66, 5, 67)], ids=str
+)
 @dtype
 @isa
 def test_diagonal_data(isa, dtype, widths, update):
@@ -240,6 +249,62 @@ def test_integer_steps_are_exact(isa, dtype, loss, options, update):
     check_integer_steps(ReferenceEngine, case, how, steps)
     for pivot in range(case.depth + 1) if update == "simultaneous" else [0]:
         check_integer_steps(kernel_engine(isa, pivot), case, how, steps)
+
+
+# ---- one product ------------------------------------------------------------------------------------------------------------
+
+SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 23, 24, 25, 31, 33, 48, 63, 64, 65]
+
+
+def operand(rng, rows, columns, dtype):
+    array = kernel._chain.buffer(rows, columns, dtype, 64)
+    array[...] = rng.standard_normal((rows, columns))
+    return array
+
+
+def padding_of(array):
+    """What stands right of the columns."""
+    whole = np.lib.stride_tricks.as_strided(array, (len(array), array.strides[0] // array.itemsize))
+    return whole[:, array.shape[1] :]
+
+
+@pytest.mark.parametrize("tb", [False, True])
+@pytest.mark.parametrize("ta", [False, True])
+@dtype
+@isa
+def test_products(isa, dtype, ta, tb):
+    """`|fl(C) - C| <= gamma_{k+3} (|alpha| |A| |B| + |beta| |C|)`; with beta = 0 what was in C is not read; the padding stays zero."""
+    rng = np.random.default_rng([ta, tb])
+    name, tile = isas()[isa]
+    # every side with itself, and three hundred drawn at random
+    sizes = [(s, s, s) for s in SIDES] + [tuple(rng.choice(SIDES, 3).tolist()) for _ in range(300)]
+    u = np.finfo(dtype).eps / 2
+    for m, n, k in sizes:
+        A, B = operand(rng, *((k, m) if ta else (m, k)), dtype), operand(rng, *((n, k) if tb else (k, n)), dtype)
+        C, alpha, beta = operand(rng, m, n, dtype), *((1.0, 0.0), (-0.5, 1.0), (2.0, 0.25))[(m + n + k) % 3]
+        left, right, before = ((M.T if t else M).astype(LD) for M, t in ((A, ta), (B, tb), (C, False)))
+        if beta == 0:
+            C[...] = np.nan
+        kernel._chain.multiply(ta, tb, alpha, A, B, beta, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume)
+        exact = alpha * left @ right + beta * before
+        size = abs(alpha) * np.abs(left) @ np.abs(right) + abs(beta) * np.abs(before)
+        compare(f"{m} x {k} by {k} x {n}", C, exact, (k + 3) * u / (1 - (k + 3) * u) * size)
+        for array in (A, B, C):
+            assert not padding_of(array).any()
+
+
+@isa
+def test_products_of_integers_are_exact(isa):
+    rng = np.random.default_rng(0)
+    name, tile = isas()[isa]
+    for dtype in DTYPES:
+        for m, n, k in (rng.choice(SIDES, 3).tolist() for _ in range(100)):
+            A, B, C = operand(rng, k, m, dtype), operand(rng, n, k, dtype), operand(rng, m, n, dtype)
+            for array in (A, B, C):
+                array[...] = rng.integers(-9, 10, array.shape)
+            exact = 2 * A.T.astype(LD) @ B.T.astype(LD) - C
+            kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume)
+            assert np.array_equal(C, exact)
 
 
 # ---- the chain's own interface ---------------------------------------------------------------------------------------------

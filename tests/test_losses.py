@@ -259,8 +259,22 @@ def test_refusals_of_targets(loss, Y, message):
 
 def test_losses_of_the_product_take_no_data():
     observed = losses.Entries([0], [1], [2.0])
-    refuse(ValueError, "X was given but the loss 'entries' is a function of the product alone; pass X=None, Y=None", THREE, DATA, None, observed)
-    refuse(ValueError, "Y was given but the loss 'entries' is a function of the product alone; pass X=None, Y=None", THREE, None, DATA, observed)
+    refuse(
+        ValueError,
+        "X was given but the loss 'entries' is a function of the product alone; pass X=None, Y=None",
+        THREE,
+        DATA,
+        None,
+        observed,
+    )
+    refuse(
+        ValueError,
+        "Y was given but the loss 'entries' is a function of the product alone; pass X=None, Y=None",
+        THREE,
+        None,
+        DATA,
+        observed,
+    )
 
 
 def test_losses_of_the_product_must_fit_it():

@@ -102,7 +102,10 @@ def test_copies(make):
     again = make(net())
     assert again.widths == (3, 2, 1)
     assert np.array_equal(again.matrix(), net().matrix())
-    assert la.train(again, np.eye(3), np.ones((3, 1)), lr=0.01, steps=2).loss[0] == la.train(net(), np.eye(3), np.ones((3, 1)), lr=0.01, steps=2).loss[0]
+    assert (
+        la.train(again, np.eye(3), np.ones((3, 1)), lr=0.01, steps=2).loss[0]
+        == la.train(net(), np.eye(3), np.ones((3, 1)), lr=0.01, steps=2).loss[0]
+    )
 
 
 def test_init_gives_a_new_network():

@@ -165,25 +165,8 @@ def test_the_choice_is_never_slower_than_an_end_by_its_own_model(k, n, name):
 
 TEXTS = {
     "BLAS": (
-        "base", dict(widths=(5, 4, 3), n=9), {"reduce": "none"},
+        ("base", (5, 4, 3), 9, {}),
         """\
-plan: 243 multiply-adds a step; backpropagation as given takes 684, 2.81 times as many
-  given     5-4-3, 9 rows             squared loss, simultaneous updates, float64
-  samples   not used                  switched off
-  inputs    not used                  switched off
-  width     not used                  switched off
-  split     not used                  switched off
-  run       5-4-3, 9 rows             450 multiply-adds a step
-  pivot     2 of 2, 3 rows in flight  fewest multiply-adds
-  kernel    BLAS                      no register tile for this processor; workspace 624 bytes
-  not used  other pivots              multiply-adds a step: 0 (450), 1 (684)""",
-    ),
-}  # fmt: skip
-
-
-def test_the_whole_text_of_a_plan_without_reductions(isa):
-    isa("base")
-    assert str(chosen((5, 4, 3), 9)) == """\
 plan: 450 multiply-adds a step; backpropagation as given takes 684, 1.52 times as many
   given     5-4-3, 9 rows             squared loss, simultaneous updates, float64
   samples   not used                  switched off
@@ -192,5 +175,41 @@ plan: 450 multiply-adds a step; backpropagation as given takes 684, 1.52 times a
   split     not used                  switched off
   run       5-4-3, 9 rows             450 multiply-adds a step
   pivot     2 of 2, 3 rows in flight  fewest multiply-adds
-  kernel    BLAS                      no register tile for this processor; workspace 624 bytes
-  not used  other pivots              multiply-adds a step: 0 (450), 1 (684)"""
+  kernel    BLAS                      no register tile for this processor; workspace 744 bytes
+  not used  other pivots              multiply-adds a step: 0 (450), 1 (684)""",
+    ),
+    "tile, cyclic": (
+        ("avx2", (6, 4, 6), 5, {"update": "cyclic", "momentum": 0.9}),
+        """\
+plan: 840 multiply-adds a step; backpropagation as given takes 600, 0.714 times as many
+  given    6-4-6, 5 rows             squared loss, cyclic updates, float64
+  samples  not used                  switched off
+  inputs   not used                  switched off
+  width    not used                  switched off
+  split    not used                  switched off
+  run      6-4-6, 5 rows             840 multiply-adds a step
+  pivot    0 of 2, 5 rows in flight  cyclic updates have one schedule
+  kernel   tile-avx2                 sides up to 64, 13,824 multiply-adds a product; workspace 1,744 bytes""",
+    ),
+    "too large for the tile": (
+        ("avx512", (100, 90, 80), None, {"loss": "mse"}),
+        """\
+plan: 2,160,000 multiply-adds a step; backpropagation as given takes 3,960,000, 1.83 times as many
+  given     100-90-80, 100 rows        squared loss, simultaneous updates, float64
+  samples   not used                   switched off
+  inputs    not used                   switched off
+  width     not used                   switched off
+  split     not used                   switched off
+  run       100-90-80, 100 rows        2,160,000 multiply-adds a step
+  pivot     2 of 2, 80 rows in flight  fewest multiply-adds
+  kernel    BLAS                       products too large for the register tile; workspace 365 kB
+  not used  other pivots               multiply-adds a step: 0 (2,160,000), 1 (2,160,000)""",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "text"), TEXTS.values(), ids=TEXTS)
+def test_the_whole_text_of_a_plan_without_reductions(isa, given, text):
+    name, widths, n, options = given
+    isa(name)
+    assert str(chosen(widths, n, **options)) == text

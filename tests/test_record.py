@@ -159,7 +159,9 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("how", [{}, {"momentum": 0.5, "weight_decay": 0.1}, {"update": "cyclic"}], ids=["plain", "momentum and decay", "cyclic"])
+@pytest.mark.parametrize(
+    "how", [{}, {"momentum": 0.5, "weight_decay": 0.1}, {"update": "cyclic"}], ids=["plain", "momentum and decay", "cyclic"]
+)
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_values_do_not_depend_on_the_reductions(start, how):
     settings = {"widths": (6, 5, 4, 3), "n": 15, **start}
@@ -354,4 +356,4 @@ def test_refusals(record, error, message):
 
 def test_a_scalar_of_numpy_is_a_number_of_steps():
     assert schedule("loss", np.int32(2), 5).tolist() == [0, 2, 4, 5]
-    assert U64 == np.finfo(float).eps / 2
+    assert np.finfo(float).eps / 2 == U64

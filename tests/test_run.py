@@ -170,7 +170,9 @@ NOT_RUNS = {
     "zip": other_zip,
     "pickle": pickled,
     "zip that is cut off": lambda path: path.write_bytes(make().save(path).read_bytes()[:-200]),
-    "a bit that flipped": lambda path: path.write_bytes((lambda b: b[:400] + bytes([b[400] ^ 1]) + b[401:])(make().save(path).read_bytes())),
+    "a bit that flipped": lambda path: path.write_bytes(
+        (lambda b: b[:400] + bytes([b[400] ^ 1]) + b[401:])(make().save(path).read_bytes())
+    ),
     "a run of objects": lambda path: np.savez(path, run=np.array({"format": 1}, dtype=object)),
     "a run that is a list": lambda path: np.savez(path, run=np.array("[1, 2]")),
     "a run that is a number": lambda path: np.savez(path, run=np.array("5")),

@@ -193,7 +193,9 @@ def test_the_excess_is_right_far_below_the_floor():
     assert run.loss[0] == pytest.approx(float(squares(X, Y, least_squares + step)) / 2, rel=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "weight_decay": 0.01}, {"update": "cyclic"}], ids=["plain", "momentum", "cyclic"])
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.9, "weight_decay": 0.01}, {"update": "cyclic"}], ids=["plain", "momentum", "cyclic"]
+)
 def test_the_trajectory_is_the_same(options):
     # 300 steps of a contraction: the relative errors of the gradients, 20 n (k + m) u at most, add up
     X, Y = standard(200, 5, 3)

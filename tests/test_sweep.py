@@ -17,7 +17,6 @@ import pytest
 
 import linalign as la
 from linalign import job as job_module
-from linalign import workers
 from linalign.stream import compress
 from linalign.sweep import sweep
 
@@ -295,15 +294,15 @@ def test_ctrl_c_returns_what_is_done(tmp_path, pool):
 
 def test_blas_threads_are_put_back():
     def threads():
-        return [b["num_threads"] for b in la.train.__globals__["_blas"]().info() if b["user_api"] == "blas"]
+        return [b["num_threads"] for b in thread_limits._blas().info() if b["user_api"] == "blas"]
 
-    from linalign.train import _limit
+    from linalign import threads as thread_limits
 
-    with _limit(2):
+    with thread_limits.limit(2):
         before = threads()
         seen = []
         sweep(lambda rng: seen.append(threads()) or network(rng), X, Y, grid={"rng": range(3)}, lr=1e-2, steps=1, threads=2)
-        with workers.ONE_THREAD, workers.ONE_THREAD:
+        with thread_limits.limit(1), thread_limits.limit(1):
             assert set(threads()) == {1}
         assert threads() == before
     # the first network is made before the limit, to check the data

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import linalign as la
 from linalign import losses
 
-loop = sys.modules["linalign.train"]
+loop = sys.modules["linalign.loop"]
 IMPLEMENTATIONS = ["kernel", "reference"]
 # what a run may be made of: the compiled chain on the problem as given, all reductions, plain NumPy
 WAYS = {"as given": {"reduce": "none"}, "reduced": {}, "reference": {"implementation": "reference"}}
@@ -299,7 +299,9 @@ def diverge(net, X, Y, **options):
 
 
 @way
-@pytest.mark.parametrize("how", [{}, {"momentum": 0.9}, {"update": "cyclic"}, {"weight_decay": 0.1}], ids=["plain", "momentum", "cyclic", "decay"])
+@pytest.mark.parametrize(
+    "how", [{}, {"momentum": 0.9}, {"update": "cyclic"}, {"weight_decay": 0.1}], ids=["plain", "momentum", "cyclic", "decay"]
+)
 def test_divergence_carries_the_run_up_to_the_last_finite_loss(options, how):
     net, X, Y = problem()
     error = diverge(net, X, Y, lr=5.0, steps=1000, **how, **options)
@@ -377,7 +379,7 @@ def test_a_function_that_answers_nan_diverges(implementation):
 
 def test_recording_a_run_that_diverges_does_not_hide_it():
     net, X, Y = problem()
-    error = diverge(net, X, Y, lr=5.0, steps=1000, record={name: 1 for name in ("alignment", "singular_values", "gradient_norm")})
+    error = diverge(net, X, Y, lr=5.0, steps=1000, record=dict.fromkeys(("alignment", "singular_values", "gradient_norm"), 1))
     for kept in error.run.history.values():
         assert kept.steps[-1] <= error.run.steps
         assert len(kept.steps) == len(kept.values)

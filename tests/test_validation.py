@@ -130,7 +130,11 @@ def test_every_layout_gives_the_same_bits(layout):
         assert np.array_equal(mine.loss, theirs.loss)
         assert all(np.array_equal(a, b) for a, b in zip(mine.network.params, theirs.network.params, strict=True))
     assert call("value_and_grad", X=x, Y=y)[0] == call("value_and_grad", X=plain[0], Y=plain[1])[0]
-    net = NET.with_params([layout(theta) if theta.shape != (4, 3) else theta for theta in NET.params]) if layout is not LAYOUTS["a copy of one row"] else NET
+    net = (
+        NET.with_params([layout(theta) if theta.shape != (4, 3) else theta for theta in NET.params])
+        if layout is not LAYOUTS["a copy of one row"]
+        else NET
+    )
     assert np.array_equal(net.matrix(), NET.matrix())
 
 
@@ -160,7 +164,7 @@ OPTIONS = {
     "lr negative": ({"lr": -0.1}, ValueError, "lr is -0.1; it must be greater than 0"),
     "lr nan": ({"lr": np.nan}, ValueError, "lr is nan; a finite number was wanted"),
     "lr inf": ({"lr": np.inf}, ValueError, "lr is inf; a finite number was wanted"),
-    "lr text": ({"lr": "0.1"}, TypeError, "lr is '0.1'; a number was wanted"),
+    "lr text": ({"lr": "0.1"}, ValueError, "lr is '0.1'; one of 'certified' was wanted"),
     "lr nothing": ({"lr": None}, TypeError, "lr is None; a number was wanted"),
     "lr boolean": ({"lr": True}, TypeError, "lr is True; a number was wanted"),
     "lr complex": ({"lr": 1j}, TypeError, "lr is 1j; a number was wanted"),

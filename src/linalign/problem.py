@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from . import losses, validate
 from .compressed import Compressed
 from .losses import Loss

@@ -17,12 +17,15 @@ from . import losses, validate
 from .compressed import Compressed
 from .job import OPTIONS, OTHERS, Job
 from .journal import Journal, describe, digest
+from .loop import bar as progress_bar
+from .loop import interrupts
 from .network import Network
 from .planner import RESIDUAL_TOLERANCE, check_reduce
 from .reduce import samples
 from .table import Sweep
-from .train import _bar, _interrupts, _settings
-from .workers import ONE_THREAD, in_executor, in_threads
+from .threads import limit
+from .train import _settings
+from .workers import in_executor, in_threads
 
 
 def sweep(
@@ -94,11 +97,11 @@ def sweep(
     journal = None if path is None or described is None else Journal(path, described)
     found = {} if journal is None else dict(journal.done)
     tasks = [(index, point) for index, point in enumerate(points) if index not in found]
-    bar = _bar(progress, len(points), "run")
+    bar = progress_bar(progress, len(points), "run")
     try:
         if bar is not None:
             bar.update(len(found))
-        with ONE_THREAD, _interrupts() as stop:
+        with limit(1), interrupts() as stop:
             runs = in_threads(job, tasks, workers, stop) if executor is None else in_executor(job, tasks, executor, stop)
             for outcome in runs:
                 found[outcome.index] = outcome

@@ -2,246 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from . import validate
-from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, Engine, ReferenceEngine, bind, simultaneous
+from .compressed import Compressed
+from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
 from .errors import DivergenceError
+from .loop import SLICE_SECONDS, Loop
 from .losses import Loss
 from .network import Network
-from .observe import Observer, observer
 from .plan import Plan
 from .planner import Work, follow, make_plan
 from .problem import Descent, Problem, make_descent, make_problem
 from .record import Recorder
 from .run import Run
+from .state import State
+from .theory import certify
+from .threads import for_loop, limit
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
-# the loop comes back to Python this often, for Ctrl-C and the progress bar
-SLICE_SECONDS = 0.05
-# a copy of the network is kept this often, so that a divergence can be traced back to its step
-SNAPSHOT_SECONDS = 0.2
-# below this many multiply-adds in its largest product a step gains nothing from a second BLAS thread
-THREAD_WORTH = 96**3
-
-
-class _State:
-    """The run where it stands, for the recorder: quantities of the network as given."""
-
-    def __init__(self, work: Work, engine: Engine, descent: Descent) -> None:
-        self._work, self._engine = work, engine
-        self._moving = bool(descent.weight_decay.any())
-        self._modes: tuple[Array, Array] | None = None
-        self._observer: Observer | None = None
-        self._start: list[Array] | None = None
-        self._lifted: tuple[int, list[Array]] | None = None
-        self.step = 0
-
-    @property
-    def start(self) -> list[Array]:
-        return [layer.matrix(theta) for layer, theta in self._layers(self._work.given.net.params)]
-
-    def _layers(self, params: Any) -> Any:
-        return zip(self._work.given.net.layers, params, strict=True)
-
-    def params(self) -> list[Array]:
-        """Lifted once a step, however many quantities ask."""
-        if self._lifted is None or self._lifted[0] != self.step:
-            self._lifted = self.step, self._work.lift(self._engine.params(), self.step)
-        return self._lifted[1]
-
-    def matrices(self) -> list[Array]:
-        return [layer.matrix(theta) for layer, theta in self._layers(self.params())]
-
-    def network(self) -> Network:
-        return self._work.given.net.with_params(self.params())
-
-    @property
-    def observe(self) -> Observer:
-        """What needs not the lifted network; its constants are worked out when first asked for."""
-        if self._observer is None:
-            self._observer = observer(self._work, self._moving, self._engine.params, self.matrices)
-        return self._observer
-
-    def loss(self) -> float:
-        status, value = self._engine.value(-math.inf)
-        if status == CALLBACK_FAILED:
-            assert self._engine.error is not None
-            raise self._engine.error
-        return float(value) + self._work.floor
-
-    def gradient_norm(self) -> float:
-        # gradients lie in the subspaces that are run: the norm is the same
-        return self._engine.gradient_norm()
-
-    @property
-    def modes(self) -> tuple[Array, Array]:
-        if self._modes is None:
-            self._modes = mode_bases(self._work.given)
-        return self._modes
-
-
-def mode_bases(problem: Problem) -> tuple[Array, Array]:
-    """Thin singular vectors `(U, V)` of `-dL/dP` at `P = 0`: of `Y^T X`, up to scale, for the squared loss."""
-    k_0, k_d = problem.net.widths[0], problem.net.widths[-1]
-    objective = problem.loss.objective(problem.T, problem.factor)
-    _, D = objective(np.zeros((problem.rows, k_d), dtype=problem.net.dtype))
-    G = -(D.T if problem.X is None else D.T @ problem.X)
-    if not G.any():
-        G = np.eye(k_d, k_0)
-    U, _, Vt = np.linalg.svd(np.asarray(G, dtype=np.float64), full_matrices=False)
-    return U, Vt.T
-
-
-class _Limits:
-    """The runs that have limited the threads of BLAS."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.first: Any = None
-
-
-_LIMITS = _Limits()
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _largest_product(work: Work, rows: int) -> int:
-    """Multiply-adds of the largest product of a step."""
-    problem = work.problem
-    sides = list(pairwise(problem.net.widths))
-    if problem.X is not None and problem.X.ndim == 2:
-        sides.append(problem.X.shape)
-    return rows * max(a * b for a, b in sides)
-
-
-def _limit(threads: int | None) -> Any:
-    """At most so many BLAS threads, in every copy of BLAS that is loaded."""
-    return contextlib.nullcontext() if threads is None else _blas().limit(limits=threads, user_api="blas")
-
-
-def _threads(wanted: int | None, largest: int, implementation: str) -> Any:
-    """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more."""
-    return _limit(1 if implementation == "kernel" and largest < THREAD_WORTH else wanted)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[bool]]:
-    """Ctrl-C sets a flag that the loop reads between slices; a second one interrupts at once."""
-    flag = [False]
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def handler(signum: int, frame: Any) -> None:
-        if flag[0]:
-            raise KeyboardInterrupt
-        flag[0] = True
-
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is not signal.default_int_handler:
-        # somebody else handles Ctrl-C, or ignores it: leave that alone
-        yield flag
-        return
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _bar(progress: bool, total: int, unit: str = "step") -> Any:
-    if not progress:
-        return None
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm; install it with: pip install linalign[cli]") from None
-    return tqdm(total=total, unit=unit, unit_scale=True, dynamic_ncols=True)
-
-
-class _Loop:
-    """Slices of steps between recordings, with a snapshot to go back to."""
-
-    def __init__(self, engine: Engine, state: _State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int) -> None:
-        """`size`: the steps of the first slice; the following ones are measured."""
-        self.engine, self.state, self.recorder = engine, state, recorder
-        self.steps, self.tol, self.progress, self.size = steps, tol, progress, size
-        self.values: Array = np.empty(steps + 1)
-        self.done = 0
-        self.status = RUNNING
-        self.interrupted = False
-        self._kept: list[tuple[int, list[Array]]] = []
-
-    def _snapshot(self) -> None:
-        # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
-        self._kept = [*self._kept[-1:], (self.done, self.engine.snapshot())]
-        self._kept_time = time.perf_counter()
-
-    def _rewind(self, step: int) -> None:
-        """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
-        self.done, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
-        self.engine.restore(kept)
-        self.engine.advance(step - self.done, self.values[self.done :], -math.inf)
-        self.done = step
-
-    def _record(self, last: bool = False) -> None:
-        """Record what is due; a network that has left the finite numbers is left to the loop to find."""
-        if not self.recorder:
-            return
-        try:
-            self.state.step = self.done
-            with np.errstate(all="ignore"):
-                self.recorder.take(self.done, self.state, last=last)
-        except Exception:
-            if all(np.isfinite(theta).all() for theta in self.engine.params()):
-                raise
-
-    def run(self, stop: list[bool] | None = None) -> None:
-        bar = _bar(self.progress, self.steps)
-        self._snapshot()
-        with _interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
-            self._record()
-            size = self.size
-            while self.done < self.steps and not interrupted[0]:
-                began = time.perf_counter()
-                if began - self._kept_time > SNAPSHOT_SECONDS:
-                    self._snapshot()
-                count = min(size, self.recorder.next_after(self.done, self.steps) - self.done)
-                self.status, took = self.engine.advance(count, self.values[self.done : self.done + count], self.tol)
-                self.done += took
-                if bar is not None:
-                    bar.update(took)
-                if self.status != RUNNING:
-                    break
-                spent = time.perf_counter() - began
-                if count == size:
-                    size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
-                self._record()
-            self.interrupted = interrupted[0] and self.done < self.steps
-        if bar is not None:
-            bar.close()
-        if self.status == RUNNING:
-            self.status, self.values[self.done] = self.engine.value(self.tol)
-        if self.status in (RUNNING, CONVERGED):
-            self._record(last=True)
 
 
 def train(
@@ -278,7 +63,9 @@ def train(
     Y : array (n, k_d), or integer labels (n,) for cross-entropy, or (k_d, k_0) if X is None; None for losses of the product.
     loss : str or linalign.losses.Loss
         "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
-    lr, weight_decay : number, or one a layer
+    lr : number, one a layer, or "certified"
+        "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one.
+    weight_decay : number, or one a layer
     steps : int
         Steps to take; 0 evaluates the start.
     tol : float, optional
@@ -315,15 +102,31 @@ def train(
     Cost: `explain` prints it. Source: theory note, sections 7 and 10.
     """
     problem = make_problem(net, X, Y, loss)
+    if isinstance(lr, str):
+        lr = _certified(lr, net, X, Y, loss, update, momentum, weight_decay)
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     settings = _settings(
         net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         record=record, implementation=implementation,
     )  # fmt: skip
-    with _limit(workers):
+    with limit(workers):
         made, work = settings.plan(problem, reduce, pivot, plan)
-    with _threads(workers, _largest_product(work, made.pivot.rows), made.implementation):
+    with for_loop(workers, work, made.pivot.rows, made.implementation):
         return _execute(made, work, settings, progress=progress)
+
+
+def _certified(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> float:
+    """The learning rate that is certified for this start. Raises: ValueError where nothing is proved."""
+    validate.choice("lr", name, ("certified",))
+    if update != "simultaneous" or momentum or np.any(weight_decay):
+        raise ValueError("lr is 'certified' but the certificate is for gradient descent without momentum and weight decay; pass a number")
+    if isinstance(X, Compressed):
+        raise ValueError("lr is 'certified' but the data are compressed; pass X and Y, or theory.certify(net, X, Y).lr_matrix")
+    found = certify(net, X, Y, loss)
+    if found.lr_matrix is None:
+        raise ValueError(f"lr is 'certified' but nothing is certified: {found.reason}; pass a number")
+    # where nothing moves every learning rate will do
+    return found.lr_matrix if math.isfinite(found.lr_matrix) else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,7 +169,7 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
     net, descent, recorder = work.given.net, settings.descent, settings.recorder
     engine = bind(work, descent, plan.implementation, plan.pivot)
     size = _first_slice(plan, work)
-    loop = _Loop(engine, _State(work, engine, descent), recorder, settings.steps, settings.target, progress, size)
+    loop = Loop(engine, State(work, engine, descent), recorder, settings.steps, settings.target, progress, size)
     began = time.perf_counter()
     loop.run(stop)
     if loop.status == CALLBACK_FAILED:
@@ -374,7 +177,7 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
         raise engine.error
     diverged_at = loop.done if loop.status == DIVERGED else None
     if diverged_at:
-        loop._rewind(diverged_at - 1)
+        loop.rewind(diverged_at - 1)
     seconds = time.perf_counter() - began
     params = work.lift(engine.params(), loop.done) if loop.done else net.params
     run = Run(
@@ -416,7 +219,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
     descent = simultaneous(net.depth)
     plan, work = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
-    with _threads(None, _largest_product(work, plan.pivot.rows), implementation):
+    with for_loop(None, work, plan.pivot.rows, implementation):
         if implementation == "reference":
             value, gradients = ReferenceEngine(problem, descent).gradients()
         else:

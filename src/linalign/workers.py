@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from .job import Job
 from .journal import Outcome
-from .train import _limit
+from .threads import limit
 
 # an executor's workers get this many batches each, so that they end at about the same time
 BATCHES_A_WORKER = 8
@@ -21,30 +19,6 @@ BATCHES_A_WORKER = 8
 LOOK_SECONDS = 0.2
 
 Task = tuple[int, Mapping[str, Any]]
-
-
-class _OneThread(AbstractContextManager["_OneThread"]):
-    """BLAS limited to one thread, for the whole process: set by the first that enters, taken back by the last that leaves."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
-        self._limit = contextlib.ExitStack()
-
-    def __enter__(self) -> _OneThread:
-        with self._lock:
-            if not self._inside:
-                self._limit.enter_context(_limit(1))
-            self._inside += 1
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._limit.close()
-
-
-ONE_THREAD = _OneThread()
 
 
 def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) -> Iterator[Outcome]:
@@ -110,7 +84,7 @@ def in_executor(job: Job, tasks: Sequence[Task], executor: Executor, stop: list[
 def _batch(job: Job, tasks: Sequence[Task], stop: list[bool], home: int) -> list[Outcome]:
     """Some runs, in an executor. `home` is the process of the sweep, the only one in which `stop` is its list."""
     found: list[Outcome] = []
-    with ONE_THREAD, contextlib.suppress(KeyboardInterrupt):
+    with limit(1), contextlib.suppress(KeyboardInterrupt):
         for index, point in tasks:
             outcome = None if stop[0] else job.outcome(index, point, stop if os.getpid() == home else None)
             if outcome is None:

@@ -1,0 +1,126 @@
+"""Loop: slices of steps between recordings, Ctrl-C, the progress bar, and the way back from a divergence."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .engine import CONVERGED, RUNNING, Engine
+from .record import Recorder
+from .state import State
+from .validate import Array
+
+# the loop comes back to Python this often, for Ctrl-C and the progress bar
+SLICE_SECONDS = 0.05
+# a copy of the network is kept this often, so that a divergence can be traced back to its step
+SNAPSHOT_SECONDS = 0.2
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[bool]]:
+    """Ctrl-C sets a flag that the loop reads between slices; a second one interrupts at once."""
+    flag = [False]
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def handler(signum: int, frame: Any) -> None:
+        if flag[0]:
+            raise KeyboardInterrupt
+        flag[0] = True
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.default_int_handler:
+        # somebody else handles Ctrl-C, or ignores it: leave that alone
+        yield flag
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def bar(progress: bool, total: int, unit: str = "step") -> Any:
+    """A progress bar, or None. Raises: ImportError without tqdm."""
+    if not progress:
+        return None
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError("progress=True needs tqdm; install it with: pip install linalign[cli]") from None
+    return tqdm(total=total, unit=unit, unit_scale=True, dynamic_ncols=True)
+
+
+class Loop:
+    """Slices of steps between recordings, with a snapshot to go back to."""
+
+    def __init__(self, engine: Engine, state: State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int) -> None:
+        """`size`: the steps of the first slice; the following ones are measured."""
+        self.engine, self.state, self.recorder = engine, state, recorder
+        self.steps, self.tol, self.progress, self.size = steps, tol, progress, size
+        self.values: Array = np.empty(steps + 1)
+        self.done = 0
+        self.status = RUNNING
+        self.interrupted = False
+        self._kept: list[tuple[int, list[Array]]] = []
+
+    def _snapshot(self) -> None:
+        # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
+        self._kept = [*self._kept[-1:], (self.done, self.engine.snapshot())]
+        self._kept_time = time.perf_counter()
+
+    def rewind(self, step: int) -> None:
+        """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
+        self.done, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
+        self.engine.restore(kept)
+        self.engine.advance(step - self.done, self.values[self.done :], -math.inf)
+        self.done = step
+
+    def _record(self, last: bool = False) -> None:
+        """Record what is due; a network that has left the finite numbers is left to the loop to find."""
+        if not self.recorder:
+            return
+        try:
+            self.state.step = self.done
+            with np.errstate(all="ignore"):
+                self.recorder.take(self.done, self.state, last=last)
+        except Exception:
+            if all(np.isfinite(theta).all() for theta in self.engine.params()):
+                raise
+
+    def run(self, stop: list[bool] | None = None) -> None:
+        shown = bar(self.progress, self.steps)
+        self._snapshot()
+        with interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
+            self._record()
+            size = self.size
+            while self.done < self.steps and not interrupted[0]:
+                began = time.perf_counter()
+                if began - self._kept_time > SNAPSHOT_SECONDS:
+                    self._snapshot()
+                count = min(size, self.recorder.next_after(self.done, self.steps) - self.done)
+                self.status, took = self.engine.advance(count, self.values[self.done : self.done + count], self.tol)
+                self.done += took
+                if shown is not None:
+                    shown.update(took)
+                if self.status != RUNNING:
+                    break
+                spent = time.perf_counter() - began
+                if count == size:
+                    size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
+                self._record()
+            self.interrupted = interrupted[0] and self.done < self.steps
+        if shown is not None:
+            shown.close()
+        if self.status == RUNNING:
+            self.status, self.values[self.done] = self.engine.value(self.tol)
+        if self.status in (RUNNING, CONVERGED):
+            self._record(last=True)
