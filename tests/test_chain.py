@@ -27,6 +27,8 @@ from checks import (
     kernel_engine,
     make_case,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from linalign import kernel, reference
 
@@ -249,6 +251,24 @@ def test_integer_steps_are_exact(isa, dtype, loss, options, update):
     check_integer_steps(ReferenceEngine, case, how, steps)
     for pivot in range(case.depth + 1) if update == "simultaneous" else [0]:
         check_integer_steps(kernel_engine(isa, pivot), case, how, steps)
+
+
+# ---- any network ------------------------------------------------------------------------------------------------------------
+
+
+@given(
+    widths=st.lists(st.integers(1, 20), min_size=2, max_size=6),
+    n=st.integers(1, 20),
+    loss=st.sampled_from(sorted(LOSSES)),
+    dtype=st.sampled_from(DTYPES),
+    isa=st.sampled_from(sorted(isas())),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=200)
+def test_every_pivot_gives_the_gradient_of_any_network(widths, n, loss, dtype, isa, seed):
+    case = make_case(widths, n, loss, dtype, seed)
+    for pivot in range(case.depth + 1):
+        check_gradients(kernel_engine(isa, pivot), case)
 
 
 # ---- one product ------------------------------------------------------------------------------------------------------------
