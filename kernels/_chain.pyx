@@ -442,10 +442,10 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
     cdef size_t a = A.ctypes.data, b = B.ctypes.data, c = C.ctypes.data
     cdef int lda = A.strides[0] // dtype.itemsize, ldb = B.strides[0] // dtype.itemsize, ldc = C.strides[0] // dtype.itemsize
     cdef bint single = dtype == np.float32
-    cdef long t
+    cdef long _t
     la_select(level)
     with nogil:
-        for t in range(repeats):
+        for _t in range(repeats):
             if single:
                 product(&small, ta, tb, m, n, k, alpha, <float*>a, lda, <float*>b, ldb, beta, <float*>c, ldc)
             else:

@@ -1,7 +1,7 @@
 """Scalar dynamics of the modes of an aligned network: one scalar a layer and mode (theory note, section 4)."""
 
 from libc.math cimport isfinite
-from types cimport real, RUNNING, CONVERGED, DIVERGED
+from types cimport RUNNING, CONVERGED, DIVERGED
 
 import numpy as np
 
