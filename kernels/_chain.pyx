@@ -25,6 +25,10 @@ cdef extern from *:
     const int LA_DEBUG
     const int LA_NATIVE
 
+cdef enum:
+    CACHE = 400000      # bytes of a layer that stay in the second-level cache beside the rows in flight
+    FEW = 64            # rows in flight up to which a step is bound by memory
+
 cdef struct Engine:
     Small small
     Objective loss
@@ -108,42 +112,63 @@ cdef inline void scale_add(int m, int n, double alpha, const real* G, int ldg, b
                 C[<Py_ssize_t>i * ldc + j] = be * C[<Py_ssize_t>i * ldc + j] + al * G[<Py_ssize_t>j * ldg + i]
 
 
-cdef inline void descend(Engine* e, Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
-    """Use the gradient D^T A of a layer, D (s, out), A (s, in); NULL stands for the identity."""
-    cdef void* target
+cdef inline void descend_lines(Engine* e, Layer* L, int first, int lines, int s, const real* D, int ldd,
+                               const real* A, int lda) noexcept nogil:
+    """Use lines of the gradient D^T A of a layer, D (s, out), A (s, in); NULL stands for the identity."""
+    cdef void* place
     cdef double alpha = 1, beta = 0
+    cdef Py_ssize_t offset = <Py_ssize_t>first * L.ld
+    cdef real* target
     cdef real* v
     cdef real* w
     cdef real lr, decay
     cdef Py_ssize_t i
     if e.gradients:
-        target = L.gradient
+        place = L.gradient
     elif L.velocity != NULL:
-        target = L.velocity
+        place = L.velocity
         beta = e.momentum
     else:
-        target = L.theta
+        place = L.theta
         alpha = -L.lr
         beta = 1 - L.lr * L.decay
+    target = <real*>place + offset
     if A == NULL:
-        scale_add(L.n_out, L.n_in, alpha, D, ldd, True, beta, <real*>target, L.ld)
+        scale_add(lines, L.n_in, alpha, D + first, ldd, True, beta, target, L.ld)
     elif D == NULL:
+        A += <Py_ssize_t>first * lda
         if has_vectors(&e.small) and lda == L.ld and beta != 0:
-            axpby(<Py_ssize_t>L.n_out * L.ld, alpha, A, beta, <real*>target)
+            axpby(<Py_ssize_t>lines * L.ld, alpha, A, beta, target)
         else:
-            scale_add(L.n_out, L.n_in, alpha, A, lda, False, beta, <real*>target, L.ld)
+            scale_add(lines, L.n_in, alpha, A, lda, False, beta, target, L.ld)
     elif s == 1 and has_vectors(&e.small) and beta != 0:
-        dot_update(<real*>target, L.n_out, L.n_in, L.ld, A, <real*>NULL, D, alpha, beta)
+        dot_update(target, lines, L.n_in, L.ld, A, <real*>NULL, D + first, alpha, beta)
     else:
-        product(&e.small, True, False, L.n_out, L.n_in, s, alpha, D, ldd, A, lda, beta, <real*>target, L.ld)
+        product(&e.small, True, False, lines, L.n_in, s, alpha, D + first, ldd, A, lda, beta, target, L.ld)
     if L.velocity != NULL and not e.gradients:
-        v = <real*>L.velocity
-        w = <real*>L.theta
+        v = <real*>L.velocity + offset
+        w = <real*>L.theta + offset
         lr = <real>L.lr
         decay = <real>L.decay
-        for i in range(<Py_ssize_t>L.n_out * L.ld):
+        for i in range(<Py_ssize_t>lines * L.ld):
             v[i] = v[i] + decay * w[i]
             w[i] = w[i] - lr * v[i]
+
+
+cdef inline void descend(Engine* e, Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
+    """Use the gradient D^T A of a layer."""
+    descend_lines(e, L, 0, L.n_out, s, D, ldd, A, lda)
+
+
+cdef inline int lines_at_once(Layer* L, int s, size_t itemsize) noexcept nogil:
+    """Lines of a layer that stay in the second-level cache between the product by the old W and its update.
+
+    With many rows in flight the products are bound by arithmetic, and want to be large.
+    """
+    cdef Py_ssize_t fit = CACHE // (L.ld * <Py_ssize_t>itemsize)
+    if s == 1 or s > FEW or fit >= L.n_out:
+        return L.n_out
+    return <int>max(fit // 16 * 16, 64)
 
 
 cdef inline void apply(Engine* e, Layer* L, int s, const real* A, int lda, real* out, int ldout) noexcept nogil:
@@ -157,6 +182,33 @@ cdef inline void apply(Engine* e, Layer* L, int s, const real* A, int lda, real*
 cdef inline void adjoint(Engine* e, Layer* L, int s, const real* D, int ldd, real* out, int ldout) noexcept nogil:
     """out (s, n_in) = D W."""
     rows_by_matrix(e, s, L.n_in, L.n_out, D, ldd, <real*>L.theta, L.ld, out, ldout)
+
+
+cdef inline void apply_descend(Engine* e, Layer* L, int s, const real* A, int lda, real* out, int ldout,
+                               const real* D, int ldd) noexcept nogil:
+    """out = A W^T with the old W, then the gradient D^T A: one pass over the layer."""
+    cdef int j = 0, lines, step = lines_at_once(L, s, sizeof(real))
+    while j < L.n_out:
+        lines = min(step, L.n_out - j)
+        rows_by_transpose(e, s, lines, L.n_in, A, lda, <real*>L.theta + <Py_ssize_t>j * L.ld, L.ld, out + j, ldout)
+        descend_lines(e, L, j, lines, s, D, ldd, A, lda)
+        j += step
+
+
+cdef inline void adjoint_descend(Engine* e, Layer* L, int s, const real* D, int ldd, real* out, int ldout,
+                                 const real* A, int lda) noexcept nogil:
+    """out = D W with the old W, then the gradient D^T A: one pass over the layer."""
+    cdef int j = 0, lines, step = lines_at_once(L, s, sizeof(real))
+    if step == L.n_out:
+        adjoint(e, L, s, D, ldd, out, ldout)
+        descend(e, L, s, D, ldd, A, lda)
+        return
+    while j < L.n_out:
+        lines = min(step, L.n_out - j)
+        product(&e.small, False, False, s, L.n_in, lines, 1, D + j, ldd, <real*>L.theta + <Py_ssize_t>j * L.ld, L.ld,
+                1 if j else 0, out, ldout)
+        descend_lines(e, L, j, lines, s, D, ldd, A, lda)
+        j += step
 
 
 cdef inline bint one_pass(Engine* e, Layer* L, int s) noexcept nogil:
@@ -234,8 +286,9 @@ cdef void backward_to_data(real* tag, Engine* e) noexcept nogil:
             sum_update(<real*>L.theta, L.n_out, L.n_in, L.ld, D, below, <real*>e.A[i], -L.lr, 1 - L.lr * L.decay)
         else:
             if i:
-                adjoint(e, L, e.rows, D, ldd, below, e.ld[i])
-            descend(e, L, e.rows, D, ldd, <real*>e.A[i], e.ld[i])
+                adjoint_descend(e, L, e.rows, D, ldd, below, e.ld[i], <real*>e.A[i], e.ld[i])
+            else:
+                descend(e, L, e.rows, D, ldd, <real*>e.A[i], e.ld[i])
         D = below
         ldd = e.ld[i]
         below = spare
@@ -293,8 +346,9 @@ cdef void backward_to_pivot(real* tag, Engine* e) noexcept nogil:
                 sum_update(<real*>L.theta, L.n_out, L.n_in, L.ld, here, there, <real*>e.A[i], -L.lr, 1 - L.lr * L.decay)
             else:
                 if i > p:
-                    adjoint(e, L, s, here, e.ld[i + 1], there, e.ld[i])
-                descend(e, L, s, here, e.ld[i + 1], <real*>e.A[i], e.ld[i])
+                    adjoint_descend(e, L, s, here, e.ld[i + 1], there, e.ld[i], <real*>e.A[i], e.ld[i])
+                else:
+                    descend(e, L, s, here, e.ld[i + 1], <real*>e.A[i], e.ld[i])
             spare = here
             here = there
             there = spare
@@ -315,8 +369,9 @@ cdef void backward_to_pivot(real* tag, Engine* e) noexcept nogil:
             dot_update(<real*>L.theta, L.n_out, L.n_in, L.ld, here, there, <real*>e.Z[i + 1], -L.lr, 1 - L.lr * L.decay)
         else:
             if i + 1 < p:
-                apply(e, L, s, here, ldq, there, e.ld[i + 1])
-            descend(e, L, s, <real*>e.Z[i + 1], e.ld[i + 1], here, ldq)
+                apply_descend(e, L, s, here, ldq, there, e.ld[i + 1], <real*>e.Z[i + 1], e.ld[i + 1])
+            else:
+                descend(e, L, s, <real*>e.Z[i + 1], e.ld[i + 1], here, ldq)
         here = there
         ldq = e.ld[i + 1]
         there = <real*>(e.pong if here == <real*>e.ping else e.ping)

@@ -19,40 +19,46 @@ from threadpoolctl import ThreadpoolController
 from .planner import Work
 
 # below this many multiply-adds in its largest product a step gains nothing from a second BLAS thread
-THREAD_WORTH = 96**3
+THREAD_WORTH = 256**3
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
 
 
 class _Limits:
-    """The limits that are in force, and what was there before the first."""
+    """The limits in force. Every copy of BLAS has the least of those that concern it, and in the end what it had before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside: list[int] = []
-        self._before: Any = None
+        self._inside: list[tuple[int, bool]] = []
+        self._before: list[tuple[Any, int]] = []
 
     @contextlib.contextmanager
-    def __call__(self, threads: int) -> Iterator[None]:
+    def __call__(self, threads: int, numpy_only: bool = False) -> Iterator[None]:
         with self._lock:
             if not self._inside:
-                self._before = _blas().limit(limits=threads, user_api="blas")
-            elif threads < min(self._inside):
-                _blas().limit(limits=threads, user_api="blas")
-            self._inside.append(threads)
+                self._before = [(lib, lib.num_threads) for lib in _blas().lib_controllers]
+            self._inside.append((threads, numpy_only))
+            self._set()
         try:
             yield
         finally:
             with self._lock:
-                least = min(self._inside)
-                self._inside.remove(threads)
-                if not self._inside:
-                    self._before.restore_original_limits()
-                elif min(self._inside) > least:
-                    _blas().limit(limits=min(self._inside), user_api="blas")
+                self._inside.remove((threads, numpy_only))
+                self._set()
+
+    def _set(self) -> None:
+        for lib, before in self._before:
+            wanted = min((n for n, numpy_only in self._inside if not numpy_only or _is_numpys(lib)), default=before)
+            if lib.num_threads != wanted:
+                lib.set_num_threads(wanted)
+
+
+def _is_numpys(lib: Any) -> bool:
+    """Whether NumPy alone uses this copy."""
+    return "numpy" in lib.filepath and len(_blas().lib_controllers) > 1
 
 
 _LIMITS = _Limits()
@@ -63,9 +69,26 @@ def limit(threads: int | None) -> AbstractContextManager[Any]:
     return contextlib.nullcontext() if threads is None else _LIMITS(threads)
 
 
+def for_plan(wanted: int | None) -> AbstractContextManager[Any]:
+    """BLAS threads while planning: `wanted`, and one for NumPy's own copy of BLAS if the loop has another.
+
+    The workers of a copy spin for some 0.2 s after their last product: NumPy's would take a core from the loop that follows.
+    Planning does its heavy work through SciPy, whose copy the loop uses too.
+    """
+    stack = contextlib.ExitStack()
+    stack.enter_context(limit(wanted))
+    stack.enter_context(_LIMITS(1, numpy_only=True))
+    return stack
+
+
 def for_loop(wanted: int | None, work: Work, rows: int, implementation: str) -> AbstractContextManager[Any]:
-    """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more."""
-    return limit(1 if implementation == "kernel" and _largest_product(work, rows) < THREAD_WORTH else wanted)
+    """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more.
+
+    NumPy's own copy, which the recorder uses between slices, gets one: see `for_plan`.
+    """
+    if implementation != "kernel":
+        return limit(wanted)
+    return for_plan(1 if _largest_product(work, rows) < THREAD_WORTH else wanted)
 
 
 def _largest_product(work: Work, rows: int) -> int:

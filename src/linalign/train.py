@@ -23,7 +23,7 @@ from .record import Recorder
 from .run import Run
 from .state import State
 from .theory import certify
-from .threads import for_loop, limit
+from .threads import for_loop, for_plan
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
@@ -109,7 +109,7 @@ def train(
         net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         record=record, implementation=implementation,
     )  # fmt: skip
-    with limit(workers):
+    with for_plan(workers):
         made, work = settings.plan(problem, reduce, pivot, plan)
     with for_loop(workers, work, made.pivot.rows, made.implementation):
         return _execute(made, work, settings, progress=progress)

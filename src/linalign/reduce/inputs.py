@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from ..layers import Dense
 from ..network import Network
@@ -64,7 +65,7 @@ def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
     assert problem.X is not None
     dtype = problem.net.dtype
     X = problem.X.astype(np.float64, copy=False)
-    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    U, s, Vt = scipy.linalg.svd(X, full_matrices=False)
     r = max(int(np.count_nonzero(s > RANK_TOLERANCE * s[0])), 1)
     U, s, V = U[:, :r], s[:r], np.ascontiguousarray(Vt[:r].T)
     scale = float(np.linalg.norm(X))

@@ -50,7 +50,7 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
     """
     k = X.shape[1]
     R = triangle(X, Y)
-    U, s, Vt = np.linalg.svd(R[:, :k], full_matrices=False)
+    U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
     r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
     if r == 0:
         return np.zeros((1, k)), np.zeros((1, Y.shape[1])), float(np.sum(np.square(Y, dtype=np.float64)))
@@ -60,7 +60,7 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
     least_squares = Vt[:r][near].T @ (rotated[near] / s[:r][near, None])
     rest = np.asarray(Y, dtype=np.float64) - X @ least_squares
     R = triangle(X, rest)
-    U, s, Vt = np.linalg.svd(R[:, :k], full_matrices=False)
+    U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
     X_small = s[:r, None] * Vt[:r]
     centred = U[:, :r].T @ R[:, k:]
     constant = float(np.sum((R[:, k:] - U[:, :r] @ centred) ** 2))
@@ -69,7 +69,7 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
 
 def rank(X: Array) -> int:
     """The number of singular values of X above the tolerance."""
-    s = np.linalg.svd(X.astype(np.float64, copy=False), compute_uv=False)
+    s = scipy.linalg.svd(X.astype(np.float64, copy=False), compute_uv=False)
     return int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
 
 
