@@ -15,6 +15,8 @@ from .worker import Worker
 from .workloads import Workload
 
 MOST_STEPS = 5_000_000
+# a measurement of steps slower than this takes at least this long, seconds
+SLOW_STEP, LONG = 5e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ class Contestant:
         while True:
             self.steps = math.ceil(self.steps / self.multiple) * self.multiple
             took = self.seconds(self.steps)
-            if took >= 0.8 * least or self.steps >= MOST_STEPS:
+            # threads that share a step take some tenths of a second to settle on their cores
+            wanted = least if took < SLOW_STEP * self.steps else max(least, LONG)
+            if took >= 0.8 * wanted or self.steps >= MOST_STEPS:
                 return took / self.steps
-            self.steps = _more(self.steps, took, least)
+            self.steps = _more(self.steps, took, wanted)
 
     def repeat(self, times: Times) -> None:
         times.per_step.append(self.seconds(self.steps) / self.steps)
