@@ -569,6 +569,12 @@ def blas_threads():
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
+def numpys_alone():
+    """Which of the copies of BLAS is NumPy's own, in the order of `blas_threads`."""
+    files = [pool["filepath"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return [len(files) > 1 and "numpy" in file for file in files]
+
+
 @pytest.mark.parametrize("threads", [None, 1, 2])
 def test_the_threads_of_blas_are_put_back(threads):
     net, X, Y = problem()
@@ -620,7 +626,8 @@ def test_small_products_never_start_threads():
         la.train(problem()[0], None, loss=losses.EndToEnd(fn), lr=0.1, steps=1)
         la.train(la.Network.dense([300, 300]).init("gaussian", rng=0), None, loss=losses.EndToEnd(fn), lr=0.1, steps=0, threads=2)
     assert all(n == 1 for n in seen[0])
-    assert all(n == 2 for n in seen[-1])
+    # NumPy's own copy, if SciPy has another, stays at one: its spinning workers would take a core from the loop
+    assert seen[-1] == [1 if own else 2 for own in numpys_alone()]
 
 
 # ---- the progress bar ------------------------------------------------------------------------------------------------------
