@@ -198,10 +198,14 @@ def test_resume_runs_what_is_missing(tmp_path):
 
 
 KILLED = """
-import os, signal, numpy as np, linalign as la
+import os, signal, time, numpy as np, linalign as la
 from linalign.sweep import sweep
 def network(rng):
     if rng == 6:
+        # rows are written as outcomes arrive, by another thread: let some arrive
+        end = time.monotonic() + 30
+        while open("kept", "rb").read().count(b"\\n") < 2 and time.monotonic() < end:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return la.Network.dense([5, 4, 3]).init("gaussian", rng=rng, scale=1.0)
 data = np.random.default_rng(0)
