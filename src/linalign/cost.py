@@ -33,7 +33,7 @@ class Machine:
     cache: float = 1e6
 
 
-# measured on 2026-11-23, AMD EPYC (Zen 4), one thread, by bench/calibrate.py; rates are multiply-adds a nanosecond
+# estimates from the table of kernels/README.md (AMD EPYC, Zen 4, one thread), not yet fitted; rates are multiply-adds a nanosecond
 MACHINES = {
     "avx512": (Machine(15, 28, 1.5, 20), Machine(60, 28, 4, 20)),
     "avx2": (Machine(15, 26, 1.5, 20), Machine(90, 25, 6, 20)),

@@ -23,7 +23,6 @@ class State:
         self._moving = bool(descent.weight_decay.any())
         self._modes: tuple[Array, Array] | None = None
         self._observer: Observer | None = None
-        self._start: list[Array] | None = None
         self._lifted: tuple[int, list[Array]] | None = None
         self.step = 0
 
