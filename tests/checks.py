@@ -319,7 +319,7 @@ class ReferenceEngine:
         for t in range(steps):
             values[t], self.params, self.velocities = reference.step(
                 self.layers, self.params, self.velocities, self.problem.X, self.objective,
-                how.lr, how.momentum, how.weight_decay, how.update,
+                how.lr, how.momentum, how.weight_decay, how.update, how.metric,
             )  # fmt: skip
         return RUNNING, steps
 

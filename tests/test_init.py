@@ -10,7 +10,7 @@ import pytest
 
 from linalign import Dense, Network
 from linalign.init import CHAIN_KINDS, LAYER_KINDS, draw
-from linalign.layers import Layer
+from linalign.layers import Form, Layer
 
 EPS = np.finfo(np.float64).eps
 SHAPES = [(1, 1), (7, 3), (3, 7), (5, 5), (1, 6), (6, 1)]
@@ -379,15 +379,14 @@ class DiagonalLayer(Layer):
     shape = property(lambda self: (self.n, self.n))
     param_shape = property(lambda self: (self.n,))
     multiplicity = property(lambda self: np.ones(self.n))
+    work = property(lambda self: self.n)
+    form = property(lambda self: Form("diagonal"))
 
     def matrix(self, theta):
         return np.diag(theta)
 
-    def project(self, matrix):
+    def coordinates(self, matrix):
         return np.diagonal(matrix)
-
-    def grad(self, D, A):
-        return np.einsum("si,si->i", D, A)
 
 
 def test_constrained_layers_take_the_projection():

@@ -84,7 +84,7 @@ class ReferenceEngine(Engine):
             with np.errstate(all="ignore"):
                 values[t], new, moved = reference.step(
                     layers, self._params, self._velocities, self._problem.X, self._objective,
-                    d.lr, d.momentum, d.weight_decay, d.update,
+                    d.lr, d.momentum, d.weight_decay, d.update, d.metric,
                 )  # fmt: skip
             status = self._status(values[t], tol)
             if status != RUNNING:

@@ -1,7 +1,7 @@
 """The whole computation in plain NumPy, one equation a function: the specification.
 
 The kernels compute the same numbers faster; tests compare the two. Nothing here is clever, and nothing but NumPy is
-imported. `layers` are objects with `apply`, `adjoint`, `grad`, `matrix` and `project` (`layers/base.py`), `params` their
+imported. `layers` are objects with `apply`, `adjoint`, `grad`, `matrix` and `solve_gram` (`layers/base.py`), `params` their
 parameters, `X (n, k_0)` rows of samples or None for the identity. Notation of the theory note, section 0.
 """
 
@@ -121,9 +121,11 @@ def update(theta: Array, velocity: Array, gradient: Array, lr: float, momentum: 
 
 def step(
     layers: Sequence[Any], params: Params, velocities: Params, X: Array | None, objective: Objective,
-    lr: Array, momentum: float, weight_decay: Array, order: str,
+    lr: Array, momentum: float, weight_decay: Array, order: str, metric: str,
 ) -> tuple[float, Params, Params]:  # fmt: skip
     """One step: all layers from one gradient ("simultaneous") or layer 1 to d, each from the newest ("cyclic").
+
+    `metric`: "parameters" descends along `<A_k, G>`, "matrix" along the projection of `G`, `Gram^-1 <A_k, G>` (T5.1).
 
     Returns the loss before the step, the new parameters and velocities.
     """
@@ -132,18 +134,19 @@ def step(
     for i in range(len(layers)):
         if order == "cyclic" and i:
             grads = gradients(layers, new, X, objective)[1]
-        new[i], moved[i] = update(params[i], velocities[i], grads[i], float(lr[i]), momentum, float(weight_decay[i]))
+        gradient = layers[i].solve_gram(grads[i]) if metric == "matrix" else grads[i]
+        new[i], moved[i] = update(params[i], velocities[i], gradient, float(lr[i]), momentum, float(weight_decay[i]))
     return value, new, moved
 
 
 def train(
     layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, steps: int,
-    lr: Array, momentum: float, weight_decay: Array, order: str,
+    lr: Array, momentum: float, weight_decay: Array, order: str, metric: str,
 ) -> tuple[Params, Array]:  # fmt: skip
     """`steps` steps; the parameters, and the loss before each step and after the last."""
     velocities = [np.zeros_like(theta) for theta in params]
     losses = []
     for _ in range(steps):
-        value, params, velocities = step(layers, params, velocities, X, objective, lr, momentum, weight_decay, order)
+        value, params, velocities = step(layers, params, velocities, X, objective, lr, momentum, weight_decay, order, metric)
         losses.append(value)
     return params, np.array([*losses, gradients(layers, params, X, objective)[0]])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from .base import Layer
+from .base import Form, Layer
 from .dense import Dense
 
-__all__ = ["Dense", "Layer", "describe", "from_description"]
+__all__ = ["Dense", "Form", "Layer", "describe", "from_description"]
 
 STRUCTURES: dict[str, type[Layer]] = {"Dense": Dense}
 

@@ -7,10 +7,32 @@ A layer holds no parameters. It is a value: two layers of the same structure and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..validate import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How the kernels see a layer: one of a few kinds, its whole numbers and its arrays.
+
+    - `dense`: `theta` is the matrix.
+    - `diagonal`: `theta (k,)`.
+    - `blocks`: numbers are `(n_in, n_out)` of each block in turn; `theta` is the blocks, raveled one after another.
+    - `tied`: `index (out, in)`, -1 for a zero, and `sign (out, in)` or None: `W_ij = sign_ij theta[index_ij]`.
+    - `sparse`: the same by rows: `indptr (out + 1,)`, `cols (nnz,)`, `index (nnz,)`, `sign (nnz,)` or None.
+    - `basis`: `basis (r, out, in)` and its dual `dual (r, out, in)`, `<A_k, dual_l> = 1 if k == l else 0`.
+    - `conv`: numbers are `c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, stride_h, stride_w, top, left, circular`;
+      output (y, x) meets input (y * stride_h - top + a, x * stride_w - left + b) at tap (a, b).
+    - `fixed`: `matrix (out, in)`; there are no parameters.
+    """
+
+    kind: str
+    numbers: tuple[int, ...] = ()
+    arrays: dict[str, Any] = field(default_factory=dict)
 
 
 class Layer(ABC):
@@ -34,20 +56,35 @@ class Layer(ABC):
     def multiplicity(self) -> Array:
         """`<A_k, A_k>`, shape `param_shape`: how often each parameter stands in the matrix (T5.1).
 
-        Where all are equal, gradient descent on the parameters is projected gradient descent.
+        Where the `A_k` are orthogonal and all these are equal, gradient descent on the parameters is projected gradient
+        descent.
         """
+
+    @property
+    @abstractmethod
+    def work(self) -> int:
+        """Multiply-adds of one row through the layer."""
+
+    @property
+    @abstractmethod
+    def form(self) -> Form:
+        """How the kernels see the layer."""
 
     @abstractmethod
     def matrix(self, theta: Array) -> Array:
         """`W = sum_k theta_k A_k`, shape `(out, in)`."""
 
     @abstractmethod
+    def coordinates(self, matrix: Array) -> Array:
+        """`<A_k, M>` for every k, shape `param_shape`."""
+
+    def solve_gram(self, coordinates: Array) -> Array:
+        """`theta` with `sum_l <A_k, A_l> theta_l = coordinates_k`; the Gram matrix is diagonal unless a layer says otherwise."""
+        return np.asarray(coordinates / self.multiplicity.astype(coordinates.dtype))
+
     def project(self, matrix: Array) -> Array:
         """`theta` of the member of the subspace nearest to `matrix` in the Frobenius norm."""
-
-    @abstractmethod
-    def grad(self, D: Array, A: Array) -> Array:
-        """`<A_k, D.T @ A>` for every k: `D (s, out)`, `A (s, in)` to `param_shape`."""
+        return self.solve_gram(self.coordinates(matrix))
 
     def apply(self, theta: Array, A: Array) -> Array:
         """`A @ W.T`: `(s, in)` to `(s, out)`."""
@@ -56,6 +93,10 @@ class Layer(ABC):
     def adjoint(self, theta: Array, D: Array) -> Array:
         """`D @ W`: `(s, out)` to `(s, in)`."""
         return D @ self.matrix(theta)
+
+    def grad(self, D: Array, A: Array) -> Array:
+        """`<A_k, D.T @ A>` for every k: `D (s, out)`, `A (s, in)` to `param_shape`."""
+        return self.coordinates(D.T @ A)
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..validate import Array, integer
-from .base import Layer
+from .base import Form, Layer
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,19 @@ class Dense(Layer):
     def multiplicity(self) -> Array:
         return np.ones(self.param_shape)
 
+    @property
+    def work(self) -> int:
+        return self.n_in * self.n_out
+
+    @property
+    def form(self) -> Form:
+        return Form("dense")
+
     def matrix(self, theta: Array) -> Array:
         return theta
 
-    def project(self, matrix: Array) -> Array:
+    def coordinates(self, matrix: Array) -> Array:
         return matrix
 
-    def grad(self, D: Array, A: Array) -> Array:
-        return D.T @ A
+    def solve_gram(self, coordinates: Array) -> Array:
+        return coordinates
