@@ -264,14 +264,14 @@ cdef class Chain:
         elif p < d and self.layers[p].kind > FIXED:
             self.A[p] = self._eye(e.rows)
         # suffixes of the product: from the pivot, or from the outputs for cyclic updates
-        last, first, rows = (d, 1, e.n_out) if e.cyclic else (p, 0, e.rows)
-        if last > first:
+        last, rows = (d, e.n_out) if e.cyclic else (p, e.rows)
+        if last:
             if self.layers[last - 1].kind <= FIXED:
                 self.Z[last - 1] = self.layers[last - 1].theta
             else:
                 self.Z[last] = self._eye(rows)
                 self.Z[last - 1] = self._own(rows, widths[last - 1])
-            for i in range(first, last - 1):
+            for i in range(last - 1):
                 self.Z[i] = self._own(rows, widths[i])
         e.loss.by_output = p > 0
         lines, columns = (e.n_out, e.samples) if p else (e.samples, e.n_out)
