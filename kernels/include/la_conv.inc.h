@@ -148,6 +148,21 @@ static void FN(taps)(int c_out, int c_in, int kh, int kw, const T *D, ptrdiff_t 
     }
 }
 
+/* to[i] = from[i], in whole vectors where there is room for one; they do not overlap. */
+static inline __attribute__((always_inline)) void FN(copy_line)(T *restrict to, const T *restrict from, int n)
+{
+    if (n < LANES) {
+        for (int i = 0; i < n; i++)
+            to[i] = from[i];
+        return;
+    }
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        STORE(to + i, LOAD(from + i));
+    if (i < n) /* the last vector overlaps the one before */
+        STORE(to + n - LANES, LOAD(from + n - LANES));
+}
+
 /* The input of one sample (c_in, h_in, w_in) with its margin. Needs `plane` zeroed once; only pixels are written, and the
  * margin of circular images. */
 static void FN(conv_pack_input)(const la_conv *g, const T *x, T *P)
@@ -162,12 +177,13 @@ static void FN(conv_pack_input)(const la_conv *g, const T *x, T *P)
                 continue;
             const T *line = x + ((ptrdiff_t)c * g->h_in + from) * g->w_in;
             const int end = g->columns - g->left < g->w_in ? g->columns - g->left : g->w_in;
-            for (int i = 0; i < end; i++)
-                p[g->left + i] = line[i];
-            if (g->circular)
-                for (int i = 0; i < g->columns; i++)
-                    if (i < g->left || i >= g->left + end)
-                        p[i] = line[(((i - g->left) % g->w_in) + g->w_in) % g->w_in];
+            FN(copy_line)(p + g->left, line, end);
+            if (g->circular) {
+                for (int i = 0; i < g->left; i++)
+                    p[i] = line[(((i - g->left) % g->w_in) + g->w_in) % g->w_in];
+                for (int i = g->left + end; i < g->columns; i++)
+                    p[i] = line[(i - g->left) % g->w_in];
+            }
         }
 }
 
@@ -180,8 +196,7 @@ static void FN(conv_pack_output)(const la_conv *g, const T *d, T *D)
         for (int y = 0; y < g->h_out; y++) {
             T *p = plane + (ptrdiff_t)y * g->sh * g->pitch;
             if (g->sw == 1)
-                for (int i = 0; i < g->w_out; i++)
-                    p[i] = d[i];
+                FN(copy_line)(p, d, g->w_out);
             else
                 for (int i = 0; i < g->w_out; i++)
                     p[(ptrdiff_t)i * g->sw] = d[i];
@@ -208,8 +223,7 @@ static void FN(conv_apply)(const la_conv *g, int first, int last, const T *K, co
             for (int j = 0; j < g->h_out; j++, y += g->w_out) {
                 const T *line = O + o * g->o_plane + (ptrdiff_t)j * g->sh * g->pitch;
                 if (g->sw == 1)
-                    for (int i = 0; i < g->w_out; i++)
-                        y[i] = line[i];
+                    FN(copy_line)(y, line, g->w_out);
                 else
                     for (int i = 0; i < g->w_out; i++)
                         y[i] = line[(ptrdiff_t)i * g->sw];
@@ -236,8 +250,10 @@ static void FN(conv_backward)(const la_conv *g, int first, int last, const T *K,
         FN(correlate)(g->c_in, g->c_out, g->kh, g->kw, K + taps - 1, taps, g->c_in * taps, -1, E, g->d_plane, g->pitch, O, g->plane,
                       (ptrdiff_t)(g->rows - 1) * g->pitch + g->columns);
         T *z = out + r * ldout;
-        for (ptrdiff_t i = 0; i < (ptrdiff_t)g->c_in * g->h_in * g->w_in; i++)
-            z[i] = 0;
+        const int end = g->columns - g->left < g->w_in ? g->columns - g->left : g->w_in;
+        if (g->circular || end < g->w_in || g->rows - g->top < g->h_in)
+            for (ptrdiff_t i = 0; i < (ptrdiff_t)g->c_in * g->h_in * g->w_in; i++)
+                z[i] = 0;
         for (int c = 0; c < g->c_in; c++, z += (ptrdiff_t)g->h_in * g->w_in)
             for (int y = 0; y < g->rows; y++) {
                 int to = y - g->top;
@@ -247,13 +263,16 @@ static void FN(conv_backward)(const la_conv *g, int first, int last, const T *K,
                 if (to < 0 || to >= g->h_in)
                     continue;
                 T *row = z + (ptrdiff_t)to * g->w_in;
-                const int end = g->columns - g->left < g->w_in ? g->columns - g->left : g->w_in;
+                if (!g->circular) {
+                    FN(copy_line)(row, line, end);
+                    continue;
+                }
                 for (int i = 0; i < end; i++)
                     row[i] += line[i];
-                if (g->circular)
-                    for (int i = -g->left; i < g->columns - g->left; i++)
-                        if (i < 0 || i >= end)
-                            row[((i % g->w_in) + g->w_in) % g->w_in] += line[i];
+                for (int i = -g->left; i < 0; i++)
+                    row[((i % g->w_in) + g->w_in) % g->w_in] += line[i];
+                for (int i = end; i < g->columns - g->left; i++)
+                    row[i % g->w_in] += line[i];
             }
     }
 }

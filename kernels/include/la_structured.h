@@ -89,7 +89,11 @@ static int la_share(int samples, int part, int parts)
     static void NAME##_apply(const la_conv *g, int threads, int s, const T *K, const T *A, ptrdiff_t lda, T *out,               \
                              ptrdiff_t ldout, T *work, ptrdiff_t room)                                                           \
     {                                                                                                                            \
-        _Pragma("omp parallel for num_threads(threads) schedule(static) if (threads > 1)")                                       \
+        if (threads == 1) {                                                                                                      \
+            TABLE.conv_apply(g, 0, s, K, A, lda, out, ldout, work);                                                              \
+            return;                                                                                                              \
+        }                                                                                                                        \
+        _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
         for (int p = 0; p < threads; p++)                                                                                        \
             TABLE.conv_apply(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, A, lda, out, ldout, work + p * room);   \
     }                                                                                                                            \
@@ -97,7 +101,13 @@ static int la_share(int samples, int part, int parts)
     static void NAME##_backward(const la_conv *g, int threads, int s, const T *K, const T *D, ptrdiff_t ldd, T *out,            \
                                 ptrdiff_t ldout, const T *A, ptrdiff_t lda, T *G, ptrdiff_t size, T *work, ptrdiff_t room)       \
     {                                                                                                                            \
-        _Pragma("omp parallel for num_threads(threads) schedule(static) if (threads > 1)")                                       \
+        if (threads == 1) {                                                                                                      \
+            for (ptrdiff_t i = 0; G && i < size; i++)                                                                            \
+                G[i] = 0;                                                                                                        \
+            TABLE.conv_backward(g, 0, s, K, D, ldd, out, ldout, A, lda, G, work);                                                \
+            return;                                                                                                              \
+        }                                                                                                                        \
+        _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
         for (int p = 0; p < threads; p++) {                                                                                      \
             T *own = G ? G + p * size : NULL;                                                                                    \
             for (ptrdiff_t i = 0; own && i < size; i++)                                                                          \

@@ -3,8 +3,8 @@
 Precondition: every layer is a convolution or a circulant, and the loss is quadratic. A tap moves an image by a step, and
 drops what leaves it; the moves of all layers compose to few different ones, `B_q`. With z_q the sum over the ways to make
 B_q of the products of their taps, the output is `F = sum_q z_q B_q x` at every pixel: a linear map of the moved images, so a
-quadratic loss depends on the data only through a triangular factor of `[B_1 x, B_2 x, ...]`, whatever the number of samples and
-pixels. Map: layer i becomes the sparse matrix whose entries are its taps, from the moves of the layers above it to those with
+quadratic loss depends on the data only through as many rows as there are moves, whatever the number of samples and pixels: a
+triangular factor of `[B_1 x, B_2 x, ...]`, centred (T7.1), or its Gram matrix where no map can fit the targets nearly. Map: layer i becomes the sparse matrix whose entries are its taps, from the moves of the layers above it to those with
 its own. The parameters are the same, and so is the loss as a function of them; so is the trajectory. Lift: nothing to do.
 
 Where no pixel is dropped (valid, circular), a move is known by its step: z is the composed filter of T9.1.
@@ -12,6 +12,7 @@ Where no pixel is dropped (valid, circular), a move is known by its step: z is t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as pairs
@@ -32,7 +33,11 @@ from .samples import centre
 # more different moves than this are not looked through
 MOST = 4096
 # elements of the moved images that are made at a time
-BLOCK = 4_000_000
+BLOCK = 2_000_000
+# where the best map leaves this share of the targets' squares, the Gram matrix keeps twelve digits of the loss
+NEVER_EXACT = 1e-3
+# eigenvalues of the Gram matrix below this share of the largest are rounding
+RANK_TOLERANCE_OF_GRAM = 1e-14
 
 Move = tuple[int, ...]
 """Where each output pixel of an axis takes its value from; -1 if from outside."""
@@ -272,53 +277,113 @@ def _expand(group: _Group, channels: int) -> Array:
     return np.where((y >= 0) & (x >= 0), column, -1).ravel()
 
 
+def _take(A: Array, sources: Array, axis: int) -> Array:
+    """`A` at these places of an axis, as a view where they follow each other."""
+    first = int(sources[0])
+    if np.array_equal(sources, np.arange(first, first + len(sources))):
+        return A[(slice(None),) * axis + (slice(first, first + len(sources)),)]
+    return np.take(A, sources, axis=axis)
+
+
 class _Rows:
-    """Triangular factors of the moved images and what is left of the targets, group by group."""
+    """The moved images beside what is left of the targets, group by group: their Gram matrix or triangular factor."""
 
     def __init__(self, chain: Composition, X: Array, T: Array) -> None:
         self.chain = chain
         self.images = X.reshape(len(X), chain.channels, *chain.image)
         self.targets = T.reshape(len(T), -1, *chain.outputs)
-        self.probe = np.random.default_rng(0).standard_normal((chain.layers[0].shape[1], self.targets.shape[1]))
+        self.outputs = self.targets.shape[1]
+        self.moves = chain.layers[0].shape[1]
+        self.probe = np.random.default_rng(0).standard_normal((self.moves, self.outputs))
         self.probed = 0.0
 
-    def triangle(self, least_squares: Array | None) -> Array:
-        """The triangular factor of `[X', Y - X' P^T]`, X' the moved images; P^T `(moves, outputs)` or None for zero."""
-        total, outputs = self.chain.layers[0].shape[1], self.targets.shape[1]
-        probing, self.probed = least_squares is None, 0.0
-        R = np.empty((0, total + outputs))
+    def gram(self) -> Array:
+        """`[X', Y]^T [X', Y]`; measures the loss at `probe` on the way."""
+        G, self.probed = np.zeros((self.moves + self.outputs,) * 2), 0.0
         for group in self.chain.groups:
             column = _expand(group, self.chain.channels)
-            own = self._group(group, column, least_squares, probing)
-            wide = np.zeros((len(own), total + outputs))
-            wide[:, :total][:, column >= 0] = own[:, column[column >= 0]]
-            wide[:, total:] = own[:, -outputs:]
-            R = scipy.linalg.qr(np.vstack([R, wide]), mode="r", overwrite_a=True, check_finite=False)[0][: total + outputs]
+            mapped = self._mapped(column, self.probe)
+            own: Any = 0.0
+            for block, _ in self._blocks(group, 0):
+                own = own + block @ block.T
+                self.probed += float(np.sum((mapped.T @ block[: len(mapped)] - block[len(mapped) :]) ** 2))
+            place = np.append(column, len(own) - self.outputs + np.arange(self.outputs))
+            G += np.where((place >= 0)[:, None] & (place >= 0), own[np.ix_(place, place)], 0.0)
+        return G
+
+    def triangle(self, least_squares: Array | None) -> Array:
+        """The triangular factor of `[X', Y - X' P]`, P the map `(moves, outputs)` or None for zero."""
+        R = np.empty((0, self.moves + self.outputs))
+        for group in self.chain.groups:
+            column = _expand(group, self.chain.channels)
+            own = self._triangle(group, None if least_squares is None else self._mapped(column, least_squares))
+            wide = np.zeros((len(own), self.moves + self.outputs))
+            wide[:, : self.moves][:, column >= 0] = own[:, column[column >= 0]]
+            wide[:, self.moves :] = own[:, -self.outputs :]
+            R = scipy.linalg.qr(np.vstack([R, wide]), mode="r", overwrite_a=True, check_finite=False)[0][: self.moves + self.outputs]
         return R
 
-    def _group(self, group: _Group, column: Array, least_squares: Array | None, probing: bool) -> Array:
-        y, x = group.y, group.x
-        channels, outputs = self.chain.channels, self.targets.shape[1]
-        count = y.distinct * x.distinct * channels
-        mapped = np.zeros((count, outputs))
-        np.add.at(mapped, column[column >= 0], (self.probe if probing else np.asarray(least_squares))[column >= 0])
-        pixels = len(y.pixels) * len(x.pixels)
-        step = max(1, BLOCK // (pixels * (count + outputs)))
-        R = np.empty((0, count + outputs))
-        for first in range(0, len(self.images), step):
-            images = self.images[first : first + step]
-            moved = images[:, :, y.sources[:, None, :, None], x.sources[None, :, None, :]]  # (n, c, dy, dx, py, px)
-            block = np.empty((len(images) * pixels, count + outputs), order="F")
-            block[:, :count] = moved.transpose(0, 4, 5, 2, 3, 1).reshape(-1, count)
-            T = self.targets[first : first + step][:, :, y.pixels[:, None], x.pixels].transpose(0, 2, 3, 1).reshape(-1, outputs)
-            known = block[:, :count] @ mapped
-            if probing:
-                self.probed += float(np.sum((known - T) ** 2))
-                block[:, count:] = T
-            else:
-                block[:, count:] = T - known
-            R = scipy.linalg.qr(np.vstack([R, block]), mode="r", overwrite_a=True, check_finite=False)[0][: count + outputs]
+    def _triangle(self, group: _Group, mapped: Array | None) -> Array:
+        R: Array | None = None
+        for block, room in self._blocks(group, 1):
+            if mapped is not None:
+                block[len(mapped) :, room:] -= mapped.T @ block[: len(mapped), room:]
+            block[:, :room] = 0.0 if R is None else R.T
+            # the transpose of a block is in the order that LAPACK wants, and is its own workspace
+            R = np.triu(scipy.linalg.lapack.dgeqrf(block.T, overwrite_a=1)[0][:room])
+        assert R is not None
         return R
+
+    def _mapped(self, column: Array, P: Array) -> Array:
+        """A map of the moves as one of the distinct columns of a group."""
+        mapped = np.zeros((int(column.max()) + 1, self.outputs))
+        np.add.at(mapped, column[column >= 0], P[column >= 0])
+        return mapped
+
+    def _blocks(self, group: _Group, triangles: int) -> Iterator[tuple[Array, int]]:
+        """`[X', Y]^T` of a group, some images at a time, after room for a triangle or none."""
+        y, x, channels = group.y, group.x, self.chain.channels
+        count = y.distinct * x.distinct * channels
+        room = triangles * (count + self.outputs)
+        pixels = len(y.pixels), len(x.pixels)
+        step = max(1, BLOCK // (pixels[0] * pixels[1] * (count + self.outputs)))
+        for first in range(0, len(self.images), step):
+            images, targets = self.images[first : first + step], self.targets[first : first + step]
+            n = len(images)
+            block = np.empty((count + self.outputs, room + n * pixels[0] * pixels[1]))
+            lines = block[:, room:].reshape(-1, n, *pixels) if not room else None
+            for a, rows in enumerate(y.sources):
+                some = _take(images, rows, 2)
+                for b, columns in enumerate(x.sources):
+                    moved = _take(some, columns, 3)
+                    for c in range(channels):
+                        at = (a * x.distinct + b) * channels + c
+                        self._put(block, lines, at, room, moved[:, c])
+            some = _take(_take(targets, y.pixels, 2), x.pixels, 3)
+            for o in range(self.outputs):
+                self._put(block, lines, count + o, room, some[:, o])
+            yield block, room
+
+    @staticmethod
+    def _put(block: Array, lines: Array | None, at: int, room: int, images: Array) -> None:
+        if lines is not None:
+            lines[at] = images
+        else:
+            block[at, room:].reshape(images.shape)[...] = images
+
+
+def _from_gram(G: Array, k: int) -> tuple[Array, Array, float] | None:
+    """`(X', Y', c)` from the Gram matrix of `[X, Y]`, or None where X might fit Y so well that it would lose the loss (T7.1)."""
+    w, V = scipy.linalg.eigh(G[:k, :k], check_finite=False)
+    total = float(np.trace(G[k:, k:]))
+    kept = w > RANK_TOLERANCE_OF_GRAM * w[-1]
+    if w[-1] <= 0 or total <= 0:
+        return None
+    root = np.sqrt(w[kept])[::-1]
+    V = V[:, kept][:, ::-1]
+    T = (V.T @ G[:k, k:]) / root[:, None]
+    constant = total - float(np.sum(T**2))
+    return (root[:, None] * V.T, T, constant) if constant > NEVER_EXACT * total else None
 
 
 def reduce(problem: Problem, chain: Composition) -> tuple[Problem, Filters]:
@@ -340,9 +405,9 @@ def _data(problem: Problem, chain: Composition) -> tuple[tuple[Array, Array, flo
     assert problem.X is not None
     assert problem.T is not None
     rows = _Rows(chain, problem.X.astype(np.float64, copy=False), problem.T.astype(np.float64, copy=False))
-    first = rows.triangle(None)
+    k = chain.layers[0].shape[1]
+    X, T, constant = _from_gram(rows.gram(), k) or centre(rows.triangle(None), k, rows.triangle)
     probed = rows.probed
-    X, T, constant = centre(first, chain.layers[0].shape[1], lambda P: rows.triangle(P))
     small = float(np.sum((X @ rows.probe - T) ** 2)) + constant
     residual = abs(probed - small) / probed if probed else small
     return (X, T, constant), Filters(len(problem.X), len(X), chain.moves, residual)
