@@ -498,3 +498,30 @@ def test_gradients_are_those_of_finite_differences(layer):
     for k, step in enumerate(np.eye(layer.size)):
         slope = (loss(theta.ravel() + step) - loss(theta.ravel() - step)) / 2
         assert found[k] == pytest.approx(slope, rel=1e-9, abs=1e-9)
+
+
+# ---- in the kernels --------------------------------------------------------------------------------------------------------
+
+
+@every_dtype
+@pytest.mark.parametrize("metric", ["matrix", "parameters"])
+@pytest.mark.parametrize(
+    "layer", [layer for layer in LAYERS if layer.size], ids=[n for n, layer in zip(NAMES, LAYERS, strict=True) if layer.size]
+)
+def test_the_kernels_compute_what_the_reference_does(layer, metric, dtype):
+    rng = np.random.default_rng(2)
+    net = la.Network([la.Dense(3, layer.shape[1]), layer, la.Dense(layer.shape[0], 2)]).init("gaussian", rng=0, dtype=dtype)
+    for rows in (1, 7):
+        X, Y = rng.standard_normal((rows, 3)).astype(dtype), rng.standard_normal((rows, 2)).astype(dtype)
+        exact = la.value_and_grad(net.astype(np.float64), X.astype(float), Y.astype(float), implementation="reference")[1]
+        for pivot in range(4):
+            grads = la.value_and_grad(net, X, Y, pivot=pivot)[1]
+            for mine, theirs in zip(grads, exact, strict=True):
+                # sums of at most 4 * 200 terms each; interior pivots may lose a digit
+                assert np.abs(mine - theirs).max() <= 800 * np.finfo(dtype).eps * max(1.0, np.abs(theirs).max())
+        for update in ("simultaneous", "cyclic"):
+            options = {"lr": 1e-4, "steps": 20, "metric": metric, "update": update, "momentum": 0.3, "weight_decay": 0.01}
+            mine = la.train(net, X, Y, **options).network
+            theirs = la.train(net.astype(np.float64), X.astype(float), Y.astype(float), implementation="reference", **options).network
+            for a, b in zip(mine.params, theirs.params, strict=True):
+                assert np.abs(a - b).max() <= 800 * np.finfo(dtype).eps * np.abs(b).max()

@@ -39,6 +39,16 @@ def test_matrices_are_those_of_scipy(n_in, n_out):
 # ---- torch -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def torch():
+    """With one thread: products this small wait longer for a second one than they take."""
+    module = pytest.importorskip("torch")
+    before = module.get_num_threads()
+    module.set_num_threads(1)
+    yield module
+    module.set_num_threads(before)
+
+
 def torch_conv(layer, image, theta):
     """The convolution in torch's own words; where it has none for a padding, with the image padded first."""
     import torch.nn.functional as F
@@ -73,8 +83,7 @@ def convolutions():
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 @pytest.mark.parametrize("layer", list(convolutions()), ids=repr)
-def test_convolutions_and_their_gradients_are_those_of_torch(layer):
-    torch = pytest.importorskip("torch")
+def test_convolutions_and_their_gradients_are_those_of_torch(torch, layer):
     rng = np.random.default_rng(0)
     image = (layer.length,) if isinstance(layer, la.Conv1d) else layer.image
     x, theta = rng.standard_normal((3, layer.in_channels, *image)), rng.standard_normal(layer.param_shape)
@@ -95,8 +104,8 @@ def test_convolutions_and_their_gradients_are_those_of_torch(layer):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
-def test_gradient_descent_on_the_parameters_is_torch_sgd():
-    torch = pytest.importorskip("torch")
+@pytest.mark.parametrize("implementation", ["kernel", "reference"])
+def test_gradient_descent_on_the_parameters_is_torch_sgd(torch, implementation):
     net = la.Network(
         [
             la.Conv2d((6, 5), 3, 1, 2),
@@ -107,7 +116,7 @@ def test_gradient_descent_on_the_parameters_is_torch_sgd():
     ).init("xavier", rng=0)
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((9, 30)), rng.standard_normal((9, 3))
-    run = la.train(net, X, Y, lr=0.01, steps=1000, metric="parameters", momentum=0.5, loss="mse", implementation="reference")
+    run = la.train(net, X, Y, lr=0.01, steps=1000, metric="parameters", momentum=0.5, loss="mse", implementation=implementation)
     model = torch.nn.Sequential(
         torch.nn.Unflatten(1, (1, 6, 5)),
         torch.nn.Conv2d(1, 2, 3, padding="same", bias=False),
