@@ -1,7 +1,7 @@
 """Chain: a network bound to its data, and the loop over it. The step itself is in step.pxd."""
 
 from libc.string cimport memset
-from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
+from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
 from step cimport Engine, run, look, backward_to_data, backward_to_pivot
@@ -361,7 +361,10 @@ cdef class Chain:
         if not self.gradients:
             for i in range(self.e.depth):
                 zeros = np.zeros_like(self.params[i])
-                self.layers[i].gradient = self._matrix(self.gradients, zeros) if self.layers[i].more == NULL else self._vector(self.gradients, zeros)
+                if self.layers[i].more == NULL:
+                    self.layers[i].gradient = self._matrix(self.gradients, zeros)
+                else:
+                    self.layers[i].gradient = self._vector(self.gradients, zeros)
         status, value = self.value(-np.inf)
         if status == CALLBACK_FAILED:
             return status, value

@@ -5,7 +5,7 @@ from types cimport real
 from blas cimport gemm
 
 cdef enum:
-    WAKE = 100000       # multiply-adds that repay a second thread: about as long as four handovers
+    WAKE = 150000       # multiply-adds that repay a second thread: about as long as four handovers
 
 cdef extern from "la_tile.h":
     ctypedef struct la_table_float:

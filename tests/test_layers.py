@@ -147,7 +147,7 @@ def test_project_takes_stacks(layer, dtype):
 
 def test_project_is_known_for_simple_matrices():
     M = np.array([[1, 2], [5, 3]])
-    assert np.array_equal(la.project(M, la.Toeplitz(2, 2)), [2, 2, 5])
+    assert np.array_equal(la.project(M, la.Toeplitz(2, 2)), [5, 2, 2])
     assert np.array_equal(la.project(M, la.Hankel(2, 2)), [1, 3.5, 3])
     assert np.array_equal(la.project(M, la.Circulant(2)), [2, 3.5])
     assert np.array_equal(la.project(M, la.Symmetric(2)), [1, 3.5, 3])
@@ -505,9 +505,7 @@ def test_gradients_are_those_of_finite_differences(layer):
 
 @every_dtype
 @pytest.mark.parametrize("metric", ["matrix", "parameters"])
-@pytest.mark.parametrize(
-    "layer", [layer for layer in LAYERS if layer.size], ids=[n for n, layer in zip(NAMES, LAYERS, strict=True) if layer.size]
-)
+@pytest.mark.parametrize("layer", LAYERS, ids=NAMES)
 def test_the_kernels_compute_what_the_reference_does(layer, metric, dtype):
     rng = np.random.default_rng(2)
     net = la.Network([la.Dense(3, layer.shape[1]), layer, la.Dense(layer.shape[0], 2)]).init("gaussian", rng=0, dtype=dtype)
@@ -518,10 +516,10 @@ def test_the_kernels_compute_what_the_reference_does(layer, metric, dtype):
             grads = la.value_and_grad(net, X, Y, pivot=pivot)[1]
             for mine, theirs in zip(grads, exact, strict=True):
                 # sums of at most 4 * 200 terms each; interior pivots may lose a digit
-                assert np.abs(mine - theirs).max() <= 800 * np.finfo(dtype).eps * max(1.0, np.abs(theirs).max())
+                assert np.abs(mine - theirs).max(initial=0) <= 800 * np.finfo(dtype).eps * max(1.0, np.abs(theirs).max(initial=0))
         for update in ("simultaneous", "cyclic"):
             options = {"lr": 1e-4, "steps": 20, "metric": metric, "update": update, "momentum": 0.3, "weight_decay": 0.01}
             mine = la.train(net, X, Y, **options).network
             theirs = la.train(net.astype(np.float64), X.astype(float), Y.astype(float), implementation="reference", **options).network
             for a, b in zip(mine.params, theirs.params, strict=True):
-                assert np.abs(a - b).max() <= 800 * np.finfo(dtype).eps * np.abs(b).max()
+                assert np.abs(a - b).max(initial=0) <= 800 * np.finfo(dtype).eps * np.abs(b).max(initial=0)

@@ -23,7 +23,7 @@ EPS = np.finfo(np.float64).eps
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (5, 5), (3, 6), (6, 2), (1, 4), (4, 1)])
 def test_matrices_are_those_of_scipy(n_in, n_out):
     theta = np.random.default_rng(0).standard_normal(n_in + n_out - 1)
-    want = scipy.linalg.toeplitz(theta[n_in - 1 :], theta[:n_in][::-1])
+    want = scipy.linalg.toeplitz(theta[:n_out][::-1], theta[n_out - 1 :])
     assert np.array_equal(la.Toeplitz(n_in, n_out).matrix(theta), want)
     want = scipy.linalg.hankel(theta[:n_out], theta[n_out - 1 :])
     assert np.array_equal(la.Hankel(n_in, n_out).matrix(theta), want)

@@ -140,7 +140,7 @@ def make_plan(
 # ------------------------------------------------------------------ reductions, in order
 def _largest(problem: Problem) -> float:
     arrays = [*problem.net.params, *(A for A in (problem.X, problem.T) if A is not None)]
-    return max(float(np.abs(A).max()) for A in arrays)
+    return max(float(np.abs(A).max(initial=0)) for A in arrays)
 
 
 def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
