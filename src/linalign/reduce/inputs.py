@@ -56,7 +56,7 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inp
     W = problem.net.params[0].astype(np.float64, copy=False)
     small_W = W @ V
     first = Dense(V.shape[1], problem.net.widths[1])
-    net = Network([first, *problem.net.layers[1:]], [small_W.astype(dtype), *problem.net.params[1:]])
+    net = Network._adopt((first, *problem.net.layers[1:]), [small_W.astype(dtype, copy=False), *problem.net.params[1:]])
     return rotated.on(net), InputsLift(W - small_W @ V.T, V, descent, dtype), done
 
 
