@@ -34,6 +34,8 @@ MODES_CALL, MODES_EACH = 30.0, 0.5
 LARGEST = 1e100
 # seeking a reduction must cost less than this many steps of the problem as given, and this share of the run without it
 SEARCH_STEPS, SEARCH_SHARE = 50, 0.125
+# nanoseconds of Python: of a search, and for each direction that blocks are grown from one by one
+SEARCH_CALL, SEARCH_DIRECTION = 1e6, 1e5
 TOO_SHORT = "the run is too short to repay the search"
 
 Lift = Callable[[list[Array], int], list[Array]]
@@ -201,12 +203,13 @@ def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction
     return Reduction("inputs", True, what, why, done.residual)
 
 
-def _affordable(work: Work, descent: Descent, steps: int | None) -> float:
-    """Multiply-adds that a search may take."""
+def _affordable(work: Work, descent: Descent, steps: int | None, directions: int = 0) -> float:
+    """Multiply-adds that a search may take, besides the calls that it is made of; `directions` as in `SEARCH_DIRECTION`."""
     limit = float(SEARCH_STEPS * cost.backpropagation(work.given))
     if steps is not None:
         run = steps * cost.choose(work.problem, descent)[0].nanoseconds
-        limit = min(limit, SEARCH_SHARE * run * cost.MACHINES[kernel.ISA][1].rate)
+        calls = SEARCH_CALL + SEARCH_DIRECTION * directions
+        limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[kernel.ISA][1].rate)
     return limit
 
 
@@ -247,7 +250,7 @@ def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     no = _refusal("split", allowed, problem, quadratic=True, data=False) or _not_dense(problem, slice(None))
     if not no and problem.X is not None and problem.X.ndim != 1:
         no = "needs the data diagonal (inputs)"
-    if not no and thrifty and blocks.search_cost(problem.net.widths) > _affordable(work, descent, steps):
+    if not no and thrifty and blocks.search_cost(problem.net.widths) > _affordable(work, descent, steps, sum(problem.net.widths)):
         no = TOO_SHORT
     if no:
         return Reduction("split", False, "", no)
