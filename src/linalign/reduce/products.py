@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from scipy.linalg import blas
 
 from ..validate import Array
@@ -26,6 +27,21 @@ def add_product(C: Array, A: Array, B: Array) -> None:
         return
     (b, tb), (a, ta) = _columns(B), _columns(A)
     blas.dgemm(1.0, b, a, beta=1.0, c=C.T, trans_a=not tb, trans_b=not ta, overwrite_c=True)
+
+
+def diagonal(A: Array) -> Array | None:
+    """The main diagonal of A where everything beside it is zero, such as the identity; None elsewhere."""
+    found = np.diagonal(A)
+    if np.count_nonzero(A[0]) > 1 or np.count_nonzero(A) > np.count_nonzero(found):
+        return None
+    return found
+
+
+def scaled_rows(s: Array, B: Array, rows: int) -> Array:
+    """`S B` for the matrix S of so many rows with `s` on its main diagonal and zeros beside it."""
+    found = np.zeros((rows, B.shape[1]))
+    found[: len(s)] = s[:, None] * B[: len(s)]
+    return found
 
 
 def _columns(A: Array) -> tuple[Array, bool]:

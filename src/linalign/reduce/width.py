@@ -18,7 +18,7 @@ from ..network import Network
 from ..problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
-from .products import add_product, product
+from .products import add_product, diagonal, product, scaled_rows
 
 # a direction is new if this share of its image lies outside; then smaller, if the closure does not verify (T8.1)
 TOLERANCES = (1e-10, 1e-13)
@@ -75,9 +75,10 @@ def _pivoted(B: Array) -> tuple[Array, Array]:
     """`Q, R` of `B` with its columns in the order of their pivots; for tall matrices, by the pivots of the small triangle."""
     if B.size < TALL:
         return scipy.linalg.qr(B, mode="economic", pivoting=True, check_finite=False)[:2]  # type: ignore[no-any-return]
-    Q, R = scipy.linalg.qr(B, mode="economic", check_finite=False)
+    # NumPy's BLAS, which has one thread here: many small products are slow while a second one wakes
+    Q, R = np.linalg.qr(B)
     turn, R, _ = scipy.linalg.qr(R, mode="economic", pivoting=True, check_finite=False)
-    return product(Q, turn), R
+    return Q @ turn, R
 
 
 class Subspace:
@@ -143,6 +144,8 @@ class _Grown:
     tolerance: float
     budget: Budget
     spaces: list[Subspace]
+    diagonals: list[Array | None]
+    """Of layers that are zero beside it: an identity need not be multiplied by."""
     # directions that have not been mapped: (vertex, columns or None for all)
     waiting: list[tuple[int, Array | None]] = field(default_factory=list)
 
@@ -157,9 +160,12 @@ class _Grown:
             self.waiting.append((i, new))
 
     def image(self, i: int, new: Array | None, *, up: bool) -> Array:
-        W, norm = (self.weights[i], self.norms[i]) if up else (self.weights[i - 1].T, self.norms[i - 1])
+        at = i if up else i - 1
+        W, norm, s = self.weights[at] if up else self.weights[at].T, self.norms[at], self.diagonals[at]
         if new is None:
             return W / norm
+        if s is not None:
+            return scaled_rows(s / norm, new, len(W))
         self.budget.spend(W.size * new.shape[1])
         return product(W, new) / norm
 
@@ -173,7 +179,8 @@ def closure(
     `2 sum_i dim(S_i) k_i k_{i-1}` multiply-adds and a factorisation a visit. Raises: TooDear, with the dimensions reached.
     """
     d = len(weights)
-    grown = _Grown(weights, norms, tolerance, budget, [Subspace(weights[0].shape[1]), *(Subspace(W.shape[0]) for W in weights)])
+    spaces = [Subspace(weights[0].shape[1]), *(Subspace(W.shape[0]) for W in weights)]
+    grown = _Grown(weights, norms, tolerance, budget, spaces, [diagonal(W) for W in weights])
     up: list[list[Array]] = [[] for _ in range(d + 1)]
     down: list[list[Array]] = [[] for _ in range(d + 1)]
     try:
