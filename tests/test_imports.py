@@ -20,7 +20,7 @@ ORDER = [
     ["validate", "reference", "errors", "_kernels"],
     ["layers", "losses", "lanes", "compressed"],
     ["init", "chain_init", "network", "problem"],
-    ["kernel", "config", "spectrum", "alignment", "bases", "certificate", "theory"],
+    ["structures", "kernel", "config", "spectrum", "alignment", "bases", "certificate", "theory"],
     ["reduce", "stream"],
     ["cost", "plan", "planner"],
     ["engine", "observe", "record", "run", "plot", "state"],

@@ -7,19 +7,17 @@ for, and the last to leave puts back what was there.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from . import kernel
 from .planner import Work
-
-# below this many multiply-adds in its largest product a step gains nothing from a second BLAS thread
-THREAD_WORTH = 256**3
 
 
 @cache
@@ -64,6 +62,13 @@ def _is_numpys(lib: Any) -> bool:
 _LIMITS = _Limits()
 
 
+def count(wanted: int | None) -> int:
+    """How many threads a convolution may use: `wanted`, or as many as this process has processors."""
+    if wanted is not None:
+        return wanted
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def limit(threads: int | None) -> AbstractContextManager[Any]:
     """At most so many BLAS threads until the block ends; None changes nothing."""
     return contextlib.nullcontext() if threads is None else _LIMITS(threads)
@@ -84,17 +89,10 @@ def for_plan(wanted: int | None) -> AbstractContextManager[Any]:
 def for_loop(wanted: int | None, work: Work, rows: int, implementation: str) -> AbstractContextManager[Any]:
     """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more.
 
+    The kernel then shares them out itself, which takes less to start.
+
     NumPy's own copy, which the recorder uses between slices, gets one: see `for_plan`.
     """
     if implementation != "kernel":
         return limit(wanted)
-    return for_plan(1 if _largest_product(work, rows) < THREAD_WORTH else wanted)
-
-
-def _largest_product(work: Work, rows: int) -> int:
-    """Multiply-adds of the largest product of a step."""
-    problem = work.problem
-    sides = list(pairwise(problem.net.widths))
-    if problem.X is not None and problem.X.ndim == 2:
-        sides.append(problem.X.shape)
-    return rows * max(a * b for a, b in sides)
+    return for_plan(wanted if kernel.wants_blas_threads(work.problem, rows) else 1)
