@@ -26,7 +26,7 @@ ORDER = [
     ["engine", "observe", "record", "run", "plot", "state"],
     ["threads", "loop", "train"],
     ["journal", "table", "job", "workers", "sweep"],
-    ["data", "readers", "cli", "cli_train", "__main__", "interop", "__init__"],
+    ["data", "readers", "cli", "cli_common", "cli_check", "cli_train", "__main__", "interop", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
