@@ -14,7 +14,26 @@ from .certificate import AlignmentCertificate, alignment_certificate
 from .compressed import Compressed
 from .config import show_config
 from .errors import DivergenceError
-from .layers import Dense, Layer
+from .layers import (
+    AntiCirculant,
+    BlockDiagonal,
+    Circulant,
+    Conv1d,
+    Conv2d,
+    Dense,
+    Diagonal,
+    Fixed,
+    Hankel,
+    Layer,
+    Masked,
+    Scaled,
+    Skew,
+    Subspace,
+    Symmetric,
+    Tied,
+    Toeplitz,
+    project,
+)
 from .network import Network
 from .plan import Plan
 from .record import History
@@ -29,15 +48,30 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlignmentCertificate",
+    "AntiCirculant",
+    "BlockDiagonal",
+    "Circulant",
     "Compressed",
+    "Conv1d",
+    "Conv2d",
     "Dense",
+    "Diagonal",
     "DivergenceError",
+    "Fixed",
+    "Hankel",
     "History",
     "Layer",
+    "Masked",
     "Network",
     "Plan",
     "Run",
+    "Scaled",
+    "Skew",
+    "Subspace",
     "Sweep",
+    "Symmetric",
+    "Tied",
+    "Toeplitz",
     "alignment",
     "alignment_baseline",
     "alignment_certificate",
@@ -52,6 +86,7 @@ __all__ = [
     "load",
     "losses",
     "misalignment",
+    "project",
     "show_config",
     "singular_values",
     "sweep",

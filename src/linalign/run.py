@@ -80,9 +80,12 @@ class Run:
         Raises: OSError if it cannot be written.
         """
         target = Path(path)
+        layers = [_layers.describe(layer) for layer in self.network.layers]
+        # what a layer holds as arrays stands beside the description, under the layer's number
+        held = {f"layer_{i}_{key}": layer.pop(key) for i, layer in enumerate(layers) for key in list(layer) if _is_array(layer[key])}
         described = {
             "format": FORMAT,
-            "layers": [_layers.describe(layer) for layer in self.network.layers],
+            "layers": layers,
             "plan": self.plan.to_dict(),
             "history": list(self.history),
             "floor": self.floor,
@@ -91,7 +94,7 @@ class Run:
             "interrupted": self.interrupted,
             "seconds": self.seconds,
         }
-        arrays: dict[str, Any] = {"run": np.array(json.dumps(described)), "excess": self.excess, "lr": self.lr}
+        arrays: dict[str, Any] = {"run": np.array(json.dumps(described)), "excess": self.excess, "lr": self.lr, **held}
         arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
         for name, kept in self.history.items():
             arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
@@ -124,7 +127,14 @@ def load(path: str | os.PathLike[str]) -> Run:
     raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
 def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
+    for i, layer in enumerate(described["layers"]):
+        prefix = f"layer_{i}_"
+        layer |= {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     network = Network(
         [_layers.from_description(layer) for layer in described["layers"]],
         [arrays[f"param_{i}"] for i in range(len(described["layers"]))],

@@ -5,23 +5,66 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from .arrays import ArrayLayer
 from .base import Form, Layer
+from .blocks import BlockDiagonal
+from .circulant import AntiCirculant, Circulant
+from .conv import Conv1d, Conv2d
 from .dense import Dense
+from .diagonal import Diagonal
+from .fixed import Fixed, Scaled
+from .hankel import Hankel
+from .masked import Masked
+from .nearest import project
+from .subspace import Subspace
+from .symmetric import Skew, Symmetric
+from .tied import Tied
+from .toeplitz import Toeplitz
 
-__all__ = ["Dense", "Form", "Layer", "describe", "from_description"]
+__all__ = [
+    "STRUCTURES",
+    "AntiCirculant",
+    "BlockDiagonal",
+    "Circulant",
+    "Conv1d",
+    "Conv2d",
+    "Dense",
+    "Diagonal",
+    "Fixed",
+    "Form",
+    "Hankel",
+    "Layer",
+    "Masked",
+    "Scaled",
+    "Skew",
+    "Subspace",
+    "Symmetric",
+    "Tied",
+    "Toeplitz",
+    "describe",
+    "from_description",
+    "project",
+]
 
-STRUCTURES: dict[str, type[Layer]] = {"Dense": Dense}
+STRUCTURES: dict[str, type[Layer]] = {
+    kind.__name__: kind
+    for kind in (
+        Dense, Toeplitz, Hankel, Circulant, AntiCirculant, Diagonal, BlockDiagonal, Symmetric, Skew, Masked, Tied, Subspace,
+        Conv1d, Conv2d, Fixed, Scaled,
+    )
+}  # fmt: skip
 
 
 def describe(layer: Layer) -> dict[str, Any]:
-    """The layer as plain numbers and strings, for files."""
+    """The layer as plain numbers, strings and arrays, for files."""
     return {"structure": type(layer).__name__, **{f.name: getattr(layer, f.name) for f in fields(layer)}}  # type: ignore[arg-type]
 
 
 def from_description(description: dict[str, Any]) -> Layer:
-    """The layer that `describe` described. Raises: ValueError for an unknown structure."""
+    """The layer that `describe` described; lists may stand for tuples. Raises: ValueError for an unknown structure."""
     options = dict(description)
     name = options.pop("structure")
     if name not in STRUCTURES:
         raise ValueError(f"structure is {name!r}; this version knows {', '.join(STRUCTURES)}")
-    return STRUCTURES[name](**options)
+    kind = STRUCTURES[name]
+    return kind.from_parts(**options) if issubclass(kind, ArrayLayer) else kind(**options)

@@ -1,0 +1,116 @@
+"""Masked layers: free entries where a mask is true, zeros elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ..validate import Array
+from .arrays import ArrayLayer, frozen
+from .base import Form
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class Masked(ArrayLayer):
+    """`W_ij` is a parameter where `mask_ij` is true, and zero elsewhere.
+
+    `mask`: bool `(n_out, n_in)`, or a matrix of scipy.sparse, of which the places of the nonzeros count. No matrix of the size
+    of the mask is made of it.
+    Shapes: `theta (nnz,)`, row by row; `theta = W[mask]`.
+    Cost: `apply`, `adjoint` and `grad` take `s * nnz` multiply-adds on `s` rows.
+    Raises: TypeError, ValueError if the mask is no such matrix or is false everywhere. Source: theory note, T5.1.
+    """
+
+    indptr: Array
+    cols: Array
+    n_in: int
+
+    def __init__(self, mask: Any) -> None:
+        if not sparse.issparse(mask):
+            mask = np.asarray(mask)
+            if mask.dtype != bool:
+                raise TypeError(f"mask has dtype {mask.dtype}; bool was wanted, True for a parameter: pass mask != 0")
+        if mask.ndim != 2 or 0 in mask.shape:
+            raise ValueError(f"mask has shape {mask.shape}; a matrix (out, in) was wanted")
+        # a sum of duplicates may be zero, and a stored zero is no parameter
+        places = sparse.csr_array(mask, copy=True)
+        places.sum_duplicates()
+        places.eliminate_zeros()
+        if not places.nnz:
+            raise ValueError("mask is False everywhere, so the layer has no parameters; at least one entry must be True")
+        if places.nnz > np.iinfo(np.int32).max:
+            raise ValueError(f"mask has {places.nnz} entries; at most 2147483647 can be")
+        self._keep(places.indptr, places.indices, places.shape[1])
+
+    def _keep(self, indptr: Array, cols: Array, n_in: int) -> None:
+        object.__setattr__(self, "indptr", frozen(indptr, np.int32))
+        object.__setattr__(self, "cols", frozen(cols, np.int32))
+        object.__setattr__(self, "n_in", int(n_in))
+
+    @classmethod
+    def from_parts(cls, **parts: Any) -> Masked:
+        layer = cls.__new__(cls)
+        layer._keep(**parts)
+        return layer
+
+    def __repr__(self) -> str:
+        return f"Masked({self.n_in} to {self.shape[0]}, {self.work} of {self.shape[0] * self.n_in} entries)"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (len(self.indptr) - 1, self.n_in)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        return (len(self.cols),)
+
+    @property
+    def multiplicity(self) -> Array:
+        return np.ones(self.param_shape)
+
+    @property
+    def work(self) -> int:
+        return len(self.cols)
+
+    @cached_property
+    def rows(self) -> Array:
+        """The row of each entry, int32 `(nnz,)`; read-only."""
+        return frozen(np.repeat(np.arange(self.shape[0]), np.diff(self.indptr)), np.int32)
+
+    @cached_property
+    def _form(self) -> Form:
+        index = frozen(np.arange(self.work), np.int32)
+        return Form("sparse", arrays={"indptr": self.indptr, "cols": self.cols, "index": index, "sign": None})
+
+    @property
+    def form(self) -> Form:
+        return self._form
+
+    def sparse(self, theta: Array) -> Any:
+        """W as a matrix of scipy.sparse, by rows."""
+        return sparse.csr_array((theta, self.cols, self.indptr), shape=self.shape)
+
+    def matrix(self, theta: Array) -> Array:
+        W = np.zeros(self.shape, dtype=theta.dtype)
+        W[self.rows, self.cols] = theta
+        return W
+
+    def coordinates(self, matrix: Array) -> Array:
+        return matrix[self.rows, self.cols]
+
+    def apply(self, theta: Array, A: Array) -> Array:
+        return np.ascontiguousarray((self.sparse(theta) @ A.T).T)
+
+    def adjoint(self, theta: Array, D: Array) -> Array:
+        return np.ascontiguousarray((self.sparse(theta).T @ D.T).T)
+
+    def grad(self, D: Array, A: Array) -> Array:
+        found = np.empty(self.param_shape, dtype=D.dtype)
+        for i in range(self.shape[0]):
+            own = slice(self.indptr[i], self.indptr[i + 1])
+            found[own] = D[:, i] @ A[:, self.cols[own]]
+        return found
