@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_help_is_enough(capsys):
     examples = [line.strip() for line in cli_check.EXAMPLES.splitlines() if line.startswith("  linalign ")]
     assert len(examples) >= 4
     for example in examples:
-        words = example.split("  ")[0].split()
+        words = shlex.split(example.split("   ")[0])
         cli.parser().parse_args(words[1:])
 
 

@@ -19,7 +19,7 @@ SOURCE = Path(la.__file__).parent
 ORDER = [
     ["validate", "reference", "errors", "_kernels"],
     ["layers", "losses", "lanes", "compressed"],
-    ["init", "chain_init", "network", "problem"],
+    ["init", "chain_init", "network", "problem", "layer_spec"],
     ["kernel", "config", "spectrum", "alignment", "bases", "certificate", "theory"],
     ["reduce", "stream"],
     ["cost", "plan", "planner"],

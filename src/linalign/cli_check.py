@@ -10,8 +10,9 @@ from itertools import groupby
 
 import linalign as la
 
-from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, load, refusals, start
+from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, refusals, start
 from .data import Dataset
+from .layer_spec import GRAMMAR, spell
 from .theory import Certificate, InvarianceCondition
 from .theory.invariance import CASES
 from .theory.modes import CASES as MODE_CASES
@@ -30,9 +31,12 @@ examples:
   linalign check digits                                           the network of "linalign train digits"
   linalign check digits --autoencode --hidden 32 --init aligned --scale 1e-2
   linalign check wine.csv --target quality --task regression --widths 11,4,1
+  linalign check digits --layers "conv 3x3, conv 3x3 valid, dense 10"
   linalign check digits --hidden 20 --init orthogonal --scale 0.1 --loss mse --lr 0.01
 
 {DATA}
+
+{GRAMMAR}
 
 the words: layers W_1, ..., W_d are aligned if each takes the output singular vectors of the one before as its input singular
 vectors, so that the network is a few independent chains of numbers, its modes. Alignment is invariant if gradient descent keeps
@@ -75,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         net = start(options, data)
         condition = la.theory.invariance_condition(data.X, data.Y, tol=options.tol)
         print(f"data       {describe(data)}")
-        print(f"network    {'-'.join(map(str, net.widths))}, {options.init} start, {options.loss} loss")
+        print(f"network    {described(net)}, {options.init} start, {options.loss} loss")
         for i, answer in enumerate(answers(options, data, net, condition)):
             print(f"\n{i + 1}. {answer}", flush=True)
     return 0
@@ -100,8 +104,8 @@ def answers(options: argparse.Namespace, data: Dataset, net: la.Network, conditi
 def on_the_data(condition: InvarianceCondition, net: la.Network) -> Answer:
     """The condition on the data, its special cases and weak forms."""
     rule = (
-        "With the squared loss, every start that is aligned with the data keeps its singular vectors exactly when the matrices X^T X and "
-        "(Y^T X)^T (Y^T X) commute [T3.2]."
+        "With the squared loss and dense layers, every start that is aligned with the data keeps its singular vectors exactly when the "
+        "matrices X^T X and (Y^T X)^T (Y^T X) commute [T3.2]."
     )
     reasons, most = [], min(len(condition.inputs), len(condition.outputs))
     if condition.holds:
@@ -156,13 +160,13 @@ def on_the_layers(net: la.Network) -> Answer:
         named = f"Layer {place + 1}" if count == 1 else f"Layers {place + 1} to {place + count}"
         place += count
         if isinstance(layer, la.Dense):
-            reasons.append(f"{named}: {layer!r}. Can hold every matrix.")
+            reasons.append(f"{named}, {spell([layer])}: can hold every matrix.")
             moving = False
             continue
         found = la.theory.obstruction(layer)
         if found.diagonalisable:
             reasons.append(
-                f"{named}: {found.name}. One pair of bases makes all its matrices diagonal (score {found.score:.1e}) [L6.1, T6.2]."
+                f"{named}, {spell([layer])}: one pair of bases makes all its matrices diagonal (score {found.score:.1e}) [L6.1, T6.2]."
             )
             continue
         forbidden = True
@@ -170,7 +174,7 @@ def on_the_layers(net: la.Network) -> Answer:
         least, most = found.reaching
         number = f"{least}" if least == most else f"{least} to {most}"
         reasons.append(
-            f"{named}: {found.name}. No pair of bases makes all its matrices diagonal (score {found.score:.2g}, not 0) [L6.1]. "
+            f"{named}, {spell([layer])}: no pair of bases makes all its matrices diagonal (score {found.score:.2g}, not 0) [L6.1]. "
             f"For generic data its singular vectors turn at the first step, from 1 sample [T6.3]; from {number} on, the gradient can be "
             "any matrix of the layer [L6.4]."
         )
@@ -195,7 +199,7 @@ def on_the_start(net: la.Network, proof: Certificate, tol: float | None) -> Answ
     reasons = [text[0].upper() + text[1:] + "."]
     base = la.alignment_baseline(net, rng=0, draws=2)
     scores = ", ".join(
-        f"layers {i + 1} and {i + 2}: {a:.3f} (random layers: {b:.3f})"
+        f"layers {i + 1} and {i + 2}: {a:.3f} (random dense layers: {b:.3f})"
         for i, (a, b) in enumerate(zip(la.alignment(net), base["alignment"], strict=True))
     )
     reasons.append(f"Score of alignment, 1 at most: {scores}.")
@@ -213,7 +217,8 @@ def on_the_learning_rate(proof: Certificate, other: Certificate | None, lr: floa
     """The certified learning rate, the linear rate and the numbers of steps."""
     question = "Which learning rate is safe, and how fast is it?"
     if proof.lr is None or proof.lr_matrix is None:
-        reasons = [f"Nothing is proved for this start: {proof.reason}. (It may well converge; see linalign train.)"]
+        why = proof.reason if proof.start is not None else "the statements are proved for dense layers"
+        reasons = [f"Nothing is proved for this start: {why}. (It may well converge; see linalign train.)"]
         if lr is not None:
             reasons.append(f"Of --lr {lr:g} nothing can be said for that reason.")
         if other is not None and other.lr_matrix is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import linalign as la
 
 from . import data as datasets
+from . import layer_spec
 from .data import Dataset
 
 HIDDEN = "32,16"
@@ -82,6 +84,8 @@ def add_network_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("network").add_argument
     add("--hidden", metavar="K,K,...", help=f"widths of the hidden layers; 'none' for a single layer [{HIDDEN}]")
     add("--widths", metavar="K,K,...", help="all widths, inputs and outputs too, instead of --hidden")
+    add("--layers", metavar="L, L, ...", help="with a structure, instead of widths: 'conv 3x3, conv 3x3 valid, dense 10' (see below)")
+    add("--image", metavar="HxW", help="the inputs are images of this size, for --layers [as the data say]")
     add("--init", default="gaussian", metavar="KIND", help=f"start: {', '.join(STARTS)}; or one a layer, K,K,... [gaussian]")
     add("--scale", type=float, metavar="S", help="size of the end-to-end matrix at the start; smaller: sharper stages, later "
         "[1e-5 up to three layers, else 1e-3]")  # fmt: skip
@@ -98,11 +102,16 @@ def load(options: argparse.Namespace) -> Dataset:
     return replace(data, Y=data.X, labels=None, classes=None) if options.autoencode else data
 
 
-def start(options: argparse.Namespace, data: Dataset) -> la.Network:
-    """The network that the options describe. `--scale` is end to end: a kind whose scale is a layer's gets its d-th root."""
+def network(options: argparse.Namespace, data: Dataset) -> la.Network:
+    """The layers that the options describe, without parameters."""
     k_0, k_d = data.X.shape[1], data.Y.shape[1]
-    if options.widths is not None and options.hidden is not None:
-        raise Stop("--hidden and --widths both set the widths; pass one of them", 2)
+    given = [name for name in ("hidden", "widths", "layers") if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise Stop(f"--{given[0]} and --{given[1]} both set the {'widths' if options.layers is None else 'layers'}; pass one of them", 2)
+    if options.layers is not None:
+        return la.Network(layer_spec.parse(options.layers, image(options, data), k_d))
+    if options.image is not None:
+        raise Stop("--image says what convolutions see and has no meaning without --layers; leave it out", 2)
     if options.widths is not None:
         widths = [whole("--widths", k) for k in options.widths.split(",")]
         if widths[0] != k_0 or widths[-1] != k_d:
@@ -110,7 +119,32 @@ def start(options: argparse.Namespace, data: Dataset) -> la.Network:
     else:
         hidden = HIDDEN if options.hidden is None else options.hidden
         widths = [k_0, *([] if hidden in ("none", "") else [whole("--hidden", k) for k in hidden.split(",")]), k_d]
-    net = la.Network.dense(widths)
+    return la.Network.dense(widths)
+
+
+def image(options: argparse.Namespace, data: Dataset) -> tuple[int, ...]:
+    """The shape of a sample, as convolutions see it."""
+    if options.image is None:
+        return data.shape if len(data.shape) <= 3 else (data.X.shape[1],)
+    match = re.fullmatch(r"(?:(\d+)x)?(\d+)x(\d+)", options.image)
+    if match is None:
+        raise Stop(f"--image is {options.image!r}; a height and a width such as 28x28, or 3x32x32 with channels, were wanted", 2)
+    shape = tuple(int(part) for part in match.groups() if part is not None)
+    if int(np.prod(shape)) != data.X.shape[1]:
+        raise Stop(f"--image is {options.image}, {int(np.prod(shape))} pixels, but the data have {data.X.shape[1]} inputs", 2)
+    return shape
+
+
+def described(net: la.Network) -> str:
+    """The network in a few words: its widths, or its layers if one of them has a structure."""
+    if all(isinstance(layer, la.Dense) for layer in net.layers):
+        return "-".join(map(str, net.widths))
+    return f"{net.widths[0]} inputs, {layer_spec.spell(net.layers)}"
+
+
+def start(options: argparse.Namespace, data: Dataset) -> la.Network:
+    """The network that the options describe. `--scale` is end to end: a kind whose scale is a layer's gets its d-th root."""
+    net = network(options, data)
     kinds = options.init.split(",")
     if unknown := [kind for kind in kinds if kind not in STARTS]:
         raise Stop(f"--init is {unknown[0]!r}; one of {', '.join(STARTS)} was wanted (the others take a matrix: use Network.init)", 2)
@@ -128,7 +162,19 @@ def start(options: argparse.Namespace, data: Dataset) -> la.Network:
         each = {"scale": [own.get(kind) for kind in kinds]}
     elif kinds[0] in own:
         each = {"scale": own[kinds[0]]}
-    return net.init(kinds if len(kinds) > 1 else kinds[0], rng=options.rng, dtype=options.dtype, **each)
+    drawn = net.init(kinds if len(kinds) > 1 else kinds[0], rng=options.rng, dtype=options.dtype, **each)
+    return drawn if all(isinstance(layer, la.Dense) for layer in net.layers) else _as_large(drawn, kinds, root)
+
+
+def _as_large(net: la.Network, kinds: list[str], root: float) -> la.Network:
+    """Gaussian constrained layers as large as dense ones of that scale, `||W_i||_F^2 = k_i root^2`: the projection made them smaller."""
+    params = []
+    for i, (layer, theta, W) in enumerate(zip(net.layers, net.params, net.matrices(), strict=True)):
+        size = float(np.linalg.norm(W))
+        if kinds[i % len(kinds)] == "gaussian" and not isinstance(layer, la.Dense) and size > 0:
+            theta = theta * theta.dtype.type(root * np.sqrt(len(W)) / size)
+        params.append(theta)
+    return net.with_params(params)
 
 
 def describe(data: Dataset) -> str:

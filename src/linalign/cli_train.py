@@ -17,8 +17,9 @@ import numpy as np
 
 import linalign as la
 
-from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, load, numbers, refusals, start, whole
+from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 from .data import Dataset
+from .layer_spec import GRAMMAR
 from .record import QUANTITIES
 
 STEPS = 150_000
@@ -32,11 +33,14 @@ examples:
   linalign train digits                              writes digits.npz and digits.png in this directory
   linalign train digits --hidden 64,64,64 --scale 1e-2
   linalign train digits --init orthogonal --scale 0.1 --loss cross_entropy --lr 0.1 --steps 20000
+  linalign train digits --layers "conv 3x3, conv 3x3 valid 2 channels, dense 10" --scale 0.1 --steps 2000
   linalign train wine.csv --target quality --task regression --normalise standard
   linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
   linalign train digits --record balancedness=1000 --record modes=log --steps 50000
 
 {DATA}
+
+{GRAMMAR}
 
 losses: squared, half the sum of squares; mse, their mean over all entries; cross_entropy, mean over samples; logistic and
 exponential, one output a class with targets -1 and 1, summed over outputs, mean over samples. Classes are one-hot targets.
@@ -115,6 +119,8 @@ def run(options: argparse.Namespace) -> int:
             asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation")}
             plan = la.explain(net, data.X, Y, **asked)
             say(f"data       {describe(data)}")
+            if options.layers is not None:
+                say(f"network    {described(net)}")
             say(f"training   {options.steps:,} steps, lr {shown}, {options.init} start")
             say(plan)
             if not bar:
