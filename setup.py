@@ -13,6 +13,7 @@ from setuptools import Extension, setup
 NAMES = ["_chain", "_modes"]
 DEBUG = os.environ.get("LINALIGN_DEBUG") == "1"
 NATIVE = os.environ.get("LINALIGN_NATIVE") == "1"
+OPENMP = sys.platform.startswith("linux")
 
 DIRECTIVES = {
     "language_level": "3",
@@ -35,6 +36,8 @@ def flags() -> list[str]:
     common = ["-std=gnu11", "-ffp-contract=fast", "-Wno-unused-function", "-Wno-psabi"]
     if DEBUG:
         return [*common, "-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
+    # threads over the samples of a convolution; without OpenMP they take turns
+    common += ["-fopenmp"] if OPENMP else ["-Wno-unknown-pragmas"]
     native = ["-march=native"] if NATIVE and platform.machine() in ("x86_64", "aarch64") else []
     return [*common, "-O3", *native]
 
@@ -46,7 +49,7 @@ extensions = [
         include_dirs=["kernels/include"],
         depends=glob("kernels/*.pxd") + glob("kernels/include/*.h"),
         extra_compile_args=flags(),
-        extra_link_args=["-fsanitize=undefined"] if DEBUG else [],
+        extra_link_args=(["-fsanitize=undefined"] if DEBUG else []) + (["-fopenmp"] if OPENMP else []),
         define_macros=[("LA_DEBUG", str(int(DEBUG))), ("LA_NATIVE", str(int(NATIVE)))],
     )
     for name in NAMES

@@ -1,460 +1,25 @@
-"""The fused multilayer step for any pivot, and the training loop, without the GIL.
+"""Chain: a network bound to its data, and the loop over it. The step itself is in step.pxd."""
 
-One step (design.md section 3; theory note, section 10). From the pivot p, with s = k_p rows in flight,
-
-    upper  A_p = I,  A_i = A_{i-1} W_i^T         lower  Z_p = I,  Z_{i-1} = Z_i W_i
-    meet   O = outputs, E = dL/dO, the only place that sees the data and the loss
-    upper  D_d, D_{i-1} = D_i W_i                lower  R_0, R_i = R_{i-1} W_i^T
-    grad_i = D_i^T A_{i-1}  (i > p)              grad_i = Z_i^T R_{i-1}  (i <= p)
-
-At p = 0 there is no lower part and A_0 is the data (or I, if the samples are many). At p >= 1 the outputs are kept
-transposed, (k_d, n), so that no product needs a transposed copy. The identities are never multiplied by.
-A layer is updated in the product that computes its gradient, after its old value has been used.
-"""
-
-from libc.math cimport isfinite
-from libc.string cimport memcpy, memset
-from types cimport (real, Layer, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
-                    SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
-from small cimport Small, product, transpose, axpby, scale_columns, dot_update, sum_update, has_vectors, la_detect, la_select
-from loss cimport Objective, squared, logistic, exponential, cross_entropy, entries, sensing
+from libc.string cimport memset
+from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
+from small cimport Small, product, la_detect, la_select
+from structured cimport la_structured_select, refresh
+from step cimport Engine, run, look, backward_to_data, backward_to_pivot
 
 import numpy as np
+
+cdef extern from "la_structured.h":
+    const int LA_PANEL
 
 cdef extern from *:
     const int LA_DEBUG
     const int LA_NATIVE
 
-cdef enum:
-    CACHE = 400000      # bytes of a layer that stay in the second-level cache beside the rows in flight
-    FEW = 64            # rows in flight up to which a step is bound by memory
 
-cdef struct Engine:
-    Small small
-    Objective loss
-    Layer* layers
-    int depth
-    int pivot
-    int rows            # s, rows in flight
-    int samples         # n, columns (p >= 1) or rows (p = 0) of the outputs
-    int n_in            # k_0
-    int n_out           # k_d
-    bint cyclic
-    bint gradients      # write gradients, update nothing
-    bint mixed          # p = 0 with A_0 = I: the outputs are X A_d
-    bint diagonal       # X is diag(X[0, :]), p >= 1
-    double momentum
-    void* X             # (n, k_0), NULL for the identity
-    int ldx
-    void** A            # A_i (s, k_i), i = p..d; NULL for the identity
-    void** Z            # Z_i (s, k_i), i = 0..p; NULL for the identity
-    int* ld             # leading dimension of rows of k_i
-    void* H             # N X^T (s, n)
-    void* O             # the outputs, then their gradient
-    void* Q             # A_d E (s, n)
-    int ldo             # of rows of n (p >= 1) or of k_d (p = 0)
-    void* ping
-    void* pong
-    void* owner         # the Chain, for the callback
+cdef int ask(void* owner, double* value) noexcept with gil:
+    return (<Chain>owner).call_back(value)
 
 
-# ------------------------------------------------------------------ rows in flight
-cdef inline void rows_by_transpose(Engine* e, int s, int n, int k, const real* A, int lda, real* B, int ldb,
-                                   real* out, int ldout) noexcept nogil:
-    """out (s, n) = A (s, k) @ B (n, k)^T."""
-    if s == 1 and has_vectors(&e.small):
-        dot_update(B, n, k, ldb, A, out, <const real*>NULL, 0, 1)
-    else:
-        product(&e.small, False, True, s, n, k, 1, A, lda, B, ldb, 0, out, ldout)
-
-
-cdef inline void rows_by_matrix(Engine* e, int s, int n, int k, const real* A, int lda, real* B, int ldb,
-                                real* out, int ldout) noexcept nogil:
-    """out (s, n) = A (s, k) @ B (k, n)."""
-    if s == 1 and has_vectors(&e.small):
-        sum_update(B, k, n, ldb, A, out, <const real*>NULL, 0, 1)
-    else:
-        product(&e.small, False, False, s, n, k, 1, A, lda, B, ldb, 0, out, ldout)
-
-
-cdef inline void by_diagonal(Engine* e, int rows, int cols, const real* A, int lda, const real* x, real* out, int ldout) noexcept nogil:
-    """out = A diag(x)."""
-    cdef Py_ssize_t r
-    cdef int c
-    if has_vectors(&e.small):
-        # short rows are padded with zeros: whole vectors
-        scale_columns(rows, min(lda, ldout) if cols <= e.small.most else cols, A, lda, x, out, ldout)
-        return
-    for r in range(rows):
-        for c in range(cols):
-            out[r * ldout + c] = A[r * lda + c] * x[c]
-
-
-# ------------------------------------------------------------------ layers
-cdef inline void scale_add(int m, int n, double alpha, const real* G, int ldg, bint transposed, double beta,
-                           real* C, int ldc) noexcept nogil:
-    """C (m, n) = beta * C + alpha * G or G^T."""
-    cdef int i, j, i0, i1
-    cdef real al = <real>alpha
-    cdef real be = <real>beta
-    if beta == 0:
-        for i in range(m):
-            memset(&C[<Py_ssize_t>i * ldc], 0, n * sizeof(real))
-    if not transposed:
-        for i in range(m):
-            for j in range(n):
-                C[<Py_ssize_t>i * ldc + j] = be * C[<Py_ssize_t>i * ldc + j] + al * G[<Py_ssize_t>i * ldg + j]
-        return
-    for i0 in range(0, m, 16):
-        i1 = min(i0 + 16, m)
-        for j in range(n):
-            for i in range(i0, i1):
-                C[<Py_ssize_t>i * ldc + j] = be * C[<Py_ssize_t>i * ldc + j] + al * G[<Py_ssize_t>j * ldg + i]
-
-
-cdef inline void descend_lines(Engine* e, Layer* L, int first, int lines, int s, const real* D, int ldd,
-                               const real* A, int lda) noexcept nogil:
-    """Use lines of the gradient D^T A of a layer, D (s, out), A (s, in); NULL stands for the identity."""
-    cdef void* place
-    cdef double alpha = 1, beta = 0
-    cdef Py_ssize_t offset = <Py_ssize_t>first * L.ld
-    cdef real* target
-    cdef real* v
-    cdef real* w
-    cdef real lr, decay
-    cdef Py_ssize_t i
-    if e.gradients:
-        place = L.gradient
-    elif L.velocity != NULL:
-        place = L.velocity
-        beta = e.momentum
-    else:
-        place = L.theta
-        alpha = -L.lr
-        beta = 1 - L.lr * L.decay
-    target = <real*>place + offset
-    if A == NULL:
-        scale_add(lines, L.n_in, alpha, D + first, ldd, True, beta, target, L.ld)
-    elif D == NULL:
-        A += <Py_ssize_t>first * lda
-        if has_vectors(&e.small) and lda == L.ld and beta != 0:
-            axpby(<Py_ssize_t>lines * L.ld, alpha, A, beta, target)
-        else:
-            scale_add(lines, L.n_in, alpha, A, lda, False, beta, target, L.ld)
-    elif s == 1 and has_vectors(&e.small) and beta != 0:
-        dot_update(target, lines, L.n_in, L.ld, A, <real*>NULL, D + first, alpha, beta)
-    else:
-        product(&e.small, True, False, lines, L.n_in, s, alpha, D + first, ldd, A, lda, beta, target, L.ld)
-    if L.velocity != NULL and not e.gradients:
-        v = <real*>L.velocity + offset
-        w = <real*>L.theta + offset
-        lr = <real>L.lr
-        decay = <real>L.decay
-        for i in range(<Py_ssize_t>lines * L.ld):
-            v[i] = v[i] + decay * w[i]
-            w[i] = w[i] - lr * v[i]
-
-
-cdef inline void descend(Engine* e, Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
-    """Use the gradient D^T A of a layer."""
-    descend_lines(e, L, 0, L.n_out, s, D, ldd, A, lda)
-
-
-cdef inline int lines_at_once(Layer* L, int s, size_t itemsize) noexcept nogil:
-    """Lines of a layer that stay in the second-level cache between the product by the old W and its update.
-
-    With many rows in flight the products are bound by arithmetic, and want to be large.
-    """
-    cdef Py_ssize_t fit = CACHE // (L.ld * <Py_ssize_t>itemsize)
-    if s == 1 or s > FEW or fit >= L.n_out:
-        return L.n_out
-    return <int>max(fit // 16 * 16, 64)
-
-
-cdef inline void apply(Engine* e, Layer* L, int s, const real* A, int lda, real* out, int ldout) noexcept nogil:
-    """out (s, n_out) = A W^T; A NULL is the identity."""
-    if A == NULL:
-        transpose(L.n_out, L.n_in, <real*>L.theta, L.ld, out, ldout)
-    else:
-        rows_by_transpose(e, s, L.n_out, L.n_in, A, lda, <real*>L.theta, L.ld, out, ldout)
-
-
-cdef inline void adjoint(Engine* e, Layer* L, int s, const real* D, int ldd, real* out, int ldout) noexcept nogil:
-    """out (s, n_in) = D W."""
-    rows_by_matrix(e, s, L.n_in, L.n_out, D, ldd, <real*>L.theta, L.ld, out, ldout)
-
-
-cdef inline void apply_descend(Engine* e, Layer* L, int s, const real* A, int lda, real* out, int ldout,
-                               const real* D, int ldd) noexcept nogil:
-    """out = A W^T with the old W, then the gradient D^T A: one pass over the layer."""
-    cdef int j = 0, lines, step = lines_at_once(L, s, sizeof(real))
-    while j < L.n_out:
-        lines = min(step, L.n_out - j)
-        rows_by_transpose(e, s, lines, L.n_in, A, lda, <real*>L.theta + <Py_ssize_t>j * L.ld, L.ld, out + j, ldout)
-        descend_lines(e, L, j, lines, s, D, ldd, A, lda)
-        j += step
-
-
-cdef inline void adjoint_descend(Engine* e, Layer* L, int s, const real* D, int ldd, real* out, int ldout,
-                                 const real* A, int lda) noexcept nogil:
-    """out = D W with the old W, then the gradient D^T A: one pass over the layer."""
-    cdef int j = 0, lines, step = lines_at_once(L, s, sizeof(real))
-    if step == L.n_out:
-        adjoint(e, L, s, D, ldd, out, ldout)
-        descend(e, L, s, D, ldd, A, lda)
-        return
-    while j < L.n_out:
-        lines = min(step, L.n_out - j)
-        product(&e.small, False, False, s, L.n_in, lines, 1, D + j, ldd, <real*>L.theta + <Py_ssize_t>j * L.ld, L.ld,
-                1 if j else 0, out, ldout)
-        descend_lines(e, L, j, lines, s, D, ldd, A, lda)
-        j += step
-
-
-cdef inline bint one_pass(Engine* e, Layer* L, int s) noexcept nogil:
-    """With one row in flight a plain update shares its pass over W with the product by the old W."""
-    return s == 1 and L.velocity == NULL and not e.gradients and has_vectors(&e.small)
-
-
-# ------------------------------------------------------------------ the loss
-cdef int ask(Engine* e, double* value) noexcept with gil:
-    return (<Chain>e.owner).call_back(value)
-
-
-cdef inline int evaluate(real* tag, Engine* e, double* value) noexcept nogil:
-    """The loss of the outputs; e.O becomes their gradient."""
-    cdef int rows = e.n_out if e.loss.by_output else e.samples
-    cdef int cols = e.samples if e.loss.by_output else e.n_out
-    cdef real* O = <real*>e.O
-    cdef real* T = <real*>e.loss.targets
-    cdef double f = e.loss.factor
-    cdef int kind = e.loss.kind
-    if kind == SQUARED:
-        value[0] = squared(&e.small, <Py_ssize_t>rows * e.ldo, O, T, f)
-    elif kind == LOGISTIC:
-        value[0] = logistic(rows, cols, e.ldo, O, T, f)
-    elif kind == EXPONENTIAL:
-        value[0] = exponential(rows, cols, e.ldo, O, T, f)
-    elif kind == CROSS_ENTROPY:
-        if e.loss.by_output:
-            value[0] = cross_entropy(cols, rows, 1, e.ldo, O, T, f)
-        else:
-            value[0] = cross_entropy(rows, cols, e.ldo, 1, O, T, f)
-    elif kind == ENTRIES:
-        value[0] = entries(&e.loss, rows, e.ldo, O)
-    elif kind == SENSING:
-        value[0] = sensing(&e.loss, rows, cols, e.ldo, O)
-    else:
-        return ask(e, value)
-    return RUNNING
-
-
-# ------------------------------------------------------------------ pivot 0: rows are samples, or the identity
-cdef inline void mix(real* tag, Engine* e, real* M, int ldm) noexcept nogil:
-    """e.O = X M, M (k_0, k_d), where the samples enter at the end of the chain."""
-    product(&e.small, False, False, e.samples, e.n_out, e.n_in, 1, <real*>e.X, e.ldx, M, ldm, 0, <real*>e.O, e.ldo)
-
-
-cdef inline real* unmix(real* tag, Engine* e, real* out, int ldout) noexcept nogil:
-    """D_d = X^T E (k_0, k_d)."""
-    product(&e.small, True, False, e.n_in, e.n_out, e.samples, 1, <real*>e.X, e.ldx, <real*>e.O, e.ldo, 0, out, ldout)
-    return out
-
-
-cdef int forward_from_data(real* tag, Engine* e, double* value) noexcept nogil:
-    cdef int i
-    for i in range(e.depth):
-        apply(e, &e.layers[i], e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
-    if e.mixed:
-        mix(tag, e, <real*>e.A[e.depth], e.ld[e.depth])
-    return evaluate(tag, e, value)
-
-
-cdef void backward_to_data(real* tag, Engine* e) noexcept nogil:
-    cdef real* D = <real*>e.O
-    cdef real* below = <real*>e.ping
-    cdef real* spare = <real*>e.pong
-    cdef int ldd = e.ldo
-    cdef int i
-    cdef Layer* L
-    if e.mixed:
-        D = unmix(tag, e, spare, e.ld[e.depth])
-        ldd = e.ld[e.depth]
-    for i in range(e.depth - 1, -1, -1):
-        L = &e.layers[i]
-        if i and one_pass(e, L, e.rows):
-            sum_update(<real*>L.theta, L.n_out, L.n_in, L.ld, D, below, <real*>e.A[i], -L.lr, 1 - L.lr * L.decay)
-        else:
-            if i:
-                adjoint_descend(e, L, e.rows, D, ldd, below, e.ld[i], <real*>e.A[i], e.ld[i])
-            else:
-                descend(e, L, e.rows, D, ldd, <real*>e.A[i], e.ld[i])
-        D = below
-        ldd = e.ld[i]
-        below = spare
-        spare = D
-
-
-# ------------------------------------------------------------------ pivots 1..d: outputs are transposed
-cdef int forward_from_pivot(real* tag, Engine* e, double* value) noexcept nogil:
-    cdef int i, p = e.pivot, s = e.rows, d = e.depth
-    cdef real* H
-    cdef int ldh
-    for i in range(p, d):
-        apply(e, &e.layers[i], s, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
-    # Z_p = I, so Z_{p-1} is W_p itself (bound so in Python)
-    for i in range(p - 2, -1, -1):
-        adjoint(e, &e.layers[i], s, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
-    H = <real*>(e.O if p == d else e.H)
-    ldh = e.ldo
-    if e.diagonal:
-        by_diagonal(e, s, e.samples, <real*>e.Z[0], e.ld[0], <real*>e.X, H, ldh)
-    elif e.X != NULL:
-        rows_by_transpose(e, s, e.samples, e.n_in, <real*>e.Z[0], e.ld[0], <real*>e.X, e.ldx, H, ldh)
-    elif p == d:
-        for i in range(s):
-            memcpy(&H[<Py_ssize_t>i * ldh], &(<real*>e.Z[0])[<Py_ssize_t>i * e.ld[0]], e.n_in * sizeof(real))
-    else:
-        H = <real*>e.Z[0]
-        ldh = e.ld[0]
-    if p < d:
-        product(&e.small, True, False, e.n_out, e.samples, s, 1, <real*>e.A[d], e.ld[d], H, ldh, 0, <real*>e.O, e.ldo)
-    return evaluate(tag, e, value)
-
-
-cdef void backward_to_pivot(real* tag, Engine* e) noexcept nogil:
-    cdef int i, p = e.pivot, s = e.rows, d = e.depth
-    cdef real* E = <real*>e.O
-    cdef real* H = <real*>(e.H if e.X != NULL else e.Z[0])
-    cdef int ldh = e.ldo if e.X != NULL else e.ld[0]
-    cdef real* Q = E
-    cdef real* here
-    cdef real* there = <real*>e.ping
-    cdef real* spare = <real*>e.pong
-    cdef int ldq = e.ldo
-    cdef Layer* L
-    if p < d:
-        # both need the old upper part: Q before the updates
-        Q = <real*>e.Q
-        product(&e.small, False, False, s, e.samples, e.n_out, 1, <real*>e.A[d], e.ld[d], E, e.ldo, 0, Q, ldq)
-        here = there
-        product(&e.small, False, True, s, e.n_out, e.samples, 1, H, ldh, E, e.ldo, 0, here, e.ld[d])
-        there = spare
-        for i in range(d - 1, p - 1, -1):
-            L = &e.layers[i]
-            if i > p and one_pass(e, L, s):
-                sum_update(<real*>L.theta, L.n_out, L.n_in, L.ld, here, there, <real*>e.A[i], -L.lr, 1 - L.lr * L.decay)
-            else:
-                if i > p:
-                    adjoint_descend(e, L, s, here, e.ld[i + 1], there, e.ld[i], <real*>e.A[i], e.ld[i])
-                else:
-                    descend(e, L, s, here, e.ld[i + 1], <real*>e.A[i], e.ld[i])
-            spare = here
-            here = there
-            there = spare
-    here = Q
-    there = <real*>e.ping
-    spare = <real*>e.pong
-    if e.X != NULL:
-        if e.diagonal:
-            by_diagonal(e, s, e.samples, Q, ldq, <real*>e.X, there, e.ld[0])
-        else:
-            rows_by_matrix(e, s, e.n_in, e.samples, Q, ldq, <real*>e.X, e.ldx, there, e.ld[0])
-        here = there
-        ldq = e.ld[0]
-        there = spare
-    for i in range(p):
-        L = &e.layers[i]
-        if i + 1 < p and one_pass(e, L, s):
-            dot_update(<real*>L.theta, L.n_out, L.n_in, L.ld, here, there, <real*>e.Z[i + 1], -L.lr, 1 - L.lr * L.decay)
-        else:
-            if i + 1 < p:
-                apply_descend(e, L, s, here, ldq, there, e.ld[i + 1], <real*>e.Z[i + 1], e.ld[i + 1])
-            else:
-                descend(e, L, s, <real*>e.Z[i + 1], e.ld[i + 1], here, ldq)
-        here = there
-        ldq = e.ld[i + 1]
-        there = <real*>(e.pong if here == <real*>e.ping else e.ping)
-
-
-# ------------------------------------------------------------------ cyclic: layer 1 to d, each from the newest
-cdef int cycle(real* tag, Engine* e, double* value, double floor, double tol, bint look) noexcept nogil:
-    """One sweep. A_i are prefixes (rows of data), Z_i = W_d ... W_{i+1} suffixes (k_d rows). `look`: the loss alone."""
-    cdef int i, d = e.depth, status
-    cdef double newer
-    cdef real* D
-    cdef Layer* L
-    for i in range(d - 2, 0, -1):
-        adjoint(e, &e.layers[i], e.n_out, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
-    for i in range(d):
-        L = &e.layers[i]
-        apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
-        D = <real*>e.A[d]
-        if i < d - 1:
-            D = <real*>(e.ping if e.mixed else e.O)
-            product(&e.small, False, True, e.rows, e.n_out, L.n_out, 1, <real*>e.A[i + 1], e.ld[i + 1],
-                    <real*>e.Z[i + 1], e.ld[i + 1], 0, D, e.ld[d] if e.mixed else e.ldo)
-        if e.mixed:
-            mix(tag, e, D, e.ld[d])
-        status = evaluate(tag, e, value if i == 0 else &newer)
-        if status != RUNNING:
-            return status
-        if i == 0:
-            if not isfinite(value[0]):
-                return DIVERGED
-            if value[0] + floor <= tol:
-                return CONVERGED
-            if look:
-                return RUNNING
-        D = <real*>e.O
-        if e.mixed:
-            D = unmix(tag, e, <real*>e.ping, e.ld[d])
-        if i < d - 1:
-            product(&e.small, False, False, e.rows, L.n_out, e.n_out, 1, D, e.ld[d] if e.mixed else e.ldo,
-                    <real*>e.Z[i + 1], e.ld[i + 1], 0, <real*>e.pong, e.ld[i + 1])
-            descend(e, L, e.rows, <real*>e.pong, e.ld[i + 1], <real*>e.A[i], e.ld[i])
-            apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
-        else:
-            descend(e, L, e.rows, D, e.ld[d] if e.mixed else e.ldo, <real*>e.A[i], e.ld[i])
-    return RUNNING
-
-
-# ------------------------------------------------------------------ the loop
-cdef int look(real* tag, Engine* e, double* value, double floor, double tol) noexcept nogil:
-    """The loss where the network stands."""
-    cdef int status
-    if e.cyclic:
-        return cycle(tag, e, value, floor, tol, True)
-    status = forward_from_pivot(tag, e, value) if e.pivot else forward_from_data(tag, e, value)
-    if status != RUNNING:
-        return status
-    if not isfinite(value[0]):
-        return DIVERGED
-    return CONVERGED if value[0] + floor <= tol else RUNNING
-
-
-cdef int run(real* tag, Engine* e, long steps, double* values, long* done, double floor, double tol) noexcept nogil:
-    cdef long t
-    cdef int status
-    for t in range(steps):
-        done[0] = t
-        if e.cyclic:
-            status = cycle(tag, e, &values[t], floor, tol, False)
-            if status != RUNNING:
-                return status
-        else:
-            status = look(tag, e, &values[t], floor, tol)
-            if status != RUNNING:
-                return status
-            if e.pivot:
-                backward_to_pivot(tag, e)
-            else:
-                backward_to_data(tag, e)
-    done[0] = steps
-    return RUNNING
-
-
-# ------------------------------------------------------------------ Python's side
 def detect() -> int:
     """The instruction set of this processor: 0 baseline, 3 AVX2 and FMA, 4 AVX-512."""
     return la_detect()
@@ -532,14 +97,18 @@ cdef class Chain:
     cdef object outputs
 
     def __init__(self, weights, X, targets, *, int kind, double factor, double floor, int pivot, int rows, lr, double momentum,
-                 decay, bint cyclic, int level, int most, long volume, observations=None, function=None):
-        """All arguments are checked by the caller; see `linalign.kernel`."""
+                 decay, bint cyclic, int level, int most, long volume, structures=None, observations=None, function=None):
+        """All arguments are checked by the caller; see `linalign.kernel`.
+
+        `structures[i]` is None for a dense layer, or what `linalign.structures.parts` made of layer i.
+        """
         cdef int i, d = len(weights)
         cdef Layer* L
         self.dtype = weights[0].dtype
         self.single = self.dtype == np.float32
         cdef int itemsize = self.dtype.itemsize
         la_select(level)
+        la_structured_select(level)
         self.workspace = []
         self.most = most
         self.layers = <Layer*>self._table(d * sizeof(Layer))
@@ -553,9 +122,12 @@ cdef class Chain:
         e.A, e.Z, e.ld = self.A, self.Z, self.ld
         e.depth, e.pivot, e.cyclic, e.momentum = d, pivot, cyclic, momentum
         e.owner = <void*>self
+        e.ask = ask
         e.small.level, e.small.most, e.small.volume = level, most, volume
         e.small.scratch = self._own(most, most)
-        widths = [weights[0].shape[1], *(W.shape[0] for W in weights)]
+        structures = structures or [None] * d
+        shapes = [W.shape if parts is None else parts["shape"] for W, parts in zip(weights, structures)]
+        widths = [shapes[0][1], *(shape[0] for shape in shapes)]
         e.n_in, e.n_out, e.rows = widths[0], widths[d], rows
         e.diagonal = X is not None and X.ndim == 1
         if e.diagonal:
@@ -574,12 +146,16 @@ cdef class Chain:
             L.kind = 0
             L.n_in, L.n_out, L.ld = widths[i], widths[i + 1], self.ld[i]
             L.lr, L.decay = lr[i], decay[i]
+            L.gradient = NULL
+            if structures[i] is not None:
+                self._constrain(L, weights[i], structures[i], momentum != 0)
+                continue
             L.theta = self._matrix(self.params, weights[i])
             L.velocity = self._matrix(self.velocities, np.zeros_like(weights[i])) if momentum else NULL
-            L.gradient = NULL
         if X is not None:
             e.X = self._copy(X)
             e.ldx = padding(X.shape[1], itemsize, most)
+        self.refresh()
         self._chains(widths)
         self._objective(targets, kind, factor, observations, function)
 
@@ -602,8 +178,80 @@ cdef class Chain:
         keeper.append(array)
         return <void*><size_t>array.ctypes.data
 
+    cdef void* _vector(self, list keeper, source) except NULL:
+        """A copy of an array of any shape, without padding."""
+        array = buffer(1, source.size, self.dtype, self.most)
+        array[0] = source.ravel()
+        keeper.append(array.reshape(source.shape))
+        return <void*><size_t>array.ctypes.data
+
+    cdef void* _numbers(self, source, dtype) except? NULL:
+        """A copy as whole numbers or doubles; NULL for None."""
+        if source is None:
+            return NULL
+        array = np.array(source, dtype=dtype, order="C")
+        self.workspace.append(array)
+        return <void*><size_t>array.ctypes.data
+
+    cdef void* _eye(self, int size) except NULL:
+        return self._copy(np.eye(size))
+
+    cdef int _constrain(self, Layer* L, theta, parts, bint momentum) except -1:
+        """Bind a layer that is not dense: its parameters, its structure and the room for its products."""
+        cdef Structure* S = <Structure*>self._table(sizeof(Structure))
+        memset(S, 0, sizeof(Structure))
+        L.more = S
+        L.kind = parts["kind"]
+        S.size, S.threads = theta.size, parts["threads"]
+        S.scale = <double*>self._numbers(parts["scale"], np.float64)
+        L.coeff = self._vector(self.params, theta)
+        L.velocity = self._vector(self.velocities, np.zeros_like(theta)) if momentum else NULL
+        S.raw = self._vector(self.workspace, np.zeros((S.threads, theta.size)))
+        if L.kind <= FIXED:
+            L.theta = self._own(L.n_out, L.n_in)
+            S.full = self._own(L.n_out, L.n_in)
+        if L.kind == TIED:
+            S.runs = len(parts["row"])
+            S.run_row, S.run_col = <int*>self._numbers(parts["row"], np.intc), <int*>self._numbers(parts["col"], np.intc)
+            S.run_length, S.run_param = <int*>self._numbers(parts["length"], np.intc), <int*>self._numbers(parts["param"], np.intc)
+            S.run_step, S.run_sign = <int*>self._numbers(parts["step"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
+        elif L.kind == BASIS:
+            S.basis, S.dual = self._vector(self.workspace, parts["basis"]), self._vector(self.workspace, parts["dual"])
+        elif L.kind == FIXED:
+            L.theta = self._copy(parts["matrix"])
+        elif L.kind == BLOCKS:
+            S.blocks = len(parts["sides"]) // 2
+            S.sides = <int*>self._numbers(parts["sides"], np.intc)
+        elif L.kind == SPARSE:
+            S.nonzeros = len(parts["row_col"])
+            S.row_ptr, S.row_col = <int*>self._numbers(parts["row_ptr"], np.intc), <int*>self._numbers(parts["row_col"], np.intc)
+            S.col_ptr, S.col_row = <int*>self._numbers(parts["col_ptr"], np.intc), <int*>self._numbers(parts["col_row"], np.intc)
+            S.col_at = <int*>self._numbers(parts["col_at"], np.intc)
+            S.index, S.sign = <int*>self._numbers(parts["index"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
+            S.work = self._vector(self.workspace, np.zeros((L.n_in + L.n_out) * LA_PANEL))
+            S.values = L.coeff
+            if S.index != NULL:
+                S.values = self._vector(self.workspace, np.zeros(S.nonzeros))
+                S.full = self._vector(self.workspace, np.zeros(S.nonzeros))
+        elif L.kind == CONV:
+            g = &S.conv
+            (g.c_in, g.h_in, g.w_in, g.c_out, g.h_out, g.w_out, g.kh, g.kw, g.sh, g.sw, g.top, g.left, g.circular) = parts["geometry"]
+            S.room = la_conv_layout(g)
+            S.work = self._vector(self.workspace, np.zeros((S.threads, S.room)))
+        return 0
+
+    def refresh(self):
+        """Bring what is made of the parameters up to date, after they were written from outside."""
+        cdef int i
+        for i in range(self.e.depth):
+            if self.layers[i].more != NULL:
+                if self.single:
+                    refresh(<float*>NULL, &self.layers[i])
+                else:
+                    refresh(<double*>NULL, &self.layers[i])
+
     def _chains(self, widths):
-        """Buffers of the chains; a NULL stands for the identity."""
+        """Buffers of the chains; a NULL stands for the identity, beside a layer that has a matrix."""
         e = &self.e
         cdef int i, d = e.depth, p = e.pivot
         cdef int itemsize = self.dtype.itemsize
@@ -611,16 +259,20 @@ cdef class Chain:
         for i in range(p + 1, d + 1):
             self.A[i] = self._own(e.rows, widths[i])
         self.outputs = self.workspace[len(self.workspace) - 1]
-        if p == 0:
-            self.A[0] = e.X if not e.mixed and e.X != NULL else NULL
-        else:
-            self.Z[p - 1] = self.layers[p - 1].theta
-            for i in range(p - 1):
-                self.Z[i] = self._own(e.rows, widths[i])
-        if e.cyclic and d > 1:
-            self.Z[d - 1] = self.layers[d - 1].theta
-            for i in range(1, d - 1):
-                self.Z[i] = self._own(e.n_out, widths[i])
+        if p == 0 and not e.mixed and e.X != NULL:
+            self.A[0] = e.X
+        elif p < d and self.layers[p].kind > FIXED:
+            self.A[p] = self._eye(e.rows)
+        # suffixes of the product: from the pivot, or from the outputs for cyclic updates
+        last, first, rows = (d, 1, e.n_out) if e.cyclic else (p, 0, e.rows)
+        if last > first:
+            if self.layers[last - 1].kind <= FIXED:
+                self.Z[last - 1] = self.layers[last - 1].theta
+            else:
+                self.Z[last] = self._eye(rows)
+                self.Z[last - 1] = self._own(rows, widths[last - 1])
+            for i in range(first, last - 1):
+                self.Z[i] = self._own(rows, widths[i])
         e.loss.by_output = p > 0
         lines, columns = (e.n_out, e.samples) if p else (e.samples, e.n_out)
         e.ldo = padding(columns, itemsize, self.most)
@@ -707,7 +359,8 @@ cdef class Chain:
             raise ValueError("a cyclic chain has no single gradient; bind a simultaneous one")
         if not self.gradients:
             for i in range(self.e.depth):
-                self.layers[i].gradient = self._matrix(self.gradients, np.zeros_like(self.params[i]))
+                zeros = np.zeros_like(self.params[i])
+                self.layers[i].gradient = self._matrix(self.gradients, zeros) if self.layers[i].more == NULL else self._vector(self.gradients, zeros)
         status, value = self.value(-np.inf)
         if status == CALLBACK_FAILED:
             return status, value

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise, product
 
 import numpy as np
 import pytest
 
-from linalign import Dense, Network
+from linalign import Conv1d, Dense, Diagonal, Fixed, Masked, Network, Scaled, Skew, Subspace, Toeplitz
 from linalign.init import CHAIN_KINDS, LAYER_KINDS, draw
-from linalign.layers import Form, Layer
 
 EPS = np.finfo(np.float64).eps
 SHAPES = [(1, 1), (7, 3), (3, 7), (5, 5), (1, 6), (6, 1)]
@@ -371,34 +369,51 @@ def test_lambda_balanced_ties_up_to_rounding():
 # ---- constrained layers ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class DiagonalLayer(Layer):
-    """A stand-in for a constrained layer: diagonal n x n."""
-
-    n: int
-    shape = property(lambda self: (self.n, self.n))
-    param_shape = property(lambda self: (self.n,))
-    multiplicity = property(lambda self: np.ones(self.n))
-    work = property(lambda self: self.n)
-    form = property(lambda self: Form("diagonal"))
-
-    def matrix(self, theta):
-        return np.diag(theta)
-
-    def coordinates(self, matrix):
-        return np.diagonal(matrix)
+CONSTRAINED = [
+    Toeplitz(5, 3),
+    Skew(4),
+    Masked(np.tri(4, 6, dtype=bool)),
+    Subspace(np.arange(24.0).reshape(2, 3, 4) ** 2 + 1),
+    Conv1d(6, 3, 2, 2),
+    Scaled(np.ones((2, 3))),
+]
 
 
 def test_constrained_layers_take_the_projection():
-    net = Network([DiagonalLayer(4), Dense(4, 2)])
-    dense = Network.dense([4, 4, 2]).init("gaussian", rng=0, scale=0.5)
-    mine = net.init("gaussian", rng=0, scale=0.5)
-    assert np.array_equal(mine.params[0], np.diagonal(dense.params[0]))
-    assert np.array_equal(mine.params[1], dense.params[1])
-    with pytest.raises(ValueError, match=r"kind 'balanced' does not fit layers\[0\], DiagonalLayer\(n=4\): the nearest matrix is"):
+    net = Network([Diagonal(4), Dense(4, 2)])
+    for kind in ("gaussian", "xavier", "orthogonal", "identity"):
+        dense = Network.dense([4, 4, 2]).init(kind, rng=0)
+        mine = net.init(kind, rng=0)
+        # of 16 entries 4 are left, so independent ones are doubled
+        assert np.array_equal(mine.params[0], np.diagonal(dense.params[0]) * (2 if kind in RANDOM[:2] else 1))
+        assert np.array_equal(mine.params[1], dense.params[1])
+    with pytest.raises(ValueError, match=r"kind 'balanced' does not fit layers\[0\], Diagonal\(n=4\): the nearest matrix is"):
         net.init("balanced", matrix=np.ones((2, 4)), rng=0)
-    exact = Network([DiagonalLayer(3)] * 2).init("balanced", matrix=np.diag([9.0, 4.0, 1.0]), bases="identity")
+    exact = Network([Diagonal(3)] * 2).init("balanced", matrix=np.diag([9.0, 4.0, 1.0]), bases="identity")
     assert np.abs(exact.matrix() - np.diag([9.0, 4.0, 1.0])).max() <= rounding(3, 2, 9)
+
+
+@pytest.mark.parametrize("layer", CONSTRAINED, ids=repr)
+@pytest.mark.parametrize("kind", ["gaussian", "xavier"])
+def test_constrained_draws_are_as_large_as_dense_ones(layer, kind):
+    n_out, n_in = layer.shape
+    dense = n_out if kind == "gaussian" else 2 * n_in * n_out / (n_in + n_out)  # sigma^2 in out
+    rng = np.random.default_rng(0)
+    squares = np.array([np.sum(Network([layer]).init(kind, rng=rng).matrix() ** 2) for _ in range(2000)])
+    assert within(squares, dense)
+    assert not within(squares, 1.3 * dense)  # so the test can tell
+
+
+def test_layers_without_parameters_are_left_alone():
+    fixed = Fixed(np.diag([2.0, 3.0]))
+    found = Network([Dense(2, 2), fixed]).init("gaussian", rng=0, dtype=np.float32)
+    assert found.params[1].shape == (0,)
+    assert found.params[1].dtype == np.float32
+    assert np.array_equal(found.matrix(), np.diag(np.float32([2, 3])) @ found.params[0])
+    # the draws of the other layers do not depend on it
+    assert np.array_equal(found.params[0], Network.dense([2, 2, 2]).init("gaussian", rng=0, dtype=np.float32).params[0])
+    with pytest.raises(ValueError, match=r"kind 'balanced' does not fit layers\[1\], Fixed\(2 to 2\)"):
+        Network([Dense(2, 2), fixed]).init("balanced", matrix=np.eye(2), rng=0)
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------------

@@ -90,15 +90,6 @@ def test_layers_option():
     assert network("--layers", "conv 3x3, dense", "--image", "4x4x4").layers == (Conv2d(4, 3, 4), Dense(16, 10))
 
 
-def test_gaussian_starts_of_constrained_layers_have_the_size_of_dense_ones():
-    pytest.importorskip("sklearn")
-    net = network("--layers", "conv 3x3, circulant, dense 10", "--scale", "1e-3")
-    sizes = [np.linalg.norm(W) / np.sqrt(len(W)) for W in net.matrices()]
-    assert sizes[:2] == pytest.approx([0.1, 0.1], rel=1e-12)
-    assert 0.07 < sizes[2] < 0.13
-    assert 1e-4 < np.linalg.norm(net.matrix()) / np.sqrt(10) < 1e-2
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -124,7 +115,7 @@ def test_train_with_layers(capsys, tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     words = "conv 3x3, conv 3x3 valid, dense 10"
-    given = ["train", "digits", "--limit", "50", "--steps", "5", "--implementation", "reference", "--no-plot", "--scale", "0.1"]
+    given = ["train", "digits", "--limit", "50", "--steps", "5", "--no-plot", "--scale", "0.1"]
     assert cli.main([*given, "--layers", words]) == 0
     out, _ = capsys.readouterr()
     assert f"network    64 inputs, {words}\n" in out

@@ -136,15 +136,19 @@ def _other_step(change):
     """The step with its arguments changed."""
     true = reference.step
 
-    def step(layers, params, velocities, X, objective, lr, momentum, decay, order):
-        return change(true, layers, params, velocities, X, objective, lr, momentum, decay, order)
+    def step(layers, params, velocities, X, objective, lr, momentum, decay, order, metric):
+        return change(true, layers, params, velocities, X, objective, lr, momentum, decay, order, metric)
 
     return lambda patch: patch.setattr(reference, "step", step)
 
 
-rates_of_the_mirrored_layer = _other_step(lambda true, l, p, v, X, o, lr, m, w, order: true(l, p, v, X, o, lr[::-1], m, w, order))
-cyclic_is_simultaneous = _other_step(lambda true, l, p, v, X, o, lr, m, w, order: true(l, p, v, X, o, lr, m, w, "simultaneous"))
-simultaneous_is_cyclic = _other_step(lambda true, l, p, v, X, o, lr, m, w, order: true(l, p, v, X, o, lr, m, w, "cyclic"))
+rates_of_the_mirrored_layer = _other_step(
+    lambda true, l, p, v, X, o, lr, m, w, order, metric: true(l, p, v, X, o, lr[::-1], m, w, order, metric)
+)
+cyclic_is_simultaneous = _other_step(
+    lambda true, l, p, v, X, o, lr, m, w, order, metric: true(l, p, v, X, o, lr, m, w, "simultaneous", metric)
+)
+simultaneous_is_cyclic = _other_step(lambda true, l, p, v, X, o, lr, m, w, order, metric: true(l, p, v, X, o, lr, m, w, "cyclic", metric))
 
 
 def loss_after_the_step(patch):
@@ -158,7 +162,7 @@ def loss_after_the_step(patch):
 
 
 def cyclic_from_the_last_layer(patch):
-    def step(layers, params, velocities, X, objective, lr, momentum, decay, order):
+    def step(layers, params, velocities, X, objective, lr, momentum, decay, order, metric):
         value = reference.gradients(layers, params, X, objective)[0]
         new, moved = list(params), list(velocities)
         for i in reversed(range(len(layers))):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from theory_cases import descend, diagonal_net, gradients, joint_data, off_diagonal, orthogonal, product, scalar_step
 
-from linalign import Network, losses, theory
-from linalign.layers import Layer
+from linalign import Network, Scaled, losses, theory
 
 
 def random_problem(rng, rank=None, opposite=False):
@@ -227,24 +226,6 @@ def test_one_zero_layer_is_no_saddle():
         assert half_squares(end, X, Y) - proof.limit <= epsilon
 
 
-class Scaled(Layer):
-    """A layer with one parameter."""
-
-    shape, param_shape, multiplicity = (2, 2), (1,), np.array([2.0])
-
-    def matrix(self, theta):
-        return theta[0] * np.eye(2)
-
-    def project(self, matrix):
-        return np.array([np.trace(matrix) / 2])
-
-    def grad(self, D, A):
-        return np.array([np.trace(D.T @ A)])
-
-    def __repr__(self):
-        return "Scaled()"
-
-
 def test_nothing_is_offered_where_a_condition_fails():
     rng = np.random.default_rng(9)
     X, Y, Ws, bases, factors, *_ = random_problem(rng)
@@ -252,12 +233,12 @@ def test_nothing_is_offered_where_a_condition_fails():
     turned = [Ws[0], Ws[1] @ orthogonal(rng, Ws[1].shape[1]), *Ws[2:]]
     tied = np.full_like(factors, 0.5)
     tied[0, 0] = -0.5
-    constrained = Network([Scaled(), Scaled()], [np.ones(1), np.ones(1)])
+    constrained = Network([Scaled(np.eye(2))] * 2, [np.ones(1), np.ones(1)])
     cases = [
         (Ws, generic, Y, r"no joint triple|singular vectors"),
         (turned, X, Y, "the start is not aligned"),
         (diagonal_net(bases, tied), X, Y, r"mode \d starts with the wrong sign, and its two smallest factors are equal"),
-        (constrained, np.eye(2), np.eye(2), r"layers\[0\] is Scaled\(\); the statements are proved for Dense layers"),
+        (constrained, np.eye(2), np.eye(2), r"layers\[0\] is Scaled\(2 to 2\); the statements are proved for Dense layers"),
     ]
     for net, inputs, targets, reason in cases:
         proof = theory.certify(net, inputs, targets)

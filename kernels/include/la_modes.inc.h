@@ -2,7 +2,7 @@
  *
  * Mode j has one scalar a layer, sigma[i][j], product p_j, and loss factor * (x_j p_j - y_j)^2. Modes are independent, so
  * they lie side by side in vectors; rows are padded to whole vectors with x = y = sigma = 0, which stays zero.
- * The includer defines T, V, LANES, FN(x) as for la_tile.inc.h.
+ * The includer defines T, V, LANES and FN(x): see la_each.h.
  */
 
 typedef V FN(mode_vector) __attribute__((aligned(sizeof(T)), may_alias));
@@ -67,7 +67,3 @@ static double FN(modes_step)(int depth, ptrdiff_t stride, T *sigma, T *velocity,
 
 #undef LOAD
 #undef STORE
-#undef T
-#undef V
-#undef LANES
-#undef FN

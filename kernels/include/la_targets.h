@@ -19,6 +19,10 @@ typedef float la_f16 __attribute__((vector_size(64)));
 typedef double la_d8 __attribute__((vector_size(64)));
 #endif
 
+/* 16-byte vectors, which every 64-bit processor has */
+typedef float la_f4 __attribute__((vector_size(16)));
+typedef double la_d2 __attribute__((vector_size(16)));
+
 /* The level that this processor runs: 0 baseline, 3 AVX2 and FMA, 4 AVX-512. */
 static int la_detect(void)
 {

@@ -50,35 +50,9 @@ static la_table_double la_double;
 #endif
 #endif
 
-LA_PUSH_V3
-#define T float
-#define V la_f8
-#define LANES 8
-#define WIDE 0
-#define FN(x) la_f_v3_##x
-#include "la_tile.inc.h"
-#define T double
-#define V la_d4
-#define LANES 4
-#define WIDE 0
-#define FN(x) la_d_v3_##x
-#include "la_tile.inc.h"
-LA_POP
-
-LA_PUSH_V4
-#define T float
-#define V la_f16
-#define LANES 16
-#define WIDE 1
-#define FN(x) la_f_v4_##x
-#include "la_tile.inc.h"
-#define T double
-#define V la_d8
-#define LANES 8
-#define WIDE 1
-#define FN(x) la_d_v4_##x
-#include "la_tile.inc.h"
-LA_POP
+#define LA_BODY "la_tile.inc.h"
+#define LA_NO_BASE
+#include "la_each.h"
 
 #endif
 

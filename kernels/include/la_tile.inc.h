@@ -1,11 +1,6 @@
 /* Register-tiled small products for one element type and one instruction set.
  *
- * Included once for each pair; the includer defines
- *   T       element type
- *   V       GNU vector of LANES elements of T
- *   LANES   elements a vector
- *   WIDE    whether there are 32 vector registers
- *   FN(x)   the name of function x for this pair
+ * The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
  *
  * Matrices are row-major. Rows of B and C are padded with zeros to whole vectors, so that there are no edges along a row.
  * Eight accumulators hide the latency of the fused multiply-add: four rows by two vectors, or eight rows by one. With WIDE
@@ -272,8 +267,3 @@ static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
 
 #undef LOAD
 #undef STORE
-#undef T
-#undef V
-#undef LANES
-#undef WIDE
-#undef FN

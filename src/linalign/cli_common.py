@@ -162,19 +162,7 @@ def start(options: argparse.Namespace, data: Dataset) -> la.Network:
         each = {"scale": [own.get(kind) for kind in kinds]}
     elif kinds[0] in own:
         each = {"scale": own[kinds[0]]}
-    drawn = net.init(kinds if len(kinds) > 1 else kinds[0], rng=options.rng, dtype=options.dtype, **each)
-    return drawn if all(isinstance(layer, la.Dense) for layer in net.layers) else _as_large(drawn, kinds, root)
-
-
-def _as_large(net: la.Network, kinds: list[str], root: float) -> la.Network:
-    """Gaussian constrained layers as large as dense ones of that scale, `||W_i||_F^2 = k_i root^2`: the projection made them smaller."""
-    params = []
-    for i, (layer, theta, W) in enumerate(zip(net.layers, net.params, net.matrices(), strict=True)):
-        size = float(np.linalg.norm(W))
-        if kinds[i % len(kinds)] == "gaussian" and not isinstance(layer, la.Dense) and size > 0:
-            theta = theta * theta.dtype.type(root * np.sqrt(len(W)) / size)
-        params.append(theta)
-    return net.with_params(params)
+    return net.init(kinds if len(kinds) > 1 else kinds[0], rng=options.rng, dtype=options.dtype, **each)
 
 
 def describe(data: Dataset) -> str:

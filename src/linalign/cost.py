@@ -7,9 +7,9 @@ small model of this kind of processor; `python -m bench.calibrate` measures its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from . import kernel
+from .layers import Layer
 from .problem import Descent, Problem
 
 # an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the time
@@ -51,9 +51,24 @@ class Pivot:
     nanoseconds: float
 
 
+def sides(layer: Layer) -> list[tuple[int, int]]:
+    """Outputs and inputs of the dense products that take a row through the layer, or take as long."""
+    form = layer.form
+    if form.kind == "diagonal":
+        return [(layer.shape[0], 1)]
+    if form.kind == "blocks":
+        return [(b, a) for a, b in zip(form.numbers[::2], form.numbers[1::2], strict=True)]
+    if form.kind == "sparse":
+        return [(layer.work, 1)]
+    if form.kind == "conv":
+        c_in, _, _, c_out, h, w, kh, kw = form.numbers[:8]
+        return [(c_out * h * w, c_in * kh * kw)]
+    return [layer.shape]
+
+
 def sizes(problem: Problem) -> list[int]:
-    """Parameters of each layer."""
-    return [a * b for a, b in pairwise(problem.net.widths)]
+    """Multiply-adds of a row through each layer."""
+    return [sum(out * into for out, into in sides(layer)) for layer in problem.net.layers]
 
 
 def backpropagation(problem: Problem) -> int:
@@ -67,13 +82,15 @@ def products(problem: Problem, p: int) -> list[Product]:
     k = problem.net.widths
     d, n, k_0, k_d = len(k) - 1, problem.rows, k[0], k[-1]
     found: list[Product] = []
+    of = [sides(layer) for layer in problem.net.layers]
 
     def layer(i: int, s: int, *, applied: bool = True, adjoint: bool = True) -> None:
         """Layer i with s rows in flight: apply, adjoint and gradient."""
-        if applied:
-            found.extend([(s, k[i], k[i - 1]), (k[i], k[i - 1], s)])
-        if adjoint:
-            found.append((s, k[i - 1], k[i]))
+        for out, into in of[i - 1]:
+            if applied:
+                found.extend([(s, out, into), (out, into, s)])
+            if adjoint:
+                found.append((s, into, out))
 
     if p == 0:
         # rows of data, or of the identity with the samples entering once
@@ -99,12 +116,16 @@ def cycle(problem: Problem) -> list[Product]:
     d, n, k_0, k_d = len(k) - 1, problem.rows, k[0], k[-1]
     s = min(n, k_0)
     found: list[Product] = []
+    of = [sides(layer) for layer in problem.net.layers]
     for i in range(1, d + 1):
-        found.extend([(s, k[i], k[i - 1]), (k[i], k[i - 1], s)])
+        for out, into in of[i - 1]:
+            found.extend([(s, out, into), (out, into, s)])
+            if i < d:
+                found.append((s, out, into))
+            if 1 < i < d:
+                found.append((k_d, into, out))
         if i < d:
-            found.extend([(s, k_d, k[i]), (s, k[i], k_d), (s, k[i], k[i - 1])])
-        if 1 < i < d:
-            found.append((k_d, k[i - 1], k[i]))
+            found.extend([(s, k_d, k[i]), (s, k[i], k_d)])
         if problem.X is not None and n > k_0:
             found.extend([(n, k_d, k_0), (k_0, k_d, n)])
     return found

@@ -22,7 +22,7 @@ RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
 
 def simultaneous(depth: int) -> Descent:
     """Any simultaneous descent: for gradients, where the step does not matter."""
-    return make_descent(depth, 1.0, 0.0, 0.0, "simultaneous", "matrix")
+    return make_descent(depth, 1.0, 0.0, 0.0, "simultaneous", "parameters")
 
 
 class Engine(ABC):
@@ -115,9 +115,9 @@ class ReferenceEngine(Engine):
 class ChainEngine(Engine):
     """The compiled chain."""
 
-    def __init__(self, problem: Problem, descent: Descent, pivot: Pivot) -> None:
+    def __init__(self, problem: Problem, descent: Descent, pivot: Pivot, threads: int = 1) -> None:
         self._problem, self._descent = problem, descent
-        self._chain = kernel.bind(problem, descent, pivot.at, pivot.rows)
+        self._chain = kernel.bind(problem, descent, pivot.at, pivot.rows, threads)
 
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
@@ -138,6 +138,10 @@ class ChainEngine(Engine):
 
     def state(self) -> list[Array]:
         return [*self._chain.params, *self._chain.velocities]
+
+    def restore(self, kept: list[Array]) -> None:
+        super().restore(kept)
+        self._chain.refresh()
 
     def gradients(self) -> tuple[int, float, list[Array]]:
         """Status, loss and gradients. Raises: what the loss raised."""
@@ -255,10 +259,10 @@ class SumEngine(Engine):
         return math.sqrt(sum(weight * engine.gradient_norm() ** 2 for engine, weight in self._running))
 
 
-def bind(work: Work, descent: Descent, implementation: str, pivot: Pivot) -> Any:
-    """The engine that runs the work."""
+def bind(work: Work, descent: Descent, implementation: str, pivot: Pivot, threads: int = 1) -> Any:
+    """The engine that runs the work. `threads`: of convolutions."""
     if implementation == "reference":
         return ReferenceEngine(work.problem, descent)
     if work.split is not None:
         return SumEngine(work.split, work.problem, descent)
-    return ChainEngine(work.problem, descent, pivot)
+    return ChainEngine(work.problem, descent, pivot, threads)

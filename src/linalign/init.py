@@ -23,7 +23,7 @@ from .validate import Array
 def gaussian(shape: tuple[int, int], depth: int, rng: Any, *, scale: Any = 1.0) -> Array:
     """Entries `N(0, sigma_i^2)`, `sigma_i = scale^(1/d) / sqrt(k_{i-1})`, so that `E ||P||_F^2 = k_d scale^2`.
 
-    On a constrained layer the projection averages the draws, so the end-to-end matrix is smaller there.
+    On a constrained layer `E ||W_i||_F^2` is the same as on a dense one, see `draw`.
     """
     sigma = validate.real("scale", scale, above=0.0) ** (1 / depth) / np.sqrt(shape[1])
     return np.asarray(sigma * validate.generator(rng).standard_normal(shape))
@@ -51,6 +51,8 @@ def zero(shape: tuple[int, int], depth: int, rng: Any) -> Array:
 
 
 LAYER_KINDS: Mapping[str, Callable[..., Array]] = {f.__name__: f for f in (gaussian, xavier, orthogonal, identity, zero)}
+# the kinds whose entries are independent, with one variance
+INDEPENDENT = ("gaussian", "xavier")
 CHAIN_KINDS: Mapping[str, Callable[..., list[Array]]] = {f.__name__: f for f in (balanced, aligned, lambda_balanced)}
 
 
@@ -98,8 +100,10 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
     layer (an option is then a number or has one entry a layer); 'balanced' (matrix, bases), 'aligned' (X, Y, singular_values,
     bases), 'lambda_balanced' (lam, matrix or scale, bases) for the whole chain. See the function of that name for the equation.
     `rng`: a seed or a generator; needed by the random kinds only.
-    On a constrained layer the matrix is drawn and the nearest member of its subspace taken, `layer.project`; a kind for the
-    whole chain is refused there unless the layer holds its matrix exactly.
+    On a constrained layer the matrix is drawn and the nearest member of its subspace taken, `layer.project`. Of independent
+    entries ('gaussian', 'xavier') that leaves r of `out in` equal parts of the variance, r the number of parameters, so theta
+    is then multiplied by `sqrt(out in / r)`: `E ||W_i||_F^2` is that of the dense draw, and a circular convolution with k taps
+    has taps of variance `sigma_i^2 k_{i-1} / k`. A kind for the whole chain is refused unless the layer holds its matrix exactly.
 
     Raises: ValueError, TypeError for unknown kinds and options, values out of range, and starts that do not exist.
     """
@@ -108,6 +112,7 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
     wanted = validate.dtype("dtype", dtype)
     generator = None if rng is None else validate.generator(rng)
     chain = CHAIN_KINDS.get(kind) if isinstance(kind, str) else None
+    spread = [False] * depth
     if chain is not None:
         _check_options([chain], options)
         matrices = chain((structures[0].shape[1], *(layer.shape[0] for layer in structures)), generator, **options)
@@ -122,12 +127,15 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
             kinds = [validate.choice(f"kind[{i}]", name, LAYER_KINDS) for i, name in enumerate(kind)]
         _check_options([LAYER_KINDS[name] for name in dict.fromkeys(kinds)], options)
         each = _per_layer(kinds, options)
+        spread = [name in INDEPENDENT for name in kinds]
         matrices = [
             LAYER_KINDS[name](layer.shape, depth, generator, **own) for layer, name, own in zip(structures, kinds, each, strict=True)
         ]
     params = []
     for i, (layer, W) in enumerate(zip(structures, matrices, strict=True)):
         theta = layer.project(W)
+        if spread[i] and 0 < layer.size < W.size:
+            theta = theta * np.sqrt(W.size / layer.size)
         if chain is not None:
             gap, size = np.linalg.norm(layer.matrix(theta) - W), np.linalg.norm(W)
             if gap > 4 * max(W.shape) * np.finfo(np.float64).eps * size:

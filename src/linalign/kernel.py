@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
+from . import structures, validate
 from .problem import Descent, Problem
 
 try:
@@ -18,6 +18,10 @@ except ImportError as error:  # pragma: no cover - a broken build
 
 LEVELS = {"base": 0, "avx2": 3, "avx512": 4}
 LOSSES = {"squared": 0, "logistic": 1, "exponential": 2, "cross_entropy": 3, "entries": 4, "sensing": 5, "end_to_end": 6}
+
+
+# multiply-adds of a convolution that repay waking a second thread, some microseconds
+THREAD_WORTH = 250_000
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,11 @@ def uses_tile(*sides: int) -> bool:
     return LEVELS[ISA] > 0 and max(sides) <= TILE.most and int(np.prod(sides, dtype=np.int64)) <= TILE.volume
 
 
-def bind(problem: Problem, descent: Descent, pivot: int, rows: int) -> Any:
-    """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner."""
+def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1) -> Any:
+    """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner.
+
+    `threads`: of convolutions; those of BLAS are limited from outside.
+    """
     loss = problem.loss
     observations: dict[str, Any] | None = None
     if loss.kind == "entries":
@@ -95,6 +102,8 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int) -> Any:
         list(problem.net.params), X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
         pivot=0 if descent.update == "cyclic" else pivot, rows=rows, lr=descent.lr, momentum=descent.momentum,
         decay=descent.weight_decay, cyclic=descent.update == "cyclic", level=LEVELS[ISA], most=TILE.most, volume=TILE.volume,
+        structures=[structures.parts(layer, descent.metric, threads if rows * layer.work >= THREAD_WORTH else 1)
+                    for layer in problem.net.layers],
         observations=observations, function=function,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import init as _init
 from . import validate
-from .layers import Dense, Layer
+from .layers import Dense, Layer, compose
 from .validate import Array
 
 
@@ -140,8 +140,12 @@ class Network:
         return rows
 
     def collapse(self) -> Network:
-        """The network of one layer that computes the same function."""
-        return Network.from_matrices([self.matrix()])
+        """The network of one layer that computes the same function: of the structure that the product has, else `Dense`.
+
+        See `linalign.layers.compose`. Source: theory note, T9.1.
+        """
+        layer, theta = compose(self._layers, self.params)
+        return Network([layer], [theta])
 
     def with_params(self, params: Iterable[Any]) -> Network:
         """The same layers with other parameters."""

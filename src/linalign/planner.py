@@ -16,13 +16,14 @@ import numpy as np
 from . import cost, kernel, validate
 from .cost import Pivot
 from .layers import Dense
+from .network import Network
 from .plan import Plan, Reduction
 from .problem import Descent, Problem
-from .reduce import blocks, inputs, samples, split, width
+from .reduce import blocks, filters, inputs, samples, split, width
 from .reduce.split import Modes, Split
 from .validate import Array
 
-REDUCTIONS = ("samples", "inputs", "width", "split")
+REDUCTIONS = ("filters", "samples", "inputs", "width", "split")
 # a reduction whose check is off by more than this is refused
 RESIDUAL_TOLERANCE = 1e-10
 # a reduction must save this share of the multiply-adds
@@ -33,6 +34,8 @@ MODES_CALL, MODES_EACH = 30.0, 0.5
 LARGEST = 1e100
 # seeking a reduction must cost less than this many steps of the problem as given
 SEARCH_STEPS = 50
+# a factorisation does this many times the multiply-adds of a convolution in the same time
+SEARCH_RATE = 3
 
 Lift = Callable[[list[Array], int], list[Array]]
 
@@ -118,10 +121,11 @@ def make_plan(
     done = []
     if _largest(problem) > LARGEST:
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
-        done = [Reduction(name, False, "", why) for name in REDUCTIONS]
+        done = [Reduction(name, False, "", why) for name in _relevant(problem)]
     # what overflows all the same fails its check with nan
     with np.errstate(over="ignore", invalid="ignore"):
         done = done or [
+            *([_attempt("filters", lambda: _filters(work, descent, allowed, steps, thrifty))] if "filters" in _relevant(problem) else []),
             _attempt("samples", lambda: _samples(work, descent, allowed)),
             _attempt("inputs", lambda: _inputs(work, descent, allowed)),
             _attempt("width", lambda: _width(work, descent, allowed, steps, thrifty)),
@@ -163,6 +167,37 @@ def _not_dense(problem: Problem, layers: slice) -> str | None:
         if not isinstance(layer, Dense):
             return f"layer {i + 1} is {type(layer).__name__}, not dense"
     return None
+
+
+def _relevant(problem: Problem) -> tuple[str, ...]:
+    """The reductions that a plan speaks of: filters only where some layer is constrained."""
+    return REDUCTIONS if _not_dense(problem, slice(None)) else REDUCTIONS[1:]
+
+
+def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
+    problem = work.problem
+    no = _refusal("filters", allowed, problem, quadratic=True, data=True)
+    chain = filters.compose(problem.net) if no is None else no
+    if isinstance(chain, str):
+        return Reduction("filters", False, "", chain)
+    inputs_after = chain.layers[0].shape[1]
+    probe = Problem(
+        Network(chain.layers, problem.net.params), np.zeros((min(inputs_after, problem.rows * chain.pixels), inputs_after)), None,
+        problem.loss, problem.factor,
+    )  # fmt: skip
+    before, after = (cost.choose(p, descent)[0] for p in (problem, probe))
+    if after.nanoseconds > GAIN * before.nanoseconds:
+        return Reduction("filters", False, "", f"saves too little: {after.macs:,} multiply-adds instead of {before.macs:,}")
+    search = problem.rows * chain.search
+    limit = SEARCH_STEPS * before.macs if steps is None else min(SEARCH_STEPS, steps) * before.macs
+    if thrifty and search > SEARCH_RATE * limit:
+        return Reduction("filters", False, "", "the run is too short to repay the triangular factor of the moved images")
+    smaller, done = filters.reduce(problem, chain)
+    if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
+        return Reduction("filters", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
+    work.problem = smaller
+    what = f"{done.rows_before} images -> {done.rows_after} rows of {done.moves} moves"
+    return Reduction("filters", True, what, "T9.1: the taps of all layers compose to few moves of the image", done.residual)
 
 
 def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
@@ -289,6 +324,9 @@ def _kernel(work: Work, pivot: Pivot) -> tuple[str, str]:
     if work.split is not None:
         named = [name for name, there in (("modes", work.split.modes), ("blocks", work.split.blocks)) if there]
         return " and ".join(named) or "none", "each part in its own loop"
+    constrained = sorted({layer.form.kind for layer in work.problem.net.layers} - {"dense"})
+    if constrained:
+        return f"constrained, {kernel.ISA}", "products of their own for " + ", ".join(f"{kind} layers" for kind in constrained)
     widths = work.problem.net.widths
     sides = [(pivot.rows, a, b) for a, b in pairwise(widths)]
     small = [kernel.uses_tile(*side) for side in sides]

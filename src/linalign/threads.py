@@ -7,6 +7,7 @@ for, and the last to leave puts back what was there.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -62,6 +63,13 @@ def _is_numpys(lib: Any) -> bool:
 
 
 _LIMITS = _Limits()
+
+
+def count(wanted: int | None) -> int:
+    """How many threads a convolution may use: `wanted`, or as many as this process has processors."""
+    if wanted is not None:
+        return wanted
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def limit(threads: int | None) -> AbstractContextManager[Any]:

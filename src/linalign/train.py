@@ -23,7 +23,7 @@ from .record import Recorder
 from .run import Run
 from .state import State
 from .theory import certify
-from .threads import for_loop, for_plan
+from .threads import count, for_loop, for_plan
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
@@ -112,7 +112,7 @@ def train(
     with for_plan(workers):
         made, work = settings.plan(problem, reduce, pivot, plan)
     with for_loop(workers, work, made.pivot.rows, made.implementation):
-        return _execute(made, work, settings, progress=progress)
+        return _execute(made, work, settings, progress=progress, threads=count(workers))
 
 
 def _certified(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> float:
@@ -164,10 +164,11 @@ def _first_slice(plan: Plan, work: Work) -> int:
     return max(1, int(SLICE_SECONDS * 1e9 / (8 * plan.pivot.nanoseconds)))
 
 
-def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = False, stop: list[bool] | None = None) -> Run:
+def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = False, stop: list[bool] | None = None,
+             threads: int = 1) -> Run:  # fmt: skip
     """The run that was planned. `stop[0]` ends it from outside, in place of Ctrl-C. Raises: DivergenceError."""
     net, descent, recorder = work.given.net, settings.descent, settings.recorder
-    engine = bind(work, descent, plan.implementation, plan.pivot)
+    engine = bind(work, descent, plan.implementation, plan.pivot, threads)
     size = _first_slice(plan, work)
     loop = Loop(engine, State(work, engine, descent), recorder, settings.steps, settings.target, progress, size)
     began = time.perf_counter()

@@ -9,6 +9,7 @@ from .arrays import ArrayLayer
 from .base import Form, Layer
 from .blocks import BlockDiagonal
 from .circulant import AntiCirculant, Circulant
+from .compose import compose
 from .conv import Conv1d, Conv2d
 from .dense import Dense
 from .diagonal import Diagonal
@@ -41,6 +42,7 @@ __all__ = [
     "Symmetric",
     "Tied",
     "Toeplitz",
+    "compose",
     "describe",
     "from_description",
     "project",

@@ -7,6 +7,7 @@ parameters are the same. The Gram matrix is never formed: it would lose the loss
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,18 +49,20 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
     Shapes: X (n, k), Y (n, m); X' (r, k), Y' (r, m), float64. Rows of X' are orthogonal, largest first.
     Cost: `4 n (k + m)^2` flops, memory of one block. Source: T7.1, centred form.
     """
-    k = X.shape[1]
-    R = triangle(X, Y)
+    return centre(triangle(X, Y), X.shape[1], lambda P: triangle(X, np.asarray(Y, dtype=np.float64) - X @ P))
+
+
+def centre(R: Array, k: int, again: Callable[[Array], Array]) -> tuple[Array, Array, float]:
+    """`compress` from the triangular factor R of `[X, Y]`, X with k columns; `again(P)` is that of `[X, Y - X P]`."""
     U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
     r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
     if r == 0:
-        return np.zeros((1, k)), np.zeros((1, Y.shape[1])), float(np.sum(np.square(Y, dtype=np.float64)))
+        return np.zeros((1, k)), np.zeros((1, R.shape[1] - k)), float(np.sum(R[:, k:] ** 2))
     rotated = U[:, :r].T @ R[:, k:]
     # directions that need a map much larger than the data would bring in its rounding; networks do not go there either
     near = np.linalg.norm(rotated, axis=1) * s[0] <= CENTRED * np.linalg.norm(R[:, k:]) * s[:r]
     least_squares = Vt[:r][near].T @ (rotated[near] / s[:r][near, None])
-    rest = np.asarray(Y, dtype=np.float64) - X @ least_squares
-    R = triangle(X, rest)
+    R = again(least_squares)
     U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
     X_small = s[:r, None] * Vt[:r]
     centred = U[:, :r].T @ R[:, k:]

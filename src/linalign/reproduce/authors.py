@@ -13,7 +13,7 @@ from . import style
 from .bases import aligned_start, chain_sine
 from .claim import Arrays, Check, Claim, at_least, at_most
 from .convolution import KERNEL
-from .setting import LARGE, Setting, train
+from .setting import LARGE, Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     for name in NAMES:
         net, X, Y, lr, most = case(setting, name)
         scores = {"alignment_svd": EVERY, "invariance": EVERY, chain_sine: most}
-        run = train(net, X, Y, loss="mse", lr=lr, steps=most, tol=tolerance(net, X, Y), record=scores)
+        run = la.train(net, X, Y, loss="mse", lr=lr, steps=most, tol=tolerance(net, X, Y), record=scores)
         base = la.alignment_baseline(net, rng=0, draws=1)
         svd = run.history["alignment_svd"]
         out |= {

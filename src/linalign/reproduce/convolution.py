@@ -12,7 +12,7 @@ from ..validate import Array
 from . import style
 from .bases import aligned_start, chain_sine
 from .claim import Arrays, Check, Claim, at_least, at_most
-from .setting import Setting, train
+from .setting import Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def measure(setting: Setting) -> dict[str, Any]:
                 y = x
             net = start(family, side, x, y)
             lr = 0.2 / float(np.linalg.norm(x, 2)) ** 2
-            run = train(net, x, y, lr=lr, steps=steps)
+            run = la.train(net, x, y, lr=lr, steps=steps)
             first.append(chain_sine(net))
             last.append(chain_sine(run.network))
             gain.append(run.loss[-1] / run.loss[0])

@@ -11,7 +11,7 @@ from linalign.layers import Layer
 
 from . import style
 from .claim import Arrays, Check, Claim, at_least, at_most
-from .setting import Setting, train
+from .setting import Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,17 +43,14 @@ def measure(setting: Setting) -> dict[str, Any]:
     for name, layers in structures(side).items():
         cut = (side - int(np.sqrt(layers[-1].shape[0]))) // 2
         Y = turned[:, cut : side - cut, cut : side - cut].reshape(len(X), -1)
-        net = la.Network(layers)
-        net = net.init("gaussian", rng=0)
-        # as large as dense layers: a projection of a dense draw is small
-        net = net.with_params([p * (np.sqrt(len(W)) / np.linalg.norm(W)) * 0.5 for p, W in zip(net.params, net.matrices(), strict=True)])
+        net = la.Network(layers).init("gaussian", rng=0, scale=0.25)
         counts = [layer.multiplicity for layer in layers]
         same = all(float(c.min()) == float(c.max()) for c in counts)
         mean = [float(c.mean()) for c in counts]
         # in the metric of matrices; on the parameters the gradient is larger by the multiplicity
         lr = 0.3 / float(np.linalg.norm(X, 2)) ** 2
-        by_matrix = train(net, X, Y, lr=lr, steps=steps, metric="matrix")
-        by_parameter = train(net, X, Y, lr=[lr / c for c in mean], steps=steps, metric="parameters")
+        by_matrix = la.train(net, X, Y, lr=lr, steps=steps, metric="matrix")
+        by_parameter = la.train(net, X, Y, lr=[lr / c for c in mean], steps=steps, metric="parameters")
         size = sum(float(np.linalg.norm(p)) ** 2 for p in by_matrix.network.params)
         gap = sum(float(np.linalg.norm(p - q)) ** 2 for p, q in zip(by_matrix.network.params, by_parameter.network.params, strict=True))
         way = sum(float(np.linalg.norm(p - q)) ** 2 for p, q in zip(by_matrix.network.params, net.params, strict=True))

@@ -71,13 +71,3 @@ def _covers(old: int, new: int) -> Array:
     low, high = edges[:-1, None], edges[1:, None]
     cells = np.arange(old)
     return np.asarray(np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None) * new / old)
-
-
-# how networks with constrained layers are run; the reference is the specification, and knows every structure
-CONSTRAINED = "reference"
-
-
-def train(net: la.Network, X: Any, Y: Any, **options: Any) -> la.Run:
-    """`la.train`, with `CONSTRAINED` for networks that have a constrained layer."""
-    dense = all(isinstance(layer, la.Dense) for layer in net.layers)
-    return la.train(net, X, Y, implementation="kernel" if dense else CONSTRAINED, **options)

@@ -1,0 +1,126 @@
+/* Convolutions and sparse products: one table of functions an element type, for the best instruction set at import. */
+#ifndef LA_STRUCTURED_H
+#define LA_STRUCTURED_H
+
+#include <stddef.h>
+#include "la_targets.h"
+
+/* rows of a panel of sparse products, at most */
+#define LA_PANEL 64
+
+/* The geometry of a convolution, in pixels, and how its scratch memory is laid out, in elements. */
+typedef struct {
+    int c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, sh, sw, top, left, circular;
+    int rows, columns;              /* of the input that the taps meet, with the margin */
+    ptrdiff_t pitch;                /* from row to row of every plane */
+    ptrdiff_t plane, p_room;        /* a plane of the input; all of them */
+    ptrdiff_t o_plane, o_length, o_room;
+    ptrdiff_t d_plane, d_start, d_room;
+} la_conv;
+
+/* The layout; returns the room that one thread needs. */
+static ptrdiff_t la_conv_layout(la_conv *g)
+{
+    const ptrdiff_t slack = 16;
+    g->rows = (g->h_out - 1) * g->sh + g->kh;
+    g->columns = (g->w_out - 1) * g->sw + g->kw;
+    g->pitch = g->columns + g->kw - 1;
+    g->plane = g->rows * g->pitch + slack;
+    g->p_room = g->c_in * g->plane + slack;
+    g->o_length = (ptrdiff_t)(g->h_out - 1) * g->sh * g->pitch + (ptrdiff_t)(g->w_out - 1) * g->sw + 1;
+    g->o_plane = g->o_length + slack;
+    g->o_room = (g->c_out * g->o_plane > g->c_in * g->plane ? g->c_out * g->o_plane : g->c_in * g->plane) + slack;
+    g->d_start = (ptrdiff_t)(g->kh - 1) * g->pitch + g->kw - 1;
+    g->d_plane = (ptrdiff_t)(g->rows + g->kh - 1) * g->pitch + slack;
+    g->d_room = g->c_out * g->d_plane + slack;
+    return g->p_room + g->o_room + g->d_room;
+}
+
+#define LA_STRUCTURED(T, NAME)                                                                                                   \
+    typedef struct {                                                                                                             \
+        void (*conv_apply)(const la_conv *, int, int, const T *, const T *, ptrdiff_t, T *, ptrdiff_t, T *);                     \
+        void (*conv_backward)(const la_conv *, int, int, const T *, const T *, ptrdiff_t, T *, ptrdiff_t, const T *, ptrdiff_t,  \
+                              T *, T *);                                                                                         \
+        void (*sparse_product)(int, int, const int *, const int *, const int *, const T *, int, const T *, ptrdiff_t, T *,       \
+                               ptrdiff_t, T *);                                                                                  \
+        void (*sparse_grad)(int, int, const int *, const int *, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, T *);      \
+    } NAME;
+
+LA_STRUCTURED(float, la_structured_float)
+LA_STRUCTURED(double, la_structured_double)
+
+#define LA_BODY "la_conv.inc.h"
+#include "la_each.h"
+#define LA_BODY "la_sparse.inc.h"
+#include "la_each.h"
+
+#define LA_FUNCTIONS(P) {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad}
+
+static la_structured_float la_structured_f = LA_FUNCTIONS(la_f_base_);
+static la_structured_double la_structured_d = LA_FUNCTIONS(la_d_base_);
+
+static void la_structured_select(int level)
+{
+    /* a chain of the other level may be running in another thread: either answer is right */
+#ifdef LA_HAVE_TILES
+    if (level == 4) {
+        la_structured_f = (la_structured_float)LA_FUNCTIONS(la_f_v4_);
+        la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_v4_);
+        return;
+    }
+    if (level == 3) {
+        la_structured_f = (la_structured_float)LA_FUNCTIONS(la_f_v3_);
+        la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_v3_);
+        return;
+    }
+#endif
+    (void)level;
+    la_structured_f = (la_structured_float)LA_FUNCTIONS(la_f_base_);
+    la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_base_);
+}
+
+/* Samples first..last of `parts` equal shares. */
+static int la_share(int samples, int part, int parts)
+{
+    return (int)((long long)samples * part / parts);
+}
+
+#define LA_CONV(T, NAME, TABLE)                                                                                                  \
+    static void NAME##_apply(const la_conv *g, int threads, int s, const T *K, const T *A, ptrdiff_t lda, T *out,               \
+                             ptrdiff_t ldout, T *work, ptrdiff_t room)                                                           \
+    {                                                                                                                            \
+        if (threads == 1) {                                                                                                      \
+            TABLE.conv_apply(g, 0, s, K, A, lda, out, ldout, work);                                                              \
+            return;                                                                                                              \
+        }                                                                                                                        \
+        _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
+        for (int p = 0; p < threads; p++)                                                                                        \
+            TABLE.conv_apply(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, A, lda, out, ldout, work + p * room);   \
+    }                                                                                                                            \
+    /* G (threads, size) has one gradient a thread; the sum is left in the first */                                              \
+    static void NAME##_backward(const la_conv *g, int threads, int s, const T *K, const T *D, ptrdiff_t ldd, T *out,            \
+                                ptrdiff_t ldout, const T *A, ptrdiff_t lda, T *G, ptrdiff_t size, T *work, ptrdiff_t room)       \
+    {                                                                                                                            \
+        if (threads == 1) {                                                                                                      \
+            for (ptrdiff_t i = 0; G && i < size; i++)                                                                            \
+                G[i] = 0;                                                                                                        \
+            TABLE.conv_backward(g, 0, s, K, D, ldd, out, ldout, A, lda, G, work);                                                \
+            return;                                                                                                              \
+        }                                                                                                                        \
+        _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
+        for (int p = 0; p < threads; p++) {                                                                                      \
+            T *own = G ? G + p * size : NULL;                                                                                    \
+            for (ptrdiff_t i = 0; own && i < size; i++)                                                                          \
+                own[i] = 0;                                                                                                      \
+            TABLE.conv_backward(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, D, ldd, out, ldout, A, lda, own,     \
+                                work + p * room);                                                                                \
+        }                                                                                                                        \
+        for (int p = 1; G && p < threads; p++)                                                                                   \
+            for (ptrdiff_t i = 0; i < size; i++)                                                                                 \
+                G[i] += G[p * size + i];                                                                                         \
+    }
+
+LA_CONV(float, la_conv_f, la_structured_f)
+LA_CONV(double, la_conv_d, la_structured_d)
+
+#endif

@@ -1,0 +1,231 @@
+# Products with layers that are constrained: apply, adjoint, coordinates of the gradient, update.
+
+from libc.stddef cimport ptrdiff_t
+from libc.string cimport memset
+from types cimport real, Layer, Structure, la_conv, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV
+from blas cimport gemm
+from small cimport Small, product
+
+cdef extern from "la_structured.h":
+    ctypedef struct la_structured_float:
+        void (*sparse_product)(int, int, const int*, const int*, const int*, const float*, int, const float*, ptrdiff_t,
+                               float*, ptrdiff_t, float*) noexcept nogil
+        void (*sparse_grad)(int, int, const int*, const int*, int, const float*, ptrdiff_t, const float*, ptrdiff_t,
+                            float*, float*) noexcept nogil
+    ctypedef struct la_structured_double:
+        void (*sparse_product)(int, int, const int*, const int*, const int*, const double*, int, const double*, ptrdiff_t,
+                               double*, ptrdiff_t, double*) noexcept nogil
+        void (*sparse_grad)(int, int, const int*, const int*, int, const double*, ptrdiff_t, const double*, ptrdiff_t,
+                            double*, double*) noexcept nogil
+    la_structured_float la_structured_f
+    la_structured_double la_structured_d
+    void la_structured_select(int level) noexcept nogil
+    void la_conv_f_apply(const la_conv*, int, int, const float*, const float*, ptrdiff_t, float*, ptrdiff_t, float*,
+                         ptrdiff_t) noexcept nogil
+    void la_conv_d_apply(const la_conv*, int, int, const double*, const double*, ptrdiff_t, double*, ptrdiff_t, double*,
+                         ptrdiff_t) noexcept nogil
+    void la_conv_f_backward(const la_conv*, int, int, const float*, const float*, ptrdiff_t, float*, ptrdiff_t, const float*,
+                            ptrdiff_t, float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
+    void la_conv_d_backward(const la_conv*, int, int, const double*, const double*, ptrdiff_t, double*, ptrdiff_t, const double*,
+                            ptrdiff_t, double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
+
+
+cdef inline bint has_matrix(Layer* L) noexcept nogil:
+    """Whether the dense products serve the layer."""
+    return L.kind <= FIXED
+
+
+cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept nogil:
+    """The padding of short rows must not look like data to the tile: buffers are reused with other shapes."""
+    cdef int r, c
+    if lda - columns >= 64 // <int>sizeof(real):
+        return
+    for r in range(rows):
+        for c in range(columns, lda):
+            A[<Py_ssize_t>r * lda + c] = 0
+
+
+cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
+                                real* out, int ldout) noexcept nogil:
+    if real is float:
+        la_structured_f.sparse_product(m, n, ptr, column, at, <float*>S.values, s, A, lda, out, ldout, <float*>S.work)
+    else:
+        la_structured_d.sparse_product(m, n, ptr, column, at, <double*>S.values, s, A, lda, out, ldout, <double*>S.work)
+
+
+cdef inline void structured_apply(Layer* L, int s, const real* A, int lda, real* out, int ldout) noexcept nogil:
+    """out (s, n_out) = A (s, n_in) W^T."""
+    cdef Structure* S = L.more
+    cdef real* w = <real*>L.coeff
+    cdef Py_ssize_t r
+    cdef int c, b, i = 0, o = 0
+    if L.kind == DIAGONAL:
+        for r in range(s):
+            for c in range(L.n_out):
+                out[r * ldout + c] = A[r * lda + c] * w[c]
+    elif L.kind == BLOCKS:
+        for b in range(S.blocks):
+            gemm(False, True, s, S.sides[2 * b + 1], S.sides[2 * b], 1, A + i, lda, w, S.sides[2 * b], 0, out + o, ldout)
+            w += <Py_ssize_t>S.sides[2 * b] * S.sides[2 * b + 1]
+            i += S.sides[2 * b]
+            o += S.sides[2 * b + 1]
+    elif L.kind == SPARSE:
+        sparse_product(L.n_out, L.n_in, S.row_ptr, S.row_col, NULL, S, s, A, lda, out, ldout)
+    elif real is float:
+        la_conv_f_apply(&S.conv, min(S.threads, s), s, w, A, lda, out, ldout, <float*>S.work, S.room)
+    else:
+        la_conv_d_apply(&S.conv, min(S.threads, s), s, w, A, lda, out, ldout, <double*>S.work, S.room)
+    clear_margin(s, L.n_out, out, ldout)
+
+
+cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, real* out, int ldout, const real* A, int lda) noexcept nogil:
+    """out (s, n_in) = D (s, n_out) W unless out is NULL; and the coordinates of D^T A unless A is NULL."""
+    cdef Structure* S = L.more
+    cdef real* w = <real*>L.coeff
+    cdef real* g = <real*>S.raw
+    cdef Py_ssize_t r
+    cdef int c, b, i = 0, o = 0
+    if L.kind == DIAGONAL:
+        if A != NULL:
+            memset(g, 0, S.size * sizeof(real))
+        for r in range(s):
+            if A != NULL:
+                for c in range(L.n_out):
+                    g[c] += D[r * ldd + c] * A[r * lda + c]
+            if out != NULL:
+                for c in range(L.n_out):
+                    out[r * ldout + c] = D[r * ldd + c] * w[c]
+    elif L.kind == BLOCKS:
+        for b in range(S.blocks):
+            if out != NULL:
+                gemm(False, False, s, S.sides[2 * b], S.sides[2 * b + 1], 1, D + o, ldd, w, S.sides[2 * b], 0, out + i, ldout)
+            if A != NULL:
+                gemm(True, False, S.sides[2 * b + 1], S.sides[2 * b], s, 1, D + o, ldd, A + i, lda, 0, g, S.sides[2 * b])
+            w += <Py_ssize_t>S.sides[2 * b] * S.sides[2 * b + 1]
+            g += <Py_ssize_t>S.sides[2 * b] * S.sides[2 * b + 1]
+            i += S.sides[2 * b]
+            o += S.sides[2 * b + 1]
+    elif L.kind == SPARSE:
+        if out != NULL:
+            sparse_product(L.n_in, L.n_out, S.col_ptr, S.col_row, S.col_at, S, s, D, ldd, out, ldout)
+        if A != NULL:
+            sparse_coordinates(L, s, D, ldd, A, lda)
+    elif real is float:
+        la_conv_f_backward(&S.conv, min(S.threads, s), s, w, D, ldd, out, ldout, A, lda, g if A != NULL else NULL, S.size,
+                           <float*>S.work, S.room)
+    else:
+        la_conv_d_backward(&S.conv, min(S.threads, s), s, w, D, ldd, out, ldout, A, lda, g if A != NULL else NULL, S.size,
+                           <double*>S.work, S.room)
+    if out != NULL:
+        clear_margin(s, L.n_in, out, ldout)
+
+
+cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
+    """The gradient of every nonzero, then its sum over the nonzeros of a parameter."""
+    cdef Structure* S = L.more
+    cdef real* raw = <real*>S.raw
+    cdef real* each = raw if S.index == NULL else <real*>S.full
+    cdef int k
+    if real is float:
+        la_structured_f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, s, D, ldd, A, lda, each, <float*>S.work)
+    else:
+        la_structured_d.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, s, D, ldd, A, lda, each, <double*>S.work)
+    if S.index == NULL:
+        return
+    memset(raw, 0, S.size * sizeof(real))
+    for k in range(S.nonzeros):
+        raw[S.index[k]] += each[k] if S.sign == NULL else S.sign[k] * each[k]
+
+
+cdef inline void gather_matrix(real* tag, Layer* L, bint plain) noexcept nogil:
+    """The coordinates of the matrix gradient in `full`; `plain`: not those of the metric."""
+    cdef Structure* S = L.more
+    cdef real* G = <real*>S.full
+    cdef real* raw = <real*>S.raw
+    cdef real* g
+    cdef real* line
+    cdef Py_ssize_t k
+    cdef int t, j, i, n
+    cdef real sign, total
+    if L.kind == TIED:
+        memset(raw, 0, S.size * sizeof(real))
+        for t in range(S.runs):
+            line = G + <Py_ssize_t>S.run_row[t] * L.ld + S.run_col[t]
+            g = raw + S.run_param[t]
+            sign = <real>S.run_sign[t]
+            n = S.run_length[t]
+            if S.run_step[t] == 1:
+                for j in range(n):
+                    g[j] += sign * line[j]
+            else:
+                for j in range(n):
+                    g[-j] += sign * line[j]
+    elif L.kind == BASIS:
+        for k in range(S.size):
+            total = 0
+            for i in range(L.n_out):
+                line = G + <Py_ssize_t>i * L.ld
+                g = <real*>(S.basis if plain else S.dual) + (k * L.n_out + i) * L.n_in
+                for j in range(L.n_in):
+                    total += g[j] * line[j]
+            raw[k] = total
+
+
+cdef inline void refresh(real* tag, Layer* L) noexcept nogil:
+    """The matrix, or the nonzeros, of the parameters."""
+    cdef Structure* S = L.more
+    cdef real* w = <real*>L.coeff
+    cdef real* W = <real*>L.theta
+    cdef real* b
+    cdef real* line
+    cdef Py_ssize_t k
+    cdef int t, j, i, n
+    cdef real sign
+    if L.kind == TIED:
+        for t in range(S.runs):
+            line = W + <Py_ssize_t>S.run_row[t] * L.ld + S.run_col[t]
+            b = w + S.run_param[t]
+            sign = <real>S.run_sign[t]
+            n = S.run_length[t]
+            if S.run_step[t] == 1:
+                for j in range(n):
+                    line[j] = sign * b[j]
+            else:
+                for j in range(n):
+                    line[j] = sign * b[-j]
+    elif L.kind == BASIS:
+        memset(W, 0, <Py_ssize_t>L.n_out * L.ld * sizeof(real))
+        for k in range(S.size):
+            for i in range(L.n_out):
+                line = W + <Py_ssize_t>i * L.ld
+                b = <real*>S.basis + (k * L.n_out + i) * L.n_in
+                for j in range(L.n_in):
+                    line[j] += w[k] * b[j]
+    elif L.kind == SPARSE and S.index != NULL:
+        for k in range(S.nonzeros):
+            (<real*>S.values)[k] = w[S.index[k]] if S.sign == NULL else S.sign[k] * w[S.index[k]]
+
+
+cdef inline void use_coordinates(real* tag, Layer* L, bint keep, double momentum) noexcept nogil:
+    """Update the parameters along the coordinates of the gradient, in the metric of `scale`; `keep`: store them, update nothing."""
+    cdef Structure* S = L.more
+    cdef real* g = <real*>S.raw
+    cdef real* w = <real*>L.coeff
+    cdef real* v = <real*>L.velocity
+    cdef real lr = <real>L.lr, decay = <real>L.decay, m = <real>momentum
+    cdef Py_ssize_t k
+    if keep:
+        for k in range(S.size):
+            (<real*>L.gradient)[k] = g[k]
+        return
+    if S.scale != NULL:
+        for k in range(S.size):
+            g[k] = g[k] * <real>S.scale[k]
+    if v != NULL:
+        for k in range(S.size):
+            v[k] = m * v[k] + g[k] + decay * w[k]
+            w[k] = w[k] - lr * v[k]
+    else:
+        for k in range(S.size):
+            w[k] = w[k] - lr * (g[k] + decay * w[k])
+    refresh(tag, L)
