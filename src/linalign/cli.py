@@ -1,4 +1,4 @@
-"""The command line: `linalign train digits`, `linalign check digits`, `linalign config`.
+"""The command line: `linalign train digits`, `linalign check digits`, `linalign reproduce`, `linalign config`.
 
 Every refusal is one line on stderr. Exit status: 0 done, 1 failed, 2 wrong options or a bad file, 130 after Ctrl-C.
 """
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import linalign as la
 
-from . import cli_check, cli_train
+from . import cli_check, cli_reproduce, cli_train
 from .cli_common import Stop
 
 
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     pages: list[tuple[str, Any, str, str]] = [
         ("train", cli_train, "linalign train DATA [options]", "train a deep linear network on a data set and draw what happened"),
         ("check", cli_check, "linalign check DATA [options]", "what is proved about a data set and a network before training"),
+        ("reproduce", cli_reproduce, "linalign reproduce [options]", "try the claims of the paper and write a page with the verdicts"),
     ]
     for name, module, usage, summary in pages:
         command = commands.add_parser(

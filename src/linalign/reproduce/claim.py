@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .setting import Setting
 
@@ -61,3 +66,32 @@ class Claim:
     measure: Callable[[Setting], dict[str, Any]]
     judge: Callable[[Arrays], list[Check]]
     draw: Callable[[Figure, Arrays], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim after its experiment."""
+
+    claim: Claim
+    checks: tuple[Check, ...]
+    seconds: float
+
+    @property
+    def confirmed(self) -> bool:
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    def __str__(self) -> str:
+        failed = [check for check in self.checks if not check.passed]
+        if self.confirmed:
+            return f"confirmed      {self.claim.title} ({len(self.checks)} checks, {self.seconds:.1f} s)"
+        return f"NOT confirmed  {self.claim.title}: " + ("; ".join(map(str, failed)) or "nothing was checked")
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays of a claim, and how they came about."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays, json.loads(str(arrays.pop("about")))
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: holds no measurements of a claim ({error})") from None

@@ -47,9 +47,10 @@ def measure(setting: Setting) -> dict[str, Any]:
         condition = la.theory.invariance_condition(X, Y)
         rank = min(widths)
         net, bases = aligned_start(widths, condition.inputs, condition.outputs, np.full((DEPTH, rank), SCALE))
-        # for one mode of largest variance: half the largest stable rate near a balanced minimum
-        fit = np.linalg.norm(condition.targets[:rank] / np.maximum(condition.eigenvalues[:rank], 1e-9 * condition.eigenvalues.max()), np.inf)
-        lr = 0.5 / (condition.eigenvalues.max() * DEPTH * max(min(fit, 1e3), SCALE**DEPTH) ** (2 - 2 / DEPTH))
+        # half the largest stable rate of a mode of the largest variance at the largest fit
+        largest = float(condition.eigenvalues.max())
+        fits = condition.targets[:rank] / np.maximum(condition.eigenvalues[:rank], 1e-9 * largest)
+        lr = 0.5 / (largest * DEPTH * float(np.clip(fits.max(), SCALE**DEPTH, 1e3)) ** (2 - 2 / DEPTH))
         proof = la.theory.certify(net, X, Y)
         if proof.lr_matrix is not None:
             lr = proof.lr_matrix
@@ -86,15 +87,17 @@ def judge(a: Arrays) -> list[Check]:
 def draw(figure: Figure, a: Arrays) -> None:
     left, right = style.panels(figure, 2)
     for case, colour in zip(CASES, style.PALETTE, strict=False):
-        at = np.maximum(a[f"{case}_steps"], 0.7)
-        left.loglog(at, np.maximum(a[f"{case}_turned"], style.FLOOR), color=colour, linewidth=2, label=case)
+        at = a[f"{case}_steps"]
+        left.semilogy(at, np.maximum(a[f"{case}_turned"], style.FLOOR), color=colour, linewidth=2, label=case)
         excess = a[f"{case}_loss"]
-        right.loglog(at, np.maximum(excess / excess[0], 1e-12), color=colour, linewidth=2, label=case)
+        right.semilogy(at, np.maximum(excess / excess[0], 1e-12), color=colour, linewidth=2, label=case)
     style.bound(left, 1e-8, "kept, if below")
     style.label(left, "How far the layers have turned", "step of gradient descent", "largest off-diagonal share of a layer")
     style.label(right, "All three learn", "step of gradient descent", "loss above the least, 1 at the start")
     left.set_ylim(style.FLOOR, 3)
-    style.legend(left, loc="center left")
+    for ax in (left, right):
+        style.log_steps(ax)
+    style.legend(left, loc="center right", bbox_to_anchor=(1.0, 0.32))
     style.legend(right, loc="lower left")
 
 

@@ -43,7 +43,9 @@ def measure(setting: Setting) -> dict[str, Any]:
     # all classes, cross-entropy, an aligned start with as many modes, in the best bases there are
     condition = la.theory.invariance_condition(X, Y)
     net, _ = aligned_start([pixels, 16, classes, classes], condition.inputs, condition.outputs, rng.uniform(0.3, 1.0, (3, classes)))
-    run = la.train(net, X, labels, loss="cross_entropy", lr=0.1 / scale**2, steps=steps, record={chain_sine: "log", "loss": "log"}, reduce="none")
+    run = la.train(
+        net, X, labels, loss="cross_entropy", lr=0.1 / scale**2, steps=steps, record={chain_sine: "log", "loss": "log"}, reduce="none"
+    )
     return out | {
         "many_steps": run.history["loss"].steps, "many_loss": run.history["loss"].values, "many_sine": run.history["chain_sine"].values,
     }  # fmt: skip
@@ -63,19 +65,19 @@ def judge(a: Arrays) -> list[Check]:
 def draw(figure: Figure, a: Arrays) -> None:
     left, right = style.panels(figure, 2)
     for name, text, colour in (("one", "one output, logistic loss", 0), ("many", "several outputs, cross-entropy", 1)):
-        at = np.maximum(a[f"{name}_steps"], 0.7)
-        left.loglog(at, np.maximum(a[f"{name}_sine"], style.FLOOR), color=style.PALETTE[colour], linewidth=2, label=text)
+        at = a[f"{name}_steps"]
+        left.semilogy(at, np.maximum(a[f"{name}_sine"], style.FLOOR), color=style.PALETTE[colour], linewidth=2, label=text)
         loss = a[f"{name}_loss"]
-        right.semilogx(at, loss / loss[0], color=style.PALETTE[colour], linewidth=2, label=f"loss, {text}")
-    right.semilogx(
-        np.maximum(a["one_steps"], 0.7), a["one_turn"], color=style.PALETTE[2], linewidth=2, label="|cos| of the input vector, one output"
-    )
+        right.plot(at, loss / loss[0], color=style.PALETTE[colour], linewidth=2, label=f"loss, {text}")
+    right.plot(a["one_steps"], a["one_turn"], color=style.PALETTE[2], linewidth=2, label="|cos| of the input vector, one output")
     style.bound(left, 1e-8, "aligned, if below")
     left.set_ylim(style.FLOOR, 3)
     right.set_ylim(0, 1.05)
     style.label(left, "Misalignment of the chain", "step of gradient descent", "largest sine (0: aligned)")
     style.label(right, "Learning, and turning", "step of gradient descent", "loss over its start; |cosine|")
-    style.legend(left, loc="center left")
+    for ax in (left, right):
+        style.log_steps(ax)
+    style.legend(left, loc="center right", bbox_to_anchor=(1.0, 0.36))
     style.legend(right, loc="lower left")
 
 

@@ -78,25 +78,28 @@ def draw(figure: Figure, a: Arrays) -> None:
     (ax,) = style.panels(figure, 1)
     figure.set_size_inches(8.4, 3.9)
     order = np.arange(len(a["names"]))[::-1]
-    gaps = np.maximum(a["gaps"], 1e-17)
-    colours = [style.PALETTE[0] if equal else style.PALETTE[1] for equal in a["equal"]]
-    ax.barh(order, np.log10(gaps) + 17, left=-17, color=colours, height=0.62)
-    labels: list[Any] = list(a["names"])
-    ax.set_yticks(order, labels)
-    ax.set_xlim(-17, 1)
-    ax.set_xticks([-16, -12, -8, -4, 0], ["1e-16", "1e-12", "1e-8", "1e-4", "1"])
-    for equal, text, colour in ((True, "equal multiplicities", 0), (False, "unequal multiplicities", 1)):
-        if (a["equal"] == equal).any():
-            ax.barh([], [], color=style.PALETTE[colour], label=text)
-    ax.axvline(-10, color=style.GREY, linestyle="--", linewidth=1.2, label="the same, if below")
-    style.label(ax, f"Two descents, {int(a['steps'])} steps", "relative distance of the two networks at the end", "structure of the layers")
-    style.legend(ax, loc="lower right", bbox_to_anchor=(1.0, 0.05))
+    gaps = np.maximum(a["gaps"], style.FLOOR)
+    for equal, text, colour, marker in ((True, "equal multiplicities", 0, "o"), (False, "unequal multiplicities", 1, "s")):
+        at = np.flatnonzero(np.asarray(a["equal"]) == equal)
+        ax.hlines(order[at], style.FLOOR, gaps[at], color=style.PALETTE[colour], linewidth=1.5)
+        ax.plot(gaps[at], order[at], marker, color=style.PALETTE[colour], markersize=9, label=text, clip_on=False, zorder=3)
+    ax.set_xscale("log")
+    ax.set_xlim(style.FLOOR, 1)
+    ax.set_ylim(-0.6, len(order) - 0.4)
+    names: list[str] = [str(name) for name in a["names"]]
+    ax.set_yticks(order, names)
+    ax.axvline(1e-10, color=style.GREY, linestyle="--", linewidth=1.2, label="the same, if to the left")
+    style.label(
+        ax, f"Two descents, {int(a['steps'])} steps", "relative distance of the two networks at the end (1e-17 stands for 0)", "structure"
+    )
+    style.legend(ax, loc="upper right")
 
 
 CLAIM = Claim(
     name="projected",
     title="Gradient descent on shared parameters is projected gradient descent, if each is shared equally often",
-    statement="Descent on the parameters of a linear structure equals projected descent on the matrix exactly when every parameter stands in "
+    statement="Descent on the parameters of a linear structure equals projected descent on the matrix exactly when every parameter "
+    "stands in "
     "the matrix equally often, with the learning rate divided by that multiplicity (T5.1). Circular and valid convolutions qualify, "
     "zero-padded ones do not: at the border some taps are cut off.",
     experiment="Two layers of each structure learn to turn images by 90 degrees, once by gradient descent on the parameters, once by "
@@ -106,5 +109,3 @@ CLAIM = Claim(
     judge=judge,
     draw=draw,
 )
-
-

@@ -36,7 +36,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     X = problem(setting)
     condition = la.theory.invariance_condition(X, X)
     widths = [MODES, 12, 10, MODES]
-    net, bases = aligned_start(widths, condition.inputs, condition.outputs, np.full((DEPTH, MODES), 0.5))
+    net, _ = aligned_start(widths, condition.inputs, condition.outputs, np.full((DEPTH, MODES), 0.5))
     proof = la.theory.certify(net, X, X)
     assert proof.lr_matrix is not None
     assert proof.rate is not None
@@ -96,7 +96,7 @@ def judge(a: Arrays) -> list[Check]:
     errors, rate = a["errors"], float(a["rate"])
     t = np.arange(len(errors))
     bound = (1 - rate) ** t[:, None] * errors[0]
-    live = errors[0] > 0
+    live = errors[0] != 0
     broken = np.max((errors[:, live] - bound[:, live]) / errors[0, live])
     # the slowest mode near the end, where its error shrinks by 1 - lr lambda d a step
     slow = int(np.argmin(a["eigenvalues"]))
@@ -109,7 +109,9 @@ def judge(a: Arrays) -> list[Check]:
     return [
         at_most("errors beyond the certified rate, in any mode and step", broken, 1e-12),
         at_most("steps taken over steps promised, the most of ten accuracies", np.max(late), 1.0),
-        at_most("rate of the slowest mode near its end, measured against predicted: relative difference", abs(measured / predicted - 1), 0.01),
+        at_most(
+            "rate of the slowest mode near its end, measured against predicted: relative difference", abs(measured / predicted - 1), 0.01
+        ),
         at_most("certified rates: largest rise of the loss in a step", np.max(overshoot[certified], initial=0.0), 1e-12),
         at_most("below the largest stable rate: loss at the end, over the start", np.max(ends[multiples < 1]), 1e-6),
         at_least("beyond it: least loss at the end, over the start (inf: diverged)", np.min(ends[multiples > 1]), 1e-4),
@@ -125,16 +127,18 @@ def draw(figure: Figure, a: Arrays) -> None:
     size = np.max(errors, axis=1)
     left.semilogy(t, np.maximum(size, 1e-16), color=style.PALETTE[0], linewidth=2, label="measured, the largest error of a mode")
     left.semilogy(t, (1 - float(a["rate"])) ** t * size[0], color=style.PALETTE[1], linewidth=2, linestyle="--", label="certified bound")
-    left.set_ylim(1e-9, 3)
+    left.set_ylim(max(1e-12, 0.3 * float(size.min())), 3)
+    left.set_xlim(left=0)
     style.steps(left)
     style.label(left, "Rate: measured and certified", "step of gradient descent", "error |1 - mode|")
     style.legend(left, loc="lower left")
     shown = a["shares"]
-    middle.loglog(shown, a["promised"], color=style.PALETTE[1], marker="o", linewidth=2, label="promised at most")
-    middle.loglog(shown, np.where(a["reached"] < 0, np.nan, a["reached"]), color=style.PALETTE[0], marker="s", linewidth=2, label="taken")
+    middle.semilogx(shown, a["promised"], color=style.PALETTE[1], marker="o", linewidth=2, label="promised at most")
+    middle.semilogx(shown, np.where(a["reached"] < 0, np.nan, a["reached"]), color=style.PALETTE[0], marker="s", linewidth=2, label="taken")
     middle.invert_xaxis()
     style.label(middle, "Steps to an accuracy", "loss, as a share of its start", "steps")
-    style.legend(middle, loc="upper left")
+    middle.set_ylim(bottom=0)
+    style.legend(middle, loc="lower right")
     diverged = ~np.isfinite(a["ends"])
     ends = np.where(diverged, 1e3, np.maximum(a["ends"], 1e-31))
     right.semilogy(a["multiples"][~diverged], ends[~diverged], "o", color=style.PALETTE[0], label="loss at the end")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-
-import linalign as la
 
 from .. import data as datasets
 from ..data import Dataset
@@ -36,7 +33,9 @@ class Setting:
         found = datasets.load(self.source, target=self.target)
         if len(found.shape) != 2 or found.labels is None:
             kind = "x".join(map(str, found.shape))
-            raise ValueError(f"{self.source}: samples of {kind}, {'no ' if found.labels is None else ''}classes; images with classes were wanted")
+            raise ValueError(
+                f"{self.source}: samples of {kind}, {'no ' if found.labels is None else ''}classes; images with classes were wanted"
+            )
         # in an order of their own: files are sometimes sorted by class
         return found
 

@@ -34,8 +34,14 @@ def label(ax: Axes, title: str, x: str, y: str) -> None:
 
 def steps(ax: Axes) -> None:
     """The x axis counts steps."""
-    ax.xaxis.set_major_formatter(_step)
+    ax.xaxis.set_major_formatter(lambda value, position: _step(value, None))
     ax.locator_params(axis="x", nbins=6)
+
+
+def log_steps(ax: Axes) -> None:
+    """The x axis counts steps, from 0 on, by powers of ten."""
+    ax.set_xscale("symlog", linthresh=1.0, linscale=0.3)
+    ax.set_xlim(left=0)
 
 
 def bound(ax: Axes, value: float, text: str, **options: Any) -> None:
@@ -48,4 +54,4 @@ def legend(ax: Axes, **options: Any) -> None:
     ax.legend(**{"loc": "best", "frameon": True, "framealpha": 0.92, "edgecolor": "none", "fontsize": 9, **options})
 
 
-__all__ = ["FLOOR", "GREY", "PALETTE", "bound", "label", "legend", "panels", "steps"]
+__all__ = ["FLOOR", "GREY", "PALETTE", "bound", "label", "legend", "log_steps", "panels", "steps"]
