@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -395,7 +396,7 @@ def test_help_is_enough(capsys):
             assert name in out
     assert str(cli_train.STEPS) in out
     assert all(name in cli_train.EXAMPLES for name in [*QUANTITIES, *cli_train.CURVATURE])
-    examples = [line.split("  writes")[0].split() for line in cli_train.EXAMPLES.splitlines() if line.startswith("  linalign ")]
+    examples = [shlex.split(line.split("  writes")[0]) for line in cli_train.EXAMPLES.splitlines() if line.startswith("  linalign ")]
     assert len(examples) >= 5
     for example in examples:
         cli.parser().parse_args(example[1:])  # a Stop if it does not parse
