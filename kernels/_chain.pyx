@@ -43,7 +43,9 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     """A zeroed matrix that starts on a cache line, as a view of its padded rows."""
     itemsize = np.dtype(dtype).itemsize
     ld = padding(columns, itemsize, most)
-    raw = np.zeros(rows * ld * itemsize + 64, dtype=np.uint8)
+    # touched here, and not page by page in the first steps
+    raw = np.empty(rows * ld * itemsize + 64, dtype=np.uint8)
+    raw.fill(0)
     start = -raw.ctypes.data % 64
     return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
 

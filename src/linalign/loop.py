@@ -21,6 +21,8 @@ from .validate import Array
 SLICE_SECONDS = 0.05
 # a copy of the network is kept this often, so that a divergence can be traced back to its step
 SNAPSHOT_SECONDS = 0.2
+# and takes at most this share of the time
+SNAPSHOT_SHARE = 0.005
 
 
 @contextlib.contextmanager
@@ -71,11 +73,15 @@ class Loop:
         self.status = RUNNING
         self.interrupted = False
         self._kept: list[tuple[int, list[Array]]] = []
+        self._snapshot()
 
     def _snapshot(self) -> None:
         # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
-        self._kept = [*self._kept[-1:], (self.done, self.engine.snapshot())]
-        self._kept_time = time.perf_counter()
+        began = time.perf_counter()
+        oldest = self._kept.pop(0)[1] if len(self._kept) == 2 else None
+        self._kept.append((self.done, self.engine.snapshot(oldest)))
+        ended = time.perf_counter()
+        self._next_snapshot = ended + max(SNAPSHOT_SECONDS, (ended - began) / SNAPSHOT_SHARE)
 
     def rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
@@ -98,13 +104,12 @@ class Loop:
 
     def run(self, stop: list[bool] | None = None) -> None:
         shown = bar(self.progress, self.steps)
-        self._snapshot()
         with interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
             self._record()
             size = self.size
             while self.done < self.steps and not interrupted[0]:
                 began = time.perf_counter()
-                if began - self._kept_time > SNAPSHOT_SECONDS:
+                if began > self._next_snapshot:
                     self._snapshot()
                 count = min(size, self.recorder.next_after(self.done, self.steps) - self.done)
                 self.status, took = self.engine.advance(count, self.values[self.done : self.done + count], self.tol)

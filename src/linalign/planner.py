@@ -193,9 +193,8 @@ def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int 
     if after.nanoseconds > GAIN * before.nanoseconds:
         return Reduction("filters", False, "", f"saves too little: {after.macs:,} multiply-adds instead of {before.macs:,}")
     search = problem.rows * chain.search
-    limit = SEARCH_STEPS * before.macs if steps is None else min(SEARCH_STEPS, steps) * before.macs
-    if thrifty and search > SEARCH_RATE * limit:
-        return Reduction("filters", False, "", "the run is too short to repay the triangular factor of the moved images")
+    if thrifty and search > SEARCH_RATE * _affordable(work, descent, steps):
+        return Reduction("filters", False, "", TOO_SHORT)
     smaller, done = filters.reduce(problem, chain)
     if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
         return Reduction("filters", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
