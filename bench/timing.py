@@ -16,7 +16,7 @@ from .workloads import Workload
 
 MOST_STEPS = 5_000_000
 # a measurement of steps slower than this takes at least this long, seconds
-SLOW_STEP, LONG = 5e-3, 1.0
+SLOW_STEP, LONG = 5e-3, 3.0
 # where a repeat takes long there are fewer of them: none begins this many seconds after the first, beyond the least
 LEAST_REPEATS, ROW_SECONDS = 3, 40.0
 # a variant whose first time is this many times the best one's is not measured again

@@ -70,6 +70,10 @@ def add_options(train: argparse.ArgumentParser) -> None:
     add("--tol", type=float, metavar="L", help="stop when the loss is at most L [never]")
     add("--momentum", type=float, default=0.0, metavar="M", help="heavy ball, 0 <= M < 1, as torch's SGD [0]")
     add("--weight-decay", default="0", metavar="D", help="a number, or one a layer D,D,... [0]")
+    add(
+        "--metric", choices=("matrix", "parameters"), default="matrix",
+        help="of layers with a structure: projected gradient descent, or gradient descent on their parameters [matrix]",
+    )  # fmt: skip
     add("--update", choices=("simultaneous", "cyclic"), default="simultaneous", help="all layers at once, or in turn [simultaneous]")
 
     add = train.add_argument_group("how it is computed (none of these changes the result beyond rounding)").add_argument
@@ -97,13 +101,14 @@ def run(options: argparse.Namespace) -> int:
     with refusals():
         data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
-        auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
+        auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum, options.metric)
         how: dict[str, Any] = {
             "loss": options.loss,
             "lr": auto if options.lr == "auto" else "certified" if options.lr == "certified" else numbers("--lr", options.lr),
             "tol": options.tol,
             "momentum": options.momentum,
             "weight_decay": numbers("--weight-decay", options.weight_decay),
+            "metric": options.metric,
             "update": options.update,
             "record": recorded(options.record, options.steps),
             "reduce": options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
@@ -167,7 +172,7 @@ def targets(data: Dataset, loss: str) -> Any:
     return 2 * data.Y - 1 if loss in ("logistic", "exponential") else data.Y
 
 
-def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> float:
+def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float, metric: str = "matrix") -> float:
     """The learning rate "auto", as the help has it."""
     gram = (X.T @ X if len(X) >= X.shape[1] else X @ X.T).astype(np.float64)
     largest = float(np.linalg.eigvalsh(gram)[-1])
@@ -180,6 +185,8 @@ def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> floa
     q = 8 * float(np.linalg.norm(Y)) / max(float(np.linalg.norm(X)), np.finfo(np.float64).tiny)
     grown = net.depth * q ** (2 - 2 / net.depth)
     curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
+    if metric == "parameters":  # a step on them is one of the matrix, as many times as long as they are shared (T5.1)
+        curvature *= max(float(layer.multiplicity.max(initial=1.0)) for layer in net.layers)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
 
