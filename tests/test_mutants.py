@@ -21,10 +21,11 @@ from checks import (
     kernel_engine,
     make_case,
 )
+from structured_cases import descent_of, structured_case, structured_engine
 from test_samples import check_compression, check_loss_of_a_close_fit
 
-from linalign import reference
-from linalign.layers import Dense
+from linalign import reference, structures
+from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Skew, Subspace, Tied, Toeplitz
 from linalign.reduce import samples
 
 SQUARE = (4, 4, 4, 4)
@@ -289,6 +290,105 @@ def test_an_ulp_of_one_integer_is_seen():
     check_integer_gradients(chain_with(lambda chain: None, 1), case)
     with pytest.raises(AssertionError):
         check_integer_gradients(chain_with(one_weight_by_an_ulp, 1), case)
+
+
+# ---- constrained layers: what the kernels are told of one ------------------------------------------------------------------
+
+
+def told(**changes):
+    """The parts of a structure with some of them changed; a layer that has none of these stays as it is."""
+    true = structures.parts
+
+    def parts(layer, metric, threads):
+        found = true(layer, metric, threads)
+        for name, change in changes.items():
+            if found is not None and found.get(name) is not None:
+                found[name] = change(found[name])
+        return found
+
+    return lambda patch: patch.setattr(structures, "parts", parts)
+
+
+def runs_the_other_way(patch):
+    # from their last parameter: nothing outside the parameters is touched
+    true = structures.runs
+
+    def runs(index, sign):
+        found = true(index, sign)
+        return found | {"param": found["param"] + found["step"] * (found["length"] - 1), "step": -found["step"]}
+
+    patch.setattr(structures, "runs", runs)
+
+
+def one_more(at):
+    """A whole number of a tuple, one more than it is."""
+    return lambda numbers: (*numbers[:at], numbers[at] + 1, *numbers[at + 1 :])
+
+
+def first_two_exchanged(array):
+    array = np.array(array)
+    array[[0, 1]] = array[[1, 0]]
+    return array
+
+
+def gradients_of_layers(*layers, pivot=0, n=9):
+    case = structured_case(layers, n)
+    return lambda: check_gradients(structured_engine("base", pivot), case)
+
+
+def steps_of_layers(*layers, metric="matrix", **how):
+    case = structured_case(layers, 9, metric=metric)
+    return lambda: check_steps(structured_engine("base"), case, descent_of(case, **how), steps=2)
+
+
+CONV = Conv2d((5, 4), (3, 2), 2, 2)
+CIRCULAR = Conv2d((5, 4), (3, 2), 2, 2, "circular")
+SHARED = Tied(np.where(np.eye(6, dtype=bool), np.arange(6) // 2, -1))
+SKEWED = Subspace(np.random.default_rng(0).standard_normal((3, 4, 4)) + 1)
+TOLD = {
+    "rows of padding above": (told(geometry=one_more(10)), gradients_of_layers(CONV)),
+    "columns of padding to the left": (told(geometry=one_more(11)), gradients_of_layers(CONV)),
+    "rows of padding above, circular": (told(geometry=one_more(10)), gradients_of_layers(CIRCULAR)),
+    "circular for zeros": (told(geometry=one_more(12)), gradients_of_layers(CONV)),
+    "a stride for another": (told(geometry=lambda g: (*g[:8], g[9], g[8], *g[10:])), gradients_of_layers(Conv2d((5, 5), 2, 1, 1, "valid", (1, 3)))),
+    "multiplicity left out": (told(scale=lambda scale: None), steps_of_layers(CONV)),
+    "multiplicity in the other metric": (told(scale=np.sqrt), steps_of_layers(Toeplitz(4, 3))),
+    "basis for its dual": (told(dual=lambda dual: 2 * dual), steps_of_layers(SKEWED)),
+    "a run in the other direction": (runs_the_other_way, gradients_of_layers(Toeplitz(4, 3))),
+    "a run that is one short": (told(length=lambda length: np.maximum(length - 1, 1)), gradients_of_layers(Toeplitz(4, 3))),
+    "signs left out": (told(sign=np.abs), gradients_of_layers(Skew(4))),
+    "rows for columns in the adjoint": (told(col_at=first_two_exchanged), gradients_of_layers(Dense(5, 6), Masked(np.tri(6, dtype=bool)))),
+    "a column for another": (told(row_col=first_two_exchanged), gradients_of_layers(Masked(np.tri(6, k=1, dtype=bool)))),
+    "sums over another parameter": (told(index=lambda index: np.roll(index, 1)), gradients_of_layers(SHARED)),
+    "blocks in another order": (told(sides=lambda sides: sides[2:] + sides[:2]), gradients_of_layers(BlockDiagonal([(2, 3), (3, 2)]))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "check"), TOLD.values(), ids=TOLD)
+def test_a_fault_in_what_the_kernels_are_told_is_seen(mutant, check):
+    assert_killed(check, mutant)
+
+
+def test_stale_matrices_of_tied_layers_are_seen():
+    # parameters that were written from outside, without a refresh
+    case = structured_case([Toeplitz(4, 3), Dense(3, 2)], 9)
+
+    def stale(chain):
+        chain.params[0][...] = 0
+        chain.refresh()
+        chain.params[0][...] = case.problem.net.params[0]
+
+    def engine(change):
+        def make(problem, how):
+            chain = structured_engine("base")(problem, how)
+            change(chain)
+            return chain
+
+        return make
+
+    check_gradients(engine(lambda chain: chain.refresh()), case)
+    with pytest.raises(AssertionError):
+        check_gradients(engine(stale), case)
 
 
 # ---- compression -----------------------------------------------------------------------------------------------------------
