@@ -1,5 +1,6 @@
 """Chain: a network bound to its data, and the loop over it. The step itself is in step.pxd."""
 
+from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO
 from libc.string cimport memset
 from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
@@ -39,6 +40,15 @@ def padding(int columns, int itemsize, int most) -> int:
     return columns if columns > most else (columns + lanes - 1) // lanes * lanes
 
 
+cdef size_t address(array) except? 0:
+    """Where the array begins; `array.ctypes.data` takes ten times as long."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDED_RO)
+    found = <size_t>view.buf
+    PyBuffer_Release(&view)
+    return found
+
+
 def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     """A zeroed matrix that starts on a cache line, as a view of its padded rows."""
     itemsize = np.dtype(dtype).itemsize
@@ -46,7 +56,7 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     # touched here, and not page by page in the first steps
     raw = np.empty(rows * ld * itemsize + 64, dtype=np.uint8)
     raw.fill(0)
-    start = -raw.ctypes.data % 64
+    start = (64 - address(raw) % 64) % 64
     return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
 
 
@@ -59,9 +69,9 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
     dtype = A.dtype
     scratch = buffer(most, most, dtype, most)
     small.level, small.most, small.volume, small.threads = level, most, volume, threads
-    small.scratch = <void*><size_t>scratch.ctypes.data
+    small.scratch = <void*>address(scratch)
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
-    cdef size_t a = A.ctypes.data, b = B.ctypes.data, c = C.ctypes.data
+    cdef size_t a = address(A), b = address(B), c = address(C)
     cdef int lda = A.strides[0] // dtype.itemsize, ldb = B.strides[0] // dtype.itemsize, ldc = C.strides[0] // dtype.itemsize
     cdef bint single = dtype == np.float32
     cdef long _t
@@ -165,12 +175,12 @@ cdef class Chain:
     cdef void* _table(self, size_t size) except NULL:
         raw = np.zeros(size, dtype=np.uint8)
         self.workspace.append(raw)
-        return <void*><size_t>raw.ctypes.data
+        return <void*>address(raw)
 
     cdef void* _own(self, int rows, int columns) except NULL:
         array = buffer(rows, columns, self.dtype, self.most)
         self.workspace.append(array)
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _copy(self, source) except NULL:
         return self._matrix(self.workspace, source)
@@ -179,14 +189,14 @@ cdef class Chain:
         array = buffer(source.shape[0], source.shape[1], self.dtype, self.most)
         array[...] = source
         keeper.append(array)
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _vector(self, list keeper, source) except NULL:
         """A copy of an array of any shape, without padding."""
         array = buffer(1, source.size, self.dtype, self.most)
         array[0] = source.ravel()
         keeper.append(array.reshape(source.shape))
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _numbers(self, source, dtype) except? NULL:
         """A copy as whole numbers or doubles; NULL for None."""
@@ -194,7 +204,7 @@ cdef class Chain:
             return NULL
         array = np.array(source, dtype=dtype, order="C")
         self.workspace.append(array)
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _eye(self, int size) except NULL:
         return self._copy(np.eye(size))
@@ -301,20 +311,20 @@ cdef class Chain:
         kept = np.zeros(len(values))
         self.workspace += [values, kept]
         e.loss.count = len(values)
-        e.loss.values = <void*><size_t>values.ctypes.data
-        e.loss.residual = <void*><size_t>kept.ctypes.data
+        e.loss.values = <void*>address(values)
+        e.loss.residual = <void*>address(kept)
         if "matrices" in observations:
             stack = observations["matrices"]
             stack = np.array(stack if e.loss.by_output else stack.transpose(0, 2, 1), dtype=np.float64, order="C")
             self.workspace.append(stack)
-            e.loss.matrices = <void*><size_t>stack.ctypes.data
+            e.loss.matrices = <void*>address(stack)
         else:
             first, second = observations["rows"], observations["cols"]
             if not e.loss.by_output:
                 first, second = second, first
             where = np.ascontiguousarray(first * e.ldo + second, dtype=np.intp)
             self.workspace.append(where)
-            e.loss.where = <Py_ssize_t*><size_t>where.ctypes.data
+            e.loss.where = <Py_ssize_t*>address(where)
 
     cdef int call_back(self, double* value):
         """The user's loss of the product, under the GIL."""

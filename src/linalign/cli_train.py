@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     with refusals():
         data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
-        auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum, options.metric)
+        auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
         how: dict[str, Any] = {
             "loss": options.loss,
             "lr": auto if options.lr == "auto" else "certified" if options.lr == "certified" else numbers("--lr", options.lr),
@@ -172,7 +172,7 @@ def targets(data: Dataset, loss: str) -> Any:
     return 2 * data.Y - 1 if loss in ("logistic", "exponential") else data.Y
 
 
-def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float, metric: str = "matrix") -> float:
+def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> float:
     """The learning rate "auto", as the help has it."""
     gram = (X.T @ X if len(X) >= X.shape[1] else X @ X.T).astype(np.float64)
     largest = float(np.linalg.eigvalsh(gram)[-1])
@@ -185,8 +185,6 @@ def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float, metric:
     q = 8 * float(np.linalg.norm(Y)) / max(float(np.linalg.norm(X)), np.finfo(np.float64).tiny)
     grown = net.depth * q ** (2 - 2 / net.depth)
     curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
-    if metric == "parameters":  # a step on them is one of the matrix, as many times as long as they are shared (T5.1)
-        curvature *= max(float(layer.multiplicity.max(initial=1.0)) for layer in net.layers)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
 

@@ -41,6 +41,7 @@ SEARCH_CALL, SEARCH_DIRECTION = 1e6, 1e5
 SEARCH_RATE = 3
 TOO_SHORT = "the run is too short to repay the search"
 
+Choice = tuple[Pivot, str, tuple[Pivot, ...]]
 Lift = Callable[[list[Array], int], list[Array]]
 
 
@@ -52,6 +53,18 @@ class Work:
     problem: Problem
     lifts: list[Lift] = field(default_factory=list)
     split: Split | None = None
+
+    def choose(self, descent: Descent) -> Choice:
+        """The pivot of the problem as it is now; worked out once for all networks of the same widths on the same data."""
+        problem = self.problem
+        if _not_dense(problem, slice(None)):
+            return cost.choose(problem, descent)
+        known = problem.memo.setdefault("pivots", {})
+        key = problem.net.widths, problem.net.dtype, descent.update
+        if key not in known:
+            known[key] = cost.choose(problem, descent)
+        found: Choice = known[key]
+        return found
 
     def lift(self, params: list[Array], steps: int) -> list[Array]:
         """The parameters of the network as given, after `steps` steps."""
@@ -123,7 +136,7 @@ def make_plan(
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
     done = []
-    if _largest(problem) > LARGEST:
+    if _may_overflow(problem):
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
         done = [Reduction(name, False, "", why) for name in _relevant(problem)]
     # what overflows all the same fails its check with nan
@@ -135,16 +148,17 @@ def make_plan(
             _attempt("width", lambda: _width(work, descent, allowed, steps, thrifty)),
             _attempt("split", lambda: _split(work, descent, allowed, steps, thrifty)),
         ]
-    chosen = cost.choose(work.problem, descent, at)
+    chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
     return _plan(work, descent, implementation, done, chosen, _kernel(work, chosen[0])), work
 
 
 # ------------------------------------------------------------------ reductions, in order
-def _largest(problem: Problem) -> float:
+def _may_overflow(problem: Problem) -> bool:
+    """Whether some number is above LARGEST: a sum of squares tells at once that none is."""
     arrays = [*problem.net.params, *(A for A in (problem.X, problem.T) if A is not None)]
-    return max(max(float(A.max()), -float(A.min())) for A in arrays if A.size)
+    return any(not float(np.vdot(A, A)) < LARGEST**2 and max(float(A.max()), -float(A.min())) > LARGEST for A in arrays)
 
 
 def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
@@ -167,9 +181,9 @@ def _refusal(name: str, allowed: tuple[str, ...], problem: Problem, *, quadratic
 
 
 def _not_dense(problem: Problem, layers: slice) -> str | None:
-    for i, layer in list(enumerate(problem.net.layers))[layers]:
+    for layer in problem.net.layers[layers]:
         if not isinstance(layer, Dense):
-            return f"layer {i + 1} is {type(layer).__name__}, not dense"
+            return f"layer {problem.net.layers.index(layer) + 1} is {type(layer).__name__}, not dense"
     return None
 
 
@@ -241,7 +255,7 @@ def _affordable(work: Work, descent: Descent, steps: int | None, directions: int
     """Multiply-adds that a search may take, besides the calls that it is made of; `directions` as in `SEARCH_DIRECTION`."""
     limit = float(SEARCH_STEPS * cost.backpropagation(work.given))
     if steps is not None:
-        run = steps * cost.choose(work.problem, descent)[0].nanoseconds
+        run = steps * work.choose(descent)[0].nanoseconds
         calls = SEARCH_CALL + SEARCH_DIRECTION * directions
         limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[kernel.ISA][1].rate)
     return limit
@@ -364,7 +378,7 @@ def _plan(
     given, run = work.given, work.problem
     pivot, why, rejected = chosen
     return Plan(
-        widths=given.net.widths, rows=given.rows, dtype=str(given.net.dtype), loss=given.loss.kind, update=descent.update,
+        widths=given.net.widths, rows=given.rows, dtype=validate.name_of(given.net.dtype), loss=given.loss.kind, update=descent.update,
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
         macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=cost.backpropagation(given),
