@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
         how: dict[str, Any] = {
             "loss": options.loss,
-            "lr": auto if options.lr == "auto" else "certified" if options.lr == "certified" else numbers("--lr", options.lr),
+            "lr": rates(net, auto, options.metric) if options.lr == "auto" else "certified" if options.lr == "certified" else numbers("--lr", options.lr),
             "tol": options.tol,
             "momentum": options.momentum,
             "weight_decay": numbers("--weight-decay", options.weight_decay),
@@ -118,6 +118,8 @@ def run(options: argparse.Namespace) -> int:
         }
         prefix = output(options, data, net, len(how["record"]))
         shown = f"{options.lr}" if options.lr != "auto" else f"{auto:.4g} (auto)"
+        if isinstance(how["lr"], list) and options.lr == "auto":
+            shown += ", of each layer over the most entries that share a parameter"
         try:
             # all options are checked, without a step, before the plan is shown and training begins
             la.train(net, data.X, Y, steps=0, **{**how, "reduce": "none"})
@@ -187,6 +189,12 @@ def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> floa
     curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
+
+
+def rates(net: la.Network, lr: float, metric: str) -> float | list[float]:
+    """The same step for every layer: one of parameters is one of the matrix, as many times as long as they are shared (T5.1)."""
+    shared = [float(layer.multiplicity.max(initial=1.0)) for layer in net.layers]
+    return lr if metric == "matrix" or max(shared) == 1 else [lr / m for m in shared]
 
 
 # ---- files and the report --------------------------------------------------------------------------------------------------

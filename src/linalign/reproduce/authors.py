@@ -62,10 +62,10 @@ def case(setting: Setting, name: str) -> tuple[la.Network, list[Array], Array, A
     side = LARGE
     if name == "convolutions":
         X, _, _ = setting.samples(1, side)
-        Y = np.rot90(X.reshape(-1, side, side), axes=(1, 2)).reshape(X.shape)
+        turned: Array = np.rot90(X.reshape(-1, side, side), axes=(1, 2)).reshape(X.shape)
         net = la.Network([la.Conv2d(side, 3)] * 3, [KERNEL[None, None] * (1.0 - 0.1 * i) for i in range(3)])
         # near the start the products have norms of about one
-        return net, [sines(side)] * 4, X, Y, 0.1 * Y.size / float(np.sum(X**2)), setting.pick(5_000, 500)
+        return net, [sines(side)] * 4, X, turned, 0.1 * turned.size / float(np.sum(X**2)), setting.pick(5_000, 500)
     X, Y, labels = setting.samples(8 if name == "one" else setting.pick(256, 64), side)
     pixels, classes, wide = X.shape[1], Y.shape[1], setting.pick(1024, 128)
     if name == "one":
