@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
         how: dict[str, Any] = {
             "loss": options.loss,
-            "lr": rates(net, auto, options.metric) if options.lr == "auto" else "certified" if options.lr == "certified" else numbers("--lr", options.lr),
+            "lr": wanted_rate(options.lr, net, auto, options.metric),
             "tol": options.tol,
             "momentum": options.momentum,
             "weight_decay": numbers("--weight-decay", options.weight_decay),
@@ -189,6 +189,13 @@ def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> floa
     curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
+
+
+def wanted_rate(lr: str, net: la.Network, auto: float, metric: str) -> Any:
+    """What --lr asks for."""
+    if lr == "certified":
+        return lr
+    return rates(net, auto, metric) if lr == "auto" else numbers("--lr", lr)
 
 
 def rates(net: la.Network, lr: float, metric: str) -> float | list[float]:
