@@ -5,6 +5,7 @@ from libc.string cimport memset
 from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
+from score cimport Scores, SIDE
 from step cimport Engine, run, look, backward_to_data, backward_to_pivot
 
 import numpy as np
@@ -99,6 +100,7 @@ cdef class Chain:
     cdef int most
     cdef double floor
     cdef bint single
+    cdef Scores scores
     cdef readonly list params
     cdef readonly list velocities
     cdef readonly list gradients
@@ -337,6 +339,50 @@ cdef class Chain:
             self.error = error
             return CALLBACK_FAILED
         return RUNNING
+
+    def watch(self, noise, beside) -> bool:
+        """Whether `advance` can score the interfaces on its way: dense layers, no side above SIDE.
+
+        `noise[i]`: an interface is nothing if ||W_{i+1} W_i|| is at most this many times the norms. `beside (k_1, m)`:
+        constant columns of the first layer, or None.
+        """
+        cdef int i, d = self.e.depth
+        s = &self.scores
+        if d == 1 or any([self.layers[i].more != NULL for i in range(d)]):
+            return False
+        widths = [self.layers[0].n_in, *[self.layers[i].n_out for i in range(d)]]
+        if max(widths) > SIDE or (beside is not None and beside.shape[1] > SIDE):
+            return False
+        memset(s, 0, sizeof(Scores))
+        kept = [np.array(noise, dtype=np.float64)]
+        s.interfaces, s.noise = d - 1, <double*>address(kept[0])
+        if beside is not None:
+            kept.append(np.array(beside, dtype=np.float64, order="C"))
+            s.beside, s.extra = <double*>address(kept[1]), beside.shape[1]
+        room = [buffer(2 * SIDE, 2 * SIDE, np.float64, SIDE) for _ in range(6)]
+        s.W, s.V, s.Z = <double*>address(room[0]), <double*>address(room[1]), <double*>address(room[2])
+        s.T, s.K = <double*>address(room[3]), <double*>address(room[4])
+        s.small = self.e.small
+        s.small.threads = 1
+        s.small.scratch = <void*>address(room[5])
+        self.workspace += [*kept, *room]
+        return True
+
+    def advance_scoring(self, long steps, double[::1] values not None, double tol, long[::1] at not None):
+        """`advance`, and the scores before the steps in `at`: `(status, steps taken, (len(at), interfaces, 2))`, sine and cosine.
+
+        `at` is ascending, below `steps`; needs `watch`. Scores of steps that were not reached are nan.
+        """
+        found = np.full((len(at), self.scores.interfaces, 2), np.nan)
+        if not found.size:
+            return *self.advance(steps, values, tol), found
+        self.scores.at, self.scores.left, self.scores.out = &at[0], len(at), <double*>address(found)
+        self.e.scores = &self.scores
+        try:
+            status, done = self.advance(steps, values, tol)
+        finally:
+            self.e.scores = NULL
+        return status, done, found
 
     def advance(self, long steps, double[::1] values not None, double tol):
         """Take up to `steps` steps; `values[t]` is the loss before step t. Returns `(status, steps taken)`."""

@@ -102,17 +102,35 @@ class Loop:
             if all(np.isfinite(theta).all() for theta in self.engine.params()):
                 raise
 
+    def _scored(self) -> tuple[str, ...]:
+        """What the engine records on its way, so that it need not come back for it."""
+        names = self.recorder.scored()
+        constants = self.state.observe.constants() if names else None
+        return names if constants is not None and self.engine.watch(*constants) else ()
+
+    def _advance(self, count: int, scored: tuple[str, ...]) -> int:
+        """A slice of steps; how many were taken."""
+        values = self.values[self.done : self.done + count]
+        due = self.recorder.due(scored, self.done, self.done + count)
+        if not len(due):
+            self.status, took = self.engine.advance(count, values, self.tol)
+            return took
+        self.status, took, scores = self.engine.advance_scoring(count, values, self.tol, due - self.done)
+        reached = int(np.searchsorted(due, self.done + took, side="right"))
+        self.recorder.put(scored, due[:reached], scores[:reached])
+        return took
+
     def run(self, stop: list[bool] | None = None) -> None:
         shown = bar(self.progress, self.steps)
         with interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
             self._record()
-            size = self.size
+            size, scored = self.size, self._scored()
             while self.done < self.steps and not interrupted[0]:
                 began = time.perf_counter()
                 if began > self._next_snapshot:
                     self._snapshot()
-                count = min(size, self.recorder.next_after(self.done, self.steps) - self.done)
-                self.status, took = self.engine.advance(count, self.values[self.done : self.done + count], self.tol)
+                count = min(size, self.recorder.next_after(self.done, self.steps, scored) - self.done)
+                took = self._advance(count, scored)
                 self.done += took
                 if shown is not None:
                     shown.update(took)
