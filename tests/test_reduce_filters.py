@@ -362,7 +362,7 @@ def test_the_whole_text_of_a_plan(monkeypatch):
         np.ones((1, 36)),
         np.ones((1, 4)),
     )
-    assert str(mixed).splitlines()[2].split() == "layers Conv2d, 2 Dense 702 parameters".split()
+    assert str(mixed).splitlines()[2].split() == ["layers", "Conv2d,", "2", "Dense", "702", "parameters"]
 
 
 TEXT = """\
