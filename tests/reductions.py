@@ -180,8 +180,8 @@ def recorded_distance(name, full, less):
     u, v = np.nan_to_num(u), np.nan_to_num(v)
     # scores in [0, 1] are compared on that scale; norms and values on their largest along the run, for at a perfect fit the
     # gradient, and for balanced starts the imbalance, is nothing but rounding
-    scale = 1.0 if name in SCORES else max(np.max(np.abs(u)), LEAST.get(name, lambda run: 0.0)(full))
-    return float(np.max(np.abs(u - v))) / (scale or 1.0)
+    scale = 1.0 if name in SCORES else max(np.max(np.abs(u), initial=0.0), LEAST.get(name, lambda run: 0.0)(full))
+    return float(np.max(np.abs(u - v), initial=0.0)) / (scale or 1.0)
 
 
 SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance")

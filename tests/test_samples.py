@@ -244,6 +244,15 @@ def test_a_compression_that_does_not_hold_is_refused(monkeypatch):
     assert run.plan.rows_after == 40
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_probe_that_happens_to_fit_is_no_refusal(sign):
+    # one direction: scaled to the targets, any probe fits them or their opposite, and the loss of a fit is rounding alone
+    for seed in range(20):
+        X = np.random.default_rng(seed).standard_normal((9, 1))
+        problem = make_problem(la.Network.dense([1, 1]).init("gaussian", rng=0), X, 0.7 * sign * X, "squared")
+        assert samples.reduce(problem)[1].residual < 1e-14
+
+
 def test_a_check_that_is_nan_is_refused(monkeypatch):
     X, Y = standard(40, 4, 2)
     true = samples.reduce

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from .cost import Pivot
@@ -23,10 +24,13 @@ class Reduction:
 class Plan:
     """What will run, how much it costs, and why; `str(plan)` is the table.
 
-    `macs` are multiply-adds a step of the plan; `macs_before` of backpropagation on the problem as given.
+    `macs` are multiply-adds a step of the plan; `macs_before` of backpropagation on the problem as given. `layers` are the
+    structures, as `repr` writes them.
     """
 
     widths: tuple[int, ...]
+    layers: tuple[str, ...]
+    parameters: int
     rows: int
     dtype: str
     loss: str
@@ -54,6 +58,7 @@ class Plan:
         return cls(**{
             **fields,
             "widths": tuple(fields["widths"]),
+            "layers": tuple(fields["layers"]),
             "widths_after": tuple(fields["widths_after"]),
             "reductions": tuple(Reduction(**r) for r in fields["reductions"]),
             "pivot": Pivot(**fields["pivot"]),
@@ -66,6 +71,9 @@ class Plan:
     def __str__(self) -> str:
         gain = self.macs_before / max(self.macs, 1)
         rows = [("given", f"{_chain(self.widths)}, {self.rows} rows", f"{self.loss} loss, {self.update} updates, {self.dtype}")]
+        kinds = [layer.partition("(")[0] for layer in self.layers]
+        if set(kinds) != {"Dense"}:
+            rows.append(("layers", _counted(kinds), f"{self.parameters:,} parameters"))
         for r in self.reductions:
             check = f"; checked to {r.residual:.0e}" if r.residual is not None else ""
             rows.append((r.name, r.what if r.applied else "not used", r.why + check))
@@ -84,6 +92,12 @@ class Plan:
 
 def _chain(widths: tuple[int, ...]) -> str:
     return "-".join(map(str, widths))
+
+
+def _counted(kinds: list[str]) -> str:
+    """Equal neighbours once: `2 Conv2d, Dense`."""
+    runs = [(kind, len(list(run))) for kind, run in groupby(kinds)]
+    return ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in runs)
 
 
 def _bytes(count: int) -> str:

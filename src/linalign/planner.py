@@ -109,6 +109,9 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
     for name, theirs, ours in zip(("widths", "rows", "dtype", "loss", "update"), fits, here, strict=True):
         if theirs != ours:
             raise ValueError(f"plan is for {name} {theirs} but the problem has {ours}; make a new one with linalign.explain")
+    for i, (wanted_layer, layer) in enumerate(zip(plan.layers, map(repr, problem.net.layers), strict=True)):
+        if wanted_layer != layer:
+            raise ValueError(f"plan is for layer {i + 1} {wanted_layer} but the problem has {layer}; make a new one with linalign.explain")
     wanted = [r.name for r in plan.reductions if r.applied]
     pivot = plan.pivot.at if descent.update == "simultaneous" and plan.implementation == "kernel" else "auto"
     made, work = make_plan(problem, descent, reduce=wanted, pivot=pivot, implementation=plan.implementation)
@@ -183,7 +186,8 @@ def _refusal(name: str, allowed: tuple[str, ...], problem: Problem, *, quadratic
 def _not_dense(problem: Problem, layers: slice) -> str | None:
     for layer in problem.net.layers[layers]:
         if not isinstance(layer, Dense):
-            return f"layer {problem.net.layers.index(layer) + 1} is {type(layer).__name__}, not dense"
+            given = layer.original if isinstance(layer, filters.Taps) else layer
+            return f"layer {problem.net.layers.index(layer) + 1} is {type(given).__name__}, not dense"
     return None
 
 
@@ -378,7 +382,8 @@ def _plan(
     given, run = work.given, work.problem
     pivot, why, rejected = chosen
     return Plan(
-        widths=given.net.widths, rows=given.rows, dtype=validate.name_of(given.net.dtype), loss=given.loss.kind, update=descent.update,
+        widths=given.net.widths, layers=tuple(map(repr, given.net.layers)), parameters=given.net.size, rows=given.rows,
+        dtype=validate.name_of(given.net.dtype), loss=given.loss.kind, update=descent.update,
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
         macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=cost.backpropagation(given),

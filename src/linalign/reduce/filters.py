@@ -14,6 +14,7 @@ Where no pixel is dropped (valid, circular), a move is known by its step: z is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +41,8 @@ BLOCK = 2_000_000
 NEVER_EXACT = 1e-3
 # eigenvalues of the Gram matrix below this share of the largest are rounding
 RANK_TOLERANCE_OF_GRAM = 1e-14
+# where they are not, as between moves of very smooth images, the check is off by more than this, and the triangular factor is made
+GRAM_TOLERANCE = 1e-12
 
 Move = tuple[int, ...]
 """Where each output pixel of an axis takes its value from; -1 if from outside."""
@@ -101,7 +104,7 @@ class Filters:
     rows_after: int
     moves: int
     residual: float
-    """Relative difference of the two losses at random `z`: rounding, if all went well."""
+    """Relative difference of the two losses at a random `z` of the size of the targets: rounding, if all went well."""
 
 
 def _steps(layer: Layer) -> tuple[list[Move], list[Move]]:
@@ -288,6 +291,33 @@ def _take(A: Array, sources: Array, axis: int) -> Array:
     return np.take(A, sources, axis=axis)
 
 
+@dataclass(frozen=True)
+class _Probed:
+    """`||t F - T||^2` for any t, from the outputs F of a probe and the targets T."""
+
+    outputs: float = 0.0
+    meeting: float = 0.0
+    targets: float = 0.0
+
+    @classmethod
+    def of(cls, F: Array, T: Array, constant: float = 0.0) -> _Probed:
+        """`constant`: what is left out of T, in squares."""
+        return cls(float(np.sum(F**2)), float(np.sum(F * T)), float(np.sum(T**2)) + constant)
+
+    def __add__(self, other: _Probed) -> _Probed:
+        return _Probed(self.outputs + other.outputs, self.meeting + other.meeting, self.targets + other.targets)
+
+    def off(self, other: _Probed) -> float:
+        """Relative difference of the two where the outputs are as large as the targets, as networks are trained to be.
+
+        On the far side of them: where few moves differ the probe may fit the targets, and nothing is relative to nothing.
+        """
+        t = math.sqrt(self.targets / self.outputs) if self.outputs > 0 and self.targets > 0 else 1.0
+        t = math.copysign(t, -self.meeting)
+        mine, theirs = (t * t * p.outputs - 2 * t * p.meeting + p.targets for p in (self, other))
+        return abs(mine - theirs) / mine if mine else abs(theirs)
+
+
 class _Rows:
     """The moved images beside what is left of the targets, group by group: their Gram matrix or triangular factor."""
 
@@ -298,18 +328,18 @@ class _Rows:
         self.outputs = self.targets.shape[1]
         self.moves = chain.layers[0].shape[1]
         self.probe = np.random.default_rng(0).standard_normal((self.moves, self.outputs))
-        self.probed = 0.0
+        self.probed = _Probed()
 
     def gram(self) -> Array:
-        """`[X', Y]^T [X', Y]`; measures the loss at `probe` on the way."""
-        G, self.probed = np.zeros((self.moves + self.outputs,) * 2), 0.0
+        """`[X', Y]^T [X', Y]`; measures the loss along `probe` on the way."""
+        G, self.probed = np.zeros((self.moves + self.outputs,) * 2), _Probed()
         for group in self.chain.groups:
             column = _expand(group, self.chain.channels)
             mapped = self._mapped(column, self.probe)
             own: Any = 0.0
             for block, _ in self._blocks(group, 0):
                 own = own + block @ block.T
-                self.probed += float(np.sum((mapped.T @ block[: len(mapped)] - block[len(mapped) :]) ** 2))
+                self.probed += _Probed.of(mapped.T @ block[: len(mapped)], block[len(mapped) :])
             place = np.append(column, len(own) - self.outputs + np.arange(self.outputs))
             G += np.where((place >= 0)[:, None] & (place >= 0), own[np.ix_(place, place)], 0.0)
         return G
@@ -409,8 +439,12 @@ def _data(problem: Problem, chain: Composition) -> tuple[tuple[Array, Array, flo
     assert problem.T is not None
     rows = _Rows(chain, problem.X.astype(np.float64, copy=False), problem.T.astype(np.float64, copy=False))
     k = chain.layers[0].shape[1]
-    X, T, constant = _from_gram(rows.gram(), k) or centre(rows.triangle(None), k, rows.triangle)
-    probed = rows.probed
-    small = float(np.sum((X @ rows.probe - T) ** 2)) + constant
-    residual = abs(probed - small) / probed if probed else small
-    return (X, T, constant), Filters(len(problem.X), len(X), chain.moves, residual)
+
+    def residual(found: tuple[Array, Array, float]) -> float:
+        X, T, constant = found
+        return rows.probed.off(_Probed.of(X @ rows.probe, T, constant))
+
+    found = _from_gram(rows.gram(), k)
+    if found is None or residual(found) > GRAM_TOLERANCE:
+        found = centre(rows.triangle(None), k, rows.triangle)
+    return found, Filters(len(problem.X), len(found[0]), chain.moves, residual(found))

@@ -99,6 +99,8 @@ def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
         return None, Samples(n, n, 0.0)
     probe = np.random.default_rng(0).standard_normal((k, T.shape[1]))
     probe *= np.linalg.norm(T) / max(float(np.linalg.norm(X @ probe)), np.finfo(np.float64).tiny)
+    # on the far side of the targets: with few directions the probe may fit them, and nothing is relative to nothing
+    probe *= np.copysign(1.0, -float(np.vdot(X @ probe, T)))
     full = float(np.sum((problem.X @ probe - problem.T) ** 2, dtype=np.float64))
     small = float(np.sum((X @ probe - T) ** 2)) + constant
     residual = abs(full - small) / full if full else small
