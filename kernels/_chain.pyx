@@ -1,9 +1,11 @@
 """Chain: a network bound to its data, and the loop over it. The step itself is in step.pxd."""
 
+from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO
 from libc.string cimport memset
 from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
+from score cimport Scores, SIDE
 from step cimport Engine, run, look, backward_to_data, backward_to_pivot
 
 import numpy as np
@@ -39,12 +41,23 @@ def padding(int columns, int itemsize, int most) -> int:
     return columns if columns > most else (columns + lanes - 1) // lanes * lanes
 
 
+cdef size_t address(array) except? 0:
+    """Where the array begins; `array.ctypes.data` takes ten times as long."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDED_RO)
+    found = <size_t>view.buf
+    PyBuffer_Release(&view)
+    return found
+
+
 def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     """A zeroed matrix that starts on a cache line, as a view of its padded rows."""
     itemsize = np.dtype(dtype).itemsize
     ld = padding(columns, itemsize, most)
-    raw = np.zeros(rows * ld * itemsize + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
+    # touched here, and not page by page in the first steps
+    raw = np.empty(rows * ld * itemsize + 64, dtype=np.uint8)
+    raw.fill(0)
+    start = (64 - address(raw) % 64) % 64
     return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
 
 
@@ -57,9 +70,9 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
     dtype = A.dtype
     scratch = buffer(most, most, dtype, most)
     small.level, small.most, small.volume, small.threads = level, most, volume, threads
-    small.scratch = <void*><size_t>scratch.ctypes.data
+    small.scratch = <void*>address(scratch)
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
-    cdef size_t a = A.ctypes.data, b = B.ctypes.data, c = C.ctypes.data
+    cdef size_t a = address(A), b = address(B), c = address(C)
     cdef int lda = A.strides[0] // dtype.itemsize, ldb = B.strides[0] // dtype.itemsize, ldc = C.strides[0] // dtype.itemsize
     cdef bint single = dtype == np.float32
     cdef long _t
@@ -87,6 +100,7 @@ cdef class Chain:
     cdef int most
     cdef double floor
     cdef bint single
+    cdef Scores scores
     cdef readonly list params
     cdef readonly list velocities
     cdef readonly list gradients
@@ -163,12 +177,12 @@ cdef class Chain:
     cdef void* _table(self, size_t size) except NULL:
         raw = np.zeros(size, dtype=np.uint8)
         self.workspace.append(raw)
-        return <void*><size_t>raw.ctypes.data
+        return <void*>address(raw)
 
     cdef void* _own(self, int rows, int columns) except NULL:
         array = buffer(rows, columns, self.dtype, self.most)
         self.workspace.append(array)
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _copy(self, source) except NULL:
         return self._matrix(self.workspace, source)
@@ -177,14 +191,14 @@ cdef class Chain:
         array = buffer(source.shape[0], source.shape[1], self.dtype, self.most)
         array[...] = source
         keeper.append(array)
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _vector(self, list keeper, source) except NULL:
         """A copy of an array of any shape, without padding."""
         array = buffer(1, source.size, self.dtype, self.most)
         array[0] = source.ravel()
         keeper.append(array.reshape(source.shape))
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _numbers(self, source, dtype) except? NULL:
         """A copy as whole numbers or doubles; NULL for None."""
@@ -192,7 +206,7 @@ cdef class Chain:
             return NULL
         array = np.array(source, dtype=dtype, order="C")
         self.workspace.append(array)
-        return <void*><size_t>array.ctypes.data
+        return <void*>address(array)
 
     cdef void* _eye(self, int size) except NULL:
         return self._copy(np.eye(size))
@@ -299,20 +313,20 @@ cdef class Chain:
         kept = np.zeros(len(values))
         self.workspace += [values, kept]
         e.loss.count = len(values)
-        e.loss.values = <void*><size_t>values.ctypes.data
-        e.loss.residual = <void*><size_t>kept.ctypes.data
+        e.loss.values = <void*>address(values)
+        e.loss.residual = <void*>address(kept)
         if "matrices" in observations:
             stack = observations["matrices"]
             stack = np.array(stack if e.loss.by_output else stack.transpose(0, 2, 1), dtype=np.float64, order="C")
             self.workspace.append(stack)
-            e.loss.matrices = <void*><size_t>stack.ctypes.data
+            e.loss.matrices = <void*>address(stack)
         else:
             first, second = observations["rows"], observations["cols"]
             if not e.loss.by_output:
                 first, second = second, first
             where = np.ascontiguousarray(first * e.ldo + second, dtype=np.intp)
             self.workspace.append(where)
-            e.loss.where = <Py_ssize_t*><size_t>where.ctypes.data
+            e.loss.where = <Py_ssize_t*>address(where)
 
     cdef int call_back(self, double* value):
         """The user's loss of the product, under the GIL."""
@@ -325,6 +339,50 @@ cdef class Chain:
             self.error = error
             return CALLBACK_FAILED
         return RUNNING
+
+    def watch(self, noise, beside) -> bool:
+        """Whether `advance` can score the interfaces on its way: dense layers, no side above SIDE.
+
+        `noise[i]`: an interface is nothing if ||W_{i+1} W_i|| is at most this many times the norms. `beside (k_1, m)`:
+        constant columns of the first layer, or None.
+        """
+        cdef int i, d = self.e.depth
+        s = &self.scores
+        if d == 1 or any([self.layers[i].more != NULL for i in range(d)]):
+            return False
+        widths = [self.layers[0].n_in, *[self.layers[i].n_out for i in range(d)]]
+        if max(widths) > SIDE or (beside is not None and beside.shape[1] > SIDE):
+            return False
+        memset(s, 0, sizeof(Scores))
+        kept = [np.array(noise, dtype=np.float64)]
+        s.interfaces, s.noise = d - 1, <double*>address(kept[0])
+        if beside is not None:
+            kept.append(np.array(beside, dtype=np.float64, order="C"))
+            s.beside, s.extra = <double*>address(kept[1]), beside.shape[1]
+        room = [buffer(2 * SIDE, 2 * SIDE, np.float64, SIDE) for _ in range(6)]
+        s.W, s.V, s.Z = <double*>address(room[0]), <double*>address(room[1]), <double*>address(room[2])
+        s.T, s.K = <double*>address(room[3]), <double*>address(room[4])
+        s.small = self.e.small
+        s.small.threads = 1
+        s.small.scratch = <void*>address(room[5])
+        self.workspace += [*kept, *room]
+        return True
+
+    def advance_scoring(self, long steps, double[::1] values not None, double tol, long[::1] at not None):
+        """`advance`, and the scores before the steps in `at`: `(status, steps taken, (len(at), interfaces, 2))`, sine and cosine.
+
+        `at` is ascending, below `steps`; needs `watch`. Scores of steps that were not reached are nan.
+        """
+        found = np.full((len(at), self.scores.interfaces, 2), np.nan)
+        if not found.size:
+            return *self.advance(steps, values, tol), found
+        self.scores.at, self.scores.left, self.scores.out = &at[0], len(at), <double*>address(found)
+        self.e.scores = &self.scores
+        try:
+            status, done = self.advance(steps, values, tol)
+        finally:
+            self.e.scores = NULL
+        return status, done, found
 
     def advance(self, long steps, double[::1] values not None, double tol):
         """Take up to `steps` steps; `values[t]` is the loss before step t. Returns `(status, steps taken)`."""

@@ -18,6 +18,7 @@ from types cimport (real, Layer, DENSE, FIXED, RUNNING, CONVERGED, DIVERGED, CAL
                     SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
 from small cimport Small, product, transpose, axpby, scale_columns, dot_update, sum_update, has_vectors
 from structured cimport has_matrix, structured_apply, structured_backward, gather_matrix, use_coordinates
+from score cimport Scores, score
 from loss cimport Objective, squared, logistic, exponential, cross_entropy, entries, sensing
 
 cdef enum:
@@ -52,6 +53,7 @@ cdef struct Engine:
     void* pong
     int (*ask)(void* owner, double* value) noexcept with gil    # a loss in Python, of the outputs
     void* owner         # the Chain
+    Scores* scores      # what to record on the way; NULL for nothing
 
 
 # ------------------------------------------------------------------ rows in flight
@@ -467,6 +469,8 @@ cdef inline int run(real* tag, Engine* e, long steps, double* values, long* done
     cdef int status
     for t in range(steps):
         done[0] = t
+        if e.scores != NULL and e.scores.left and e.scores.at[0] == t:
+            score(tag, e.scores, e.layers)
         if e.cyclic:
             status = cycle(tag, e, &values[t], floor, tol, False)
             if status != RUNNING:

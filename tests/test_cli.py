@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -166,17 +167,15 @@ def test_training_options_reach_the_library(here, monkeypatch):
         return original(net, X, Y, **options)
 
     monkeypatch.setattr(la, "train", watched)
-    arguments = (
-        "train digits --steps 4 --no-plot --quiet --lr 1e-6,2e-6,3e-6 --tol 0.5 --momentum 0.5 --weight-decay 0.1 --update simultaneous"
-    )
-    arguments += " --reduce none --pivot 2 --threads 1 --implementation kernel --record balancedness=2 --record alignment=log"
+    arguments = "train digits --steps 4 --no-plot --quiet --lr 1e-6,2e-6,3e-6 --tol 0.5 --momentum 0.5 --weight-decay 0.1"
+    arguments += " --metric parameters --update simultaneous --reduce none --pivot 2 --threads 1 --implementation kernel --record balancedness=2 --record alignment=log"
     assert cli.main(arguments.split()) == 0
     probe, options = seen
     assert probe["steps"] == 0
     assert {**options, "steps": 0, "reduce": "none", "progress": False} == {**probe, "steps": 0, "progress": False}
     assert options == {
         "loss": "squared", "lr": [1e-6, 2e-6, 3e-6], "steps": 4, "tol": 0.5, "momentum": 0.5, "weight_decay": 0.1,
-        "update": "simultaneous", "reduce": "none", "pivot": 2, "threads": 1, "implementation": "kernel", "progress": False,
+        "metric": "parameters", "update": "simultaneous", "reduce": "none", "pivot": 2, "threads": 1, "implementation": "kernel", "progress": False,
         "record": {"alignment": "log", "singular_values": 1, "balancedness": 2},
     }  # fmt: skip
 
@@ -395,7 +394,7 @@ def test_help_is_enough(capsys):
             assert name in out
     assert str(cli_train.STEPS) in out
     assert all(name in cli_train.EXAMPLES for name in [*QUANTITIES, *cli_train.CURVATURE])
-    examples = [line.split("  writes")[0].split() for line in cli_train.EXAMPLES.splitlines() if line.startswith("  linalign ")]
+    examples = [shlex.split(line.split("  writes")[0]) for line in cli_train.EXAMPLES.splitlines() if line.startswith("  linalign ")]
     assert len(examples) >= 5
     for example in examples:
         cli.parser().parse_args(example[1:])  # a Stop if it does not parse

@@ -19,14 +19,14 @@ SOURCE = Path(la.__file__).parent
 ORDER = [
     ["validate", "reference", "errors", "singular", "_kernels"],
     ["layers", "losses", "lanes", "compressed"],
-    ["init", "chain_init", "network", "problem"],
+    ["init", "chain_init", "network", "problem", "layer_spec"],
     ["structures", "kernel", "config", "spectrum", "alignment", "bases", "certificate", "theory"],
     ["reduce", "stream"],
     ["cost", "plan", "planner"],
     ["engine", "observe", "record", "run", "plot", "state"],
     ["threads", "loop", "train"],
     ["journal", "table", "job", "workers", "sweep"],
-    ["data", "readers", "cli", "cli_train", "__main__", "interop", "__init__"],
+    ["data", "readers", "cli", "cli_common", "cli_check", "cli_reproduce", "cli_train", "reproduce", "__main__", "interop", "__init__"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

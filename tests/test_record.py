@@ -357,3 +357,57 @@ def test_refusals(record, error, message):
 def test_a_scalar_of_numpy_is_a_number_of_steps():
     assert schedule("loss", np.int32(2), 5).tolist() == [0, 2, 4, 5]
     assert np.finfo(float).eps / 2 == U64
+
+
+# ---- scores that the loop takes by itself ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("widths", "rows", "reduce"),
+    [
+        ((5, 5, 5, 5), 5, ("samples",)),
+        ((40, 3, 64, 7), 50, ("samples",)),
+        ((60, 1, 1), 8, ("samples",)),
+        ((70, 4, 1), 8, ("samples", "inputs")),  # constant columns beside the first layer
+        ((70, 4, 3, 2), 8, ("samples", "inputs")),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"update": "cyclic"}, {"momentum": 0.5}], ids=["plain", "cyclic", "momentum"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_loop_scores_as_python_does(widths, rows, reduce, options, dtype):
+    rng = np.random.default_rng(0)
+    net = la.Network.dense(widths).init("xavier", rng=1, dtype=dtype)
+    X, Y = rng.standard_normal((rows, widths[0])).astype(dtype), rng.standard_normal((rows, widths[-1])).astype(dtype)
+    how = {"lr": 1e-4, "steps": 60, "reduce": list(reduce), **options}
+    record = {"alignment": 7, "misalignment": "log"}
+    alone = la.train(net, X, Y, record=record, **how)
+    # parameters are recorded by Python, so at each of these steps the loop comes back
+    beside = la.train(net, X, Y, record={**record, "params": 1}, **how)
+    assert all(np.array_equal(a, b) for a, b in zip(alone.network.params, beside.network.params, strict=True))
+    for name in record:
+        mine, theirs = alone.history[name], beside.history[name]
+        assert np.array_equal(mine.steps, theirs.steps)
+        assert mine.values.shape == (len(mine.steps), len(widths) - 2)
+        # K has norms of at most one after scaling, and sums of 128 terms twice over
+        assert np.abs(mine.values - theirs.values).max() <= 4 * 128 * np.finfo(np.float64).eps
+
+
+@pytest.mark.parametrize("size", [1e-80, 1e80])
+def test_the_loop_scores_networks_of_any_size(size):
+    net = la.Network.dense([4, 4, 4]).init("gaussian", rng=0)
+    scaled = net.with_params([net.params[0] * size, net.params[1] / size])
+    how = {"lr": [1e-300, 1e-300], "steps": 3, "record": {"alignment": 1, "misalignment": 1}, "reduce": "none"}
+    plain, extreme = (la.train(which, None, np.eye(4), **how).history for which in (net, scaled))
+    for name in plain:
+        assert np.abs(plain[name].values - extreme[name].values).max() <= 1e-14
+
+
+def test_the_loop_keeps_its_scores_when_a_run_ends_early():
+    net = la.Network.dense([4, 4, 4]).init("gaussian", rng=0)
+    Y = np.eye(4)
+    free = la.train(net, None, Y, lr=0.05, steps=400, record={"alignment": 10})
+    run = la.train(net, None, Y, lr=0.05, steps=400, tol=float(free.loss[205]), record={"alignment": 10})
+    assert run.converged
+    assert run.steps == 205
+    assert run.history["alignment"].steps.tolist() == [*range(0, 201, 10), 205]
+    assert np.abs(run.history["alignment"].values[:21] - free.history["alignment"].values[:21]).max() <= 1e-14

@@ -327,6 +327,7 @@ def test_divergence_carries_the_run_up_to_the_last_finite_loss(options, how):
 def test_divergence_is_traced_from_any_snapshot(monkeypatch, options, seconds, record):
     # a snapshot may have been taken where the loss had left the finite numbers already: on large problems each step has one
     monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", seconds)
+    monkeypatch.setattr(loop, "SNAPSHOT_SHARE", math.inf)
     net, X, Y = problem()
     run = diverge(net, X, Y, lr=5.0, steps=1000, record=record, **options).run
     clean = la.train(net, X, Y, lr=5.0, steps=run.steps, **options)

@@ -1,4 +1,4 @@
-"""The command line: `linalign train digits`, `linalign config`.
+"""The command line: `linalign train digits`, `linalign check digits`, `linalign reproduce`, `linalign config`.
 
 Every refusal is one line on stderr. Exit status: 0 done, 1 failed, 2 wrong options or a bad file, 130 after Ctrl-C.
 """
@@ -9,12 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import linalign as la
 
-from . import cli_train
-from .cli_train import Stop
+from . import cli_check, cli_reproduce, cli_train
+from .cli_common import Stop
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,17 +50,23 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="linalign", description="Deep linear networks, trained in C, with their alignment tracked.", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"linalign {la.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    train = commands.add_parser(
-        "train",
-        help="train a deep linear network on a data set and draw what happened",
-        usage="linalign train DATA [options]",
-        description=cli_train.DESCRIPTION,
-        epilog=cli_train.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    cli_train.add_options(train)
-    train.set_defaults(command=cli_train.run)
+    pages: list[tuple[str, Any, str, str]] = [
+        ("train", cli_train, "linalign train DATA [options]", "train a deep linear network on a data set and draw what happened"),
+        ("check", cli_check, "linalign check DATA [options]", "what is proved about a data set and a network before training"),
+        ("reproduce", cli_reproduce, "linalign reproduce [options]", "try the claims of the paper and write a page with the verdicts"),
+    ]
+    for name, module, usage, summary in pages:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            usage=usage,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_options(command)
+        command.set_defaults(command=module.run)
     config = commands.add_parser("config", help="print versions, instruction set, BLAS and build flags")
     config.set_defaults(command=show_config)
     return top

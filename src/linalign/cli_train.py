@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ import numpy as np
 
 import linalign as la
 
-from . import data as datasets
+from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 from .data import Dataset
+from .layer_spec import GRAMMAR
 from .record import QUANTITIES
 
 STEPS = 150_000
-HIDDEN = "32,16"
 POINTS = 300
-STARTS = ("gaussian", "xavier", "orthogonal", "identity", "zero", "aligned")
 # bounds of the second derivative of each loss in an output, over its factor; for "exponential" at output 0, it has none
 CURVATURE = {"squared": 2.0, "mse": 2.0, "logistic": 0.25, "exponential": 1.0, "cross_entropy": 0.5}
 
@@ -35,15 +33,14 @@ examples:
   linalign train digits                              writes digits.npz and digits.png in this directory
   linalign train digits --hidden 64,64,64 --scale 1e-2
   linalign train digits --init orthogonal --scale 0.1 --loss cross_entropy --lr 0.1 --steps 20000
+  linalign train digits --layers "conv 3x3, conv 3x3 valid 2 channels, dense 10" --scale 0.1 --steps 2000
   linalign train wine.csv --target quality --task regression --normalise standard
   linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
   linalign train digits --record balancedness=1000 --record modes=log --steps 50000
 
-data: "digits" (scikit-learn's 1797 handwritten digits of 8 x 8, bundled with it) or a file, gzipped or not:
-  .npz   arrays X and Y (or x/y, x_train/y_train, data/target, images/labels)
-  .npy   a matrix with the target in its last column, or --target FILE.npy
-  .csv   with or without a header line, the target in the last column, or --target COLUMN
-  IDX    MNIST's format: the file of the images (its labels are found beside it), or their directory
+{DATA}
+
+{GRAMMAR}
 
 losses: squared, half the sum of squares; mse, their mean over all entries; cross_entropy, mean over samples; logistic and
 exponential, one output a class with targets -1 and 1, summed over outputs, mean over samples. Classes are one-hot targets.
@@ -61,33 +58,10 @@ exit status: 0 done, 1 failed (divergence, disk), 2 wrong options or a bad file,
 """
 
 
-class Stop(Exception):
-    """A refusal: one line and an exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def add_options(train: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    train.add_argument("data", metavar="DATA", help='"digits", or a path to .npz, .npy, .csv or IDX (see below)')
-
-    add = train.add_argument_group("data").add_argument
-    add("--target", metavar="T", help="column of a .csv (name, or index from 0) or .npy, array of an .npz, or file of labels [last column]")
-    add("--task", choices=datasets.TASKS, default="auto", help="what the targets are [auto: classes if text or few whole numbers]")
-    add("--normalise", choices=datasets.NORMALISATIONS, default="unit", help="X over its largest entry; or columns of mean 0, sd 1 [unit]")
-    add("--centre", action="store_true", help="subtract the mean of each column of X [no]")
-    add("--limit", type=int, metavar="N", help="use the first N samples [all]")
-
-    add = train.add_argument_group("network").add_argument
-    add("--hidden", metavar="K,K,...", help=f"widths of the hidden layers; 'none' for a single layer [{HIDDEN}]")
-    add("--widths", metavar="K,K,...", help="all widths, inputs and outputs too, instead of --hidden")
-    add("--init", default="gaussian", metavar="KIND", help=f"start: {', '.join(STARTS)}; or one a layer, K,K,... [gaussian]")
-    add("--scale", type=float, metavar="S", help="size of the end-to-end matrix at the start; smaller: sharper stages, later "
-        "[1e-5 up to three layers, else 1e-3]")  # fmt: skip
-    add("--dtype", choices=("float64", "float32"), default="float64", help="[float64]")
-    add("--rng", type=int, default=0, metavar="SEED", help="seed of the start [0]")
+    add_data_options(train)
+    add_network_options(train)
 
     add = train.add_argument_group("training").add_argument
     add("--loss", choices=sorted(CURVATURE), default="squared", help="see below [squared]")
@@ -96,6 +70,10 @@ def add_options(train: argparse.ArgumentParser) -> None:
     add("--tol", type=float, metavar="L", help="stop when the loss is at most L [never]")
     add("--momentum", type=float, default=0.0, metavar="M", help="heavy ball, 0 <= M < 1, as torch's SGD [0]")
     add("--weight-decay", default="0", metavar="D", help="a number, or one a layer D,D,... [0]")
+    add(
+        "--metric", choices=("matrix", "parameters"), default="matrix",
+        help="of layers with a structure: projected gradient descent, or gradient descent on their parameters [matrix]",
+    )  # fmt: skip
     add("--update", choices=("simultaneous", "cyclic"), default="simultaneous", help="all layers at once, or in turn [simultaneous]")
 
     add = train.add_argument_group("how it is computed (none of these changes the result beyond rounding)").add_argument
@@ -121,18 +99,16 @@ def run(options: argparse.Namespace) -> int:
         raise Stop(f"--steps is {options.steps}; a whole number of at least 0 was wanted", 2)
     bar = not options.quiet and importlib.util.find_spec("tqdm") is not None
     with refusals():
-        data = datasets.load(
-            options.data, target=options.target, task=options.task, normalise=options.normalise, centre=options.centre,
-            limit=options.limit, dtype=options.dtype,
-        )  # fmt: skip
+        data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
         auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
         how: dict[str, Any] = {
             "loss": options.loss,
-            "lr": auto if options.lr == "auto" else numbers("--lr", options.lr),
+            "lr": wanted_rate(options.lr, net, auto, options.metric),
             "tol": options.tol,
             "momentum": options.momentum,
             "weight_decay": numbers("--weight-decay", options.weight_decay),
+            "metric": options.metric,
             "update": options.update,
             "record": recorded(options.record, options.steps),
             "reduce": options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
@@ -142,12 +118,16 @@ def run(options: argparse.Namespace) -> int:
         }
         prefix = output(options, data, net, len(how["record"]))
         shown = f"{options.lr}" if options.lr != "auto" else f"{auto:.4g} (auto)"
+        if isinstance(how["lr"], list) and options.lr == "auto":
+            shown += ", of each layer over the most entries that share a parameter"
         try:
             # all options are checked, without a step, before the plan is shown and training begins
             la.train(net, data.X, Y, steps=0, **{**how, "reduce": "none"})
             asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation")}
             plan = la.explain(net, data.X, Y, **asked)
             say(f"data       {describe(data)}")
+            if options.layers is not None:
+                say(f"network    {described(net)}")
             say(f"training   {options.steps:,} steps, lr {shown}, {options.init} start")
             say(plan)
             if not bar:
@@ -167,38 +147,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """What the library refuses, in one line, with status 2."""
-    try:
-        yield
-    except OSError as error:
-        place = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        raise Stop(place, 2) from None
-    except (ValueError, TypeError, ImportError, ArithmeticError) as error:
-        raise Stop(str(error), 2) from None
-    except MemoryError as error:
-        raise Stop(f"not enough memory ({error}); use fewer --steps, --limit or smaller widths", 1) from None
-
-
 # ---- options into arguments ------------------------------------------------------------------------------------------------
-
-
-def whole(option: str, text: str) -> int:
-    """A whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise Stop(f"{option} is {text!r}; a whole number was wanted", 2) from None
-
-
-def numbers(option: str, text: str) -> float | list[float]:
-    """A number, or a list of them."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise Stop(f"{option} is {text!r}; a number, or one a layer such as 0.1,0.1,0.01, was wanted", 2) from None
-    return values if len(values) > 1 else values[0]
 
 
 def recorded(given: Sequence[str], steps: int) -> dict[str, Any]:
@@ -212,39 +161,6 @@ def recorded(given: Sequence[str], steps: int) -> dict[str, Any]:
             raise Stop(f"--record is {text!r}; NAME=EVERY was wanted, such as alignment=100 or alignment=log", 2)
         record[name] = every if every == "log" else whole(f"--record {name}", every)
     return record
-
-
-def start(options: argparse.Namespace, data: Dataset) -> la.Network:
-    """The network that the options describe. `--scale` is end to end: a kind whose scale is a layer's gets its d-th root."""
-    k_0, k_d = data.X.shape[1], data.Y.shape[1]
-    if options.widths is not None and options.hidden is not None:
-        raise Stop("--hidden and --widths both set the widths; pass one of them", 2)
-    if options.widths is not None:
-        widths = [whole("--widths", k) for k in options.widths.split(",")]
-        if widths[0] != k_0 or widths[-1] != k_d:
-            raise Stop(f"--widths is {options.widths} but the data have {k_0} inputs and {k_d} outputs; it must begin and end so", 2)
-    else:
-        hidden = HIDDEN if options.hidden is None else options.hidden
-        widths = [k_0, *([] if hidden in ("none", "") else [whole("--hidden", k) for k in hidden.split(",")]), k_d]
-    net = la.Network.dense(widths)
-    kinds = options.init.split(",")
-    if unknown := [kind for kind in kinds if kind not in STARTS]:
-        raise Stop(f"--init is {unknown[0]!r}; one of {', '.join(STARTS)} was wanted (the others take a matrix: use Network.init)", 2)
-    if options.scale is not None and not {"gaussian", "orthogonal", "identity", "aligned"} & set(kinds):
-        raise Stop(f"--scale has no meaning for --init {options.init}; leave it out", 2)
-    scale = options.scale if options.scale is not None else 1e-5 if net.depth <= 3 else 1e-3
-    if not 0 < scale < np.inf:
-        raise Stop(f"--scale is {scale}; a number above 0 was wanted", 2)
-    root = scale ** (1 / net.depth)
-    own = {"gaussian": scale, "orthogonal": root, "identity": root}
-    if kinds == ["aligned"]:
-        return net.init("aligned", X=data.X, Y=data.Y, singular_values=root, rng=options.rng, dtype=options.dtype)
-    each: dict[str, Any] = {}
-    if len(kinds) > 1 and any(kind in own for kind in kinds):
-        each = {"scale": [own.get(kind) for kind in kinds]}
-    elif kinds[0] in own:
-        each = {"scale": own[kinds[0]]}
-    return net.init(kinds if len(kinds) > 1 else kinds[0], rng=options.rng, dtype=options.dtype, **each)
 
 
 def targets(data: Dataset, loss: str) -> Any:
@@ -273,6 +189,19 @@ def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> floa
     curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
+
+
+def wanted_rate(lr: str, net: la.Network, auto: float, metric: str) -> Any:
+    """What --lr asks for."""
+    if lr == "certified":
+        return lr
+    return rates(net, auto, metric) if lr == "auto" else numbers("--lr", lr)
+
+
+def rates(net: la.Network, lr: float, metric: str) -> float | list[float]:
+    """The same step for every layer: one of parameters is one of the matrix, as many times as long as they are shared (T5.1)."""
+    shared = [float(layer.multiplicity.max(initial=1.0)) for layer in net.layers]
+    return lr if metric == "matrix" or max(shared) == 1 else [lr / m for m in shared]
 
 
 # ---- files and the report --------------------------------------------------------------------------------------------------
@@ -321,12 +250,6 @@ def write(run: la.Run, prefix: Path, data: Dataset, plot: bool) -> list[Path]:
         except OSError as error:
             raise Stop(f"cannot write {path}: {error.strerror or error}", 1) from None
     return files
-
-
-def describe(data: Dataset) -> str:
-    """The data in one line."""
-    kind = f"{len(data.classes)} classes" if data.classes else f"{data.Y.shape[1]} targets"
-    return f"{data.name}: {len(data.X):,} samples of {'x'.join(map(str, data.shape))}, {kind}"
 
 
 def report(run: la.Run, data: Dataset) -> list[str]:

@@ -50,9 +50,21 @@ class Engine(ABC):
     def gradient_norm(self) -> float:
         """`sqrt(sum_i ||dL/dtheta_i||^2)` where it stands."""
 
-    def snapshot(self) -> list[Array]:
-        """A copy of the state."""
-        return [array.copy() for array in self.state()]
+    def watch(self, noise: Array, beside: Array | None) -> bool:
+        """Whether `advance_scoring` can record the alignment of a network with these constants on its way."""
+        return False
+
+    def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
+        """`advance`, and sine and cosine of every interface before the steps in `at`; needs `watch`."""
+        raise NotImplementedError
+
+    def snapshot(self, into: list[Array] | None = None) -> list[Array]:
+        """A copy of the state, in the arrays of an earlier one if they are given: fresh memory takes longer to touch than to copy."""
+        if into is None:
+            return [array.copy() for array in self.state()]
+        for old, array in zip(into, self.state(), strict=True):
+            old[...] = array
+        return into
 
     def restore(self, kept: list[Array]) -> None:
         """Back to a snapshot."""
@@ -127,6 +139,14 @@ class ChainEngine(Engine):
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
         status, taken = self._chain.advance(steps, values, tol)
         return status, taken
+
+    def watch(self, noise: Array, beside: Array | None) -> bool:
+        answer: bool = self._chain.watch(noise, beside)
+        return answer
+
+    def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
+        status, taken, scores = self._chain.advance_scoring(steps, values, tol, at)
+        return status, taken, scores
 
     def value(self, tol: float) -> tuple[int, float]:
         status, value = self._chain.value(tol)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,14 @@ INDEPENDENT = ("gaussian", "xavier")
 CHAIN_KINDS: Mapping[str, Callable[..., list[Array]]] = {f.__name__: f for f in (balanced, aligned, lambda_balanced)}
 
 
+@cache
+def _parameters(kind: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(kind).parameters.values())
+
+
 def _check_options(kinds: Iterable[Callable[..., Any]], options: Mapping[str, Any]) -> None:
     """Every option is known to one of the kinds, and none that has no default is missing."""
-    taken = {k.__name__: [p for p in inspect.signature(k).parameters.values() if p.kind is p.KEYWORD_ONLY] for k in kinds}
+    taken = {k.__name__: [p for p in _parameters(k) if p.kind is p.KEYWORD_ONLY] for k in kinds}
     known = sorted({p.name for parameters in taken.values() for p in parameters})
     names = " and ".join(map(repr, taken))
     for option in options:
@@ -72,7 +78,7 @@ def _check_options(kinds: Iterable[Callable[..., Any]], options: Mapping[str, An
 
 def _per_layer(kinds: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options of each layer: a number goes to every kind that takes it, a sequence has one entry a layer, None the default."""
-    takes = {name: set(inspect.signature(LAYER_KINDS[name]).parameters) for name in kinds}
+    takes = {name: {p.name for p in _parameters(LAYER_KINDS[name])} for name in kinds}
     each: list[dict[str, Any]] = [{} for _ in kinds]
     for option, value in options.items():
         takers = [name for name in takes if option in takes[name]]

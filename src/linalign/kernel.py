@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ TILE = TILES[LEVELS[ISA]]
 
 def uses_tile(*sides: int) -> bool:
     """Whether a product with these three sides goes to the register tile."""
-    return LEVELS[ISA] > 0 and max(sides) <= TILE.most and int(np.prod(sides, dtype=np.int64)) <= TILE.volume
+    return LEVELS[ISA] > 0 and max(sides) <= TILE.most and math.prod(sides) <= TILE.volume
 
 
 def wants_blas_threads(problem: Problem, rows: int) -> bool:

@@ -21,6 +21,8 @@ from .validate import Array
 SLICE_SECONDS = 0.05
 # a copy of the network is kept this often, so that a divergence can be traced back to its step
 SNAPSHOT_SECONDS = 0.2
+# and takes at most this share of the time
+SNAPSHOT_SHARE = 0.005
 
 
 @contextlib.contextmanager
@@ -71,11 +73,15 @@ class Loop:
         self.status = RUNNING
         self.interrupted = False
         self._kept: list[tuple[int, list[Array]]] = []
+        self._snapshot()
 
     def _snapshot(self) -> None:
         # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
-        self._kept = [*self._kept[-1:], (self.done, self.engine.snapshot())]
-        self._kept_time = time.perf_counter()
+        began = time.perf_counter()
+        oldest = self._kept.pop(0)[1] if len(self._kept) == 2 else None
+        self._kept.append((self.done, self.engine.snapshot(oldest)))
+        ended = time.perf_counter()
+        self._next_snapshot = ended + max(SNAPSHOT_SECONDS, (ended - began) / SNAPSHOT_SHARE)
 
     def rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
@@ -96,18 +102,35 @@ class Loop:
             if all(np.isfinite(theta).all() for theta in self.engine.params()):
                 raise
 
+    def _scored(self) -> tuple[str, ...]:
+        """What the engine records on its way, so that it need not come back for it."""
+        names = self.recorder.scored()
+        constants = self.state.observe.constants() if names else None
+        return names if constants is not None and self.engine.watch(*constants) else ()
+
+    def _advance(self, count: int, scored: tuple[str, ...]) -> int:
+        """A slice of steps; how many were taken."""
+        values = self.values[self.done : self.done + count]
+        due = self.recorder.due(scored, self.done, self.done + count)
+        if not len(due):
+            self.status, took = self.engine.advance(count, values, self.tol)
+            return took
+        self.status, took, scores = self.engine.advance_scoring(count, values, self.tol, due - self.done)
+        reached = int(np.searchsorted(due, self.done + took, side="right"))
+        self.recorder.put(scored, due[:reached], scores[:reached])
+        return took
+
     def run(self, stop: list[bool] | None = None) -> None:
         shown = bar(self.progress, self.steps)
-        self._snapshot()
         with interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
             self._record()
-            size = self.size
+            size, scored = self.size, self._scored()
             while self.done < self.steps and not interrupted[0]:
                 began = time.perf_counter()
-                if began - self._kept_time > SNAPSHOT_SECONDS:
+                if began > self._next_snapshot:
                     self._snapshot()
-                count = min(size, self.recorder.next_after(self.done, self.steps) - self.done)
-                self.status, took = self.engine.advance(count, self.values[self.done : self.done + count], self.tol)
+                count = min(size, self.recorder.next_after(self.done, self.steps, scored) - self.done)
+                took = self._advance(count, scored)
                 self.done += took
                 if shown is not None:
                     shown.update(took)

@@ -35,6 +35,7 @@ class Network:
 
     def __init__(self, layers: Iterable[Layer], params: Iterable[Any] | None = None) -> None:
         self._layers = tuple(layers)
+        self._widths: tuple[int, ...] | None = None
         if not self._layers:
             raise ValueError("layers is empty; a network needs at least one layer, such as linalign.Dense(64, 10)")
         for i, layer in enumerate(self._layers):
@@ -66,6 +67,17 @@ class Network:
         """
         weights = [validate.matrix(f"matrices[{i}]", W) for i, W in enumerate(matrices)]
         return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)
+
+    @classmethod
+    def _adopt(cls, layers: tuple[Layer, ...], params: Iterable[Array]) -> Network:
+        """A network of arrays that were made for it: neither checked nor copied. For use inside the package."""
+        net = cls.__new__(cls)
+        net._layers, net._widths = layers, None
+        own = tuple(np.ascontiguousarray(theta) for theta in params)
+        for theta in own:
+            theta.flags.writeable = False
+        net._params = own
+        return net
 
     def _own(self, params: Iterable[Any]) -> tuple[Array, ...]:
         given = list(params)
@@ -99,7 +111,9 @@ class Network:
     @property
     def widths(self) -> tuple[int, ...]:
         """`(k_0, ..., k_d)`."""
-        return (self._layers[0].shape[1], *(layer.shape[0] for layer in self._layers))
+        if self._widths is None:
+            self._widths = (self._layers[0].shape[1], *(layer.shape[0] for layer in self._layers))
+        return self._widths
 
     @property
     def is_initialised(self) -> bool:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class Observer:
     def angles(self) -> Angles:
         """Sine and cosine of every interface."""
         return _angles(self._matrices())
+
+    def constants(self) -> tuple[Array, Array | None] | None:
+        """What is needed to take `angles` of the matrices that are run: the noise of each interface over the product of the
+        norms, and constant columns of the first layer, if any. None where it needs more."""
+        return None
 
     def balancedness(self) -> Array:
         """`||W_{i+1}^T W_{i+1} - W_i W_i^T||_F` of every interface."""
@@ -85,6 +91,7 @@ class SmallObserver(Observer):
         self._noise = [_noise(W) for W in work.given.net.matrices()]
         inputs = next((lift for lift in work.lifts if isinstance(lift, InputsLift)), None)
         width = next((lift for lift in work.lifts if isinstance(lift, WidthLift)), None)
+        self._shrunk = width is not None
         bases = [None] * (self._d + 1) if width is None else width.bases
         self._last = bases[-1]
         outside = [np.zeros((0, 0))] * self._d if width is None else [width.outside(i) for i in range(self._d)]
@@ -192,6 +199,9 @@ class SmallObserver(Observer):
             found.append((sine, cosine))
         return found
 
+    def constants(self) -> tuple[Array, Array | None] | None:
+        return None if self._shrunk else (_floors(self._heights, self._noise), self._L)
+
     def balancedness(self) -> Array:
         weights = self._small()
         out = []
@@ -239,8 +249,23 @@ class SmallObserver(Observer):
         return np.asarray(out)
 
 
+class GivenObserver(Observer):
+    """The quantities where the network is run as it was given."""
+
+    def constants(self) -> tuple[Array, Array | None] | None:
+        matrices = self._matrices()
+        return _floors([W.shape[0] for W in matrices], [_noise(W) for W in matrices]), None
+
+
+def _floors(heights: list[int], noise: list[float]) -> Array:
+    """An interface is nothing if `||W_{i+1} W_i||` is at most this many times the product of the norms."""
+    return np.array([height * max(pair) for height, pair in zip(heights, pairwise(noise), strict=False)])
+
+
 def observer(work: Work, moving: bool, small: Callable[[], list[Array]], full: Callable[[], list[Array]]) -> Observer:
     """The cheapest observer that is exact. `moving`: whether what is outside decays."""
     if not moving and any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
         return SmallObserver(small, work)
+    if not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers:
+        return GivenObserver(full)
     return Observer(full)

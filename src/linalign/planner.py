@@ -6,6 +6,7 @@ how well it held; one that does not hold is left out, and the plan says why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,11 +33,15 @@ GAIN = 0.95
 MODES_CALL, MODES_EACH = 30.0, 0.5
 # with numbers above this, norms may overflow: nothing is reduced
 LARGEST = 1e100
-# seeking a reduction must cost less than this many steps of the problem as given
-SEARCH_STEPS = 50
+# seeking a reduction must cost less than this many steps of the problem as given, and this share of the run without it
+SEARCH_STEPS, SEARCH_SHARE = 50, 0.125
+# nanoseconds of Python: of a search, and for each direction that blocks are grown from one by one
+SEARCH_CALL, SEARCH_DIRECTION = 1e6, 1e5
 # a factorisation does this many times the multiply-adds of a convolution in the same time
 SEARCH_RATE = 3
+TOO_SHORT = "the run is too short to repay the search"
 
+Choice = tuple[Pivot, str, tuple[Pivot, ...]]
 Lift = Callable[[list[Array], int], list[Array]]
 
 
@@ -48,6 +53,18 @@ class Work:
     problem: Problem
     lifts: list[Lift] = field(default_factory=list)
     split: Split | None = None
+
+    def choose(self, descent: Descent) -> Choice:
+        """The pivot of the problem as it is now; worked out once for all networks of the same widths on the same data."""
+        problem = self.problem
+        if _not_dense(problem, slice(None)):
+            return cost.choose(problem, descent)
+        known = problem.memo.setdefault("pivots", {})
+        key = problem.net.widths, problem.net.dtype, descent.update
+        if key not in known:
+            known[key] = cost.choose(problem, descent)
+        found: Choice = known[key]
+        return found
 
     def lift(self, params: list[Array], steps: int) -> list[Array]:
         """The parameters of the network as given, after `steps` steps."""
@@ -122,7 +139,7 @@ def make_plan(
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
     done = []
-    if _largest(problem) > LARGEST:
+    if _may_overflow(problem):
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
         done = [Reduction(name, False, "", why) for name in _relevant(problem)]
     # what overflows all the same fails its check with nan
@@ -134,16 +151,17 @@ def make_plan(
             _attempt("width", lambda: _width(work, descent, allowed, steps, thrifty)),
             _attempt("split", lambda: _split(work, descent, allowed, steps, thrifty)),
         ]
-    chosen = cost.choose(work.problem, descent, at)
+    chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
     return _plan(work, descent, implementation, done, chosen, _kernel(work, chosen[0])), work
 
 
 # ------------------------------------------------------------------ reductions, in order
-def _largest(problem: Problem) -> float:
+def _may_overflow(problem: Problem) -> bool:
+    """Whether some number is above LARGEST: a sum of squares tells at once that none is."""
     arrays = [*problem.net.params, *(A for A in (problem.X, problem.T) if A is not None)]
-    return max(float(np.abs(A).max(initial=0)) for A in arrays)
+    return any(not float(np.vdot(A, A)) < LARGEST**2 and max(float(A.max()), -float(A.min())) > LARGEST for A in arrays)
 
 
 def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
@@ -166,10 +184,10 @@ def _refusal(name: str, allowed: tuple[str, ...], problem: Problem, *, quadratic
 
 
 def _not_dense(problem: Problem, layers: slice) -> str | None:
-    for i, layer in list(enumerate(problem.net.layers))[layers]:
+    for layer in problem.net.layers[layers]:
         if not isinstance(layer, Dense):
             given = layer.original if isinstance(layer, filters.Taps) else layer
-            return f"layer {i + 1} is {type(given).__name__}, not dense"
+            return f"layer {problem.net.layers.index(layer) + 1} is {type(given).__name__}, not dense"
     return None
 
 
@@ -193,9 +211,8 @@ def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int 
     if after.nanoseconds > GAIN * before.nanoseconds:
         return Reduction("filters", False, "", f"saves too little: {after.macs:,} multiply-adds instead of {before.macs:,}")
     search = problem.rows * chain.search
-    limit = SEARCH_STEPS * before.macs if steps is None else min(SEARCH_STEPS, steps) * before.macs
-    if thrifty and search > SEARCH_RATE * limit:
-        return Reduction("filters", False, "", "the run is too short to repay the triangular factor of the moved images")
+    if thrifty and search > SEARCH_RATE * _affordable(work, descent, steps):
+        return Reduction("filters", False, "", TOO_SHORT)
     smaller, done = filters.reduce(problem, chain)
     if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
         return Reduction("filters", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
@@ -238,14 +255,14 @@ def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction
     return Reduction("inputs", True, what, why, done.residual)
 
 
-def _too_dear(work: Work, descent: Descent, steps: int | None) -> str | None:
-    """Whether seeking invariant subspaces would cost more than it can save."""
-    problem = work.problem
-    search = 8 * max(problem.net.widths) * sum(cost.sizes(problem))
-    limit = SEARCH_STEPS * cost.backpropagation(work.given)
+def _affordable(work: Work, descent: Descent, steps: int | None, directions: int = 0) -> float:
+    """Multiply-adds that a search may take, besides the calls that it is made of; `directions` as in `SEARCH_DIRECTION`."""
+    limit = float(SEARCH_STEPS * cost.backpropagation(work.given))
     if steps is not None:
-        limit = min(limit, steps * cost.choose(problem, descent)[0].macs)
-    return "the run is too short to repay the search" if search > limit else None
+        run = steps * work.choose(descent)[0].nanoseconds
+        calls = SEARCH_CALL + SEARCH_DIRECTION * directions
+        limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[kernel.ISA][1].rate)
+    return limit
 
 
 def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
@@ -253,13 +270,20 @@ def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     no = _refusal("width", allowed, problem, quadratic=False, data=False) or _not_dense(problem, slice(None))
     if not no and "width" in allowed and problem.net.depth == 1 and not problem.loss.quadratic:
         no = "there is no hidden layer"
+    most = math.inf
     if not no and thrifty:
-        no = _too_dear(work, descent, steps)
+        k, most = problem.net.widths, _affordable(work, descent, steps)
+        # subspaces that pay are about as large as what they must hold: the inputs and the outputs
+        if width.search_cost(k, [min(size, 2 * (k[0] + k[-1])) for size in k]) > most:
+            no = TOO_SHORT
     if no:
         return Reduction("width", False, "", no)
-    smaller, lift, done = width.reduce(problem, descent)
+    smaller, lift, done = width.reduce(problem, descent, most)
     if lift is None:
         why = "no smaller subspaces are closed under the layers"
+        if done.grown_to:
+            reached = "-".join(map(str, done.grown_to))
+            why = f"the search was given up: subspaces had grown to {reached}, and more than the run repays"
         if done.residual:
             why = f"refused: nearly closed subspaces, off by {done.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
         return Reduction("width", False, "", why)
@@ -278,8 +302,8 @@ def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     no = _refusal("split", allowed, problem, quadratic=True, data=False) or _not_dense(problem, slice(None))
     if not no and problem.X is not None and problem.X.ndim != 1:
         no = "needs the data diagonal (inputs)"
-    if not no and thrifty:
-        no = _too_dear(work, descent, steps)
+    if not no and thrifty and blocks.search_cost(problem.net.widths) > _affordable(work, descent, steps, sum(problem.net.widths)):
+        no = TOO_SHORT
     if no:
         return Reduction("split", False, "", no)
     parts, residual = blocks.find(problem)
@@ -359,7 +383,7 @@ def _plan(
     pivot, why, rejected = chosen
     return Plan(
         widths=given.net.widths, layers=tuple(map(repr, given.net.layers)), parameters=given.net.size,
-        rows=given.rows, dtype=str(given.net.dtype), loss=given.loss.kind, update=descent.update,
+        rows=given.rows, dtype=validate.name_of(given.net.dtype), loss=given.loss.kind, update=descent.update,
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
         macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=cost.backpropagation(given),

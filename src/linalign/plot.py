@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .layer_spec import spell
+from .layers import Dense
 from .record import History
 from .validate import Array
 
@@ -58,7 +60,10 @@ def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str 
 
 def title(run: Run, data: str | None = None) -> str:
     """`64-32-16-10 deep linear network on digits, 20,000 steps, converged`."""
-    words = f"{'-'.join(map(str, run.network.widths))} deep linear network" + (f" on {data}" if data else "")
+    layers = run.network.layers
+    dense = all(isinstance(layer, Dense) for layer in layers)
+    shown = "-".join(map(str, run.network.widths)) if dense else f"{run.network.widths[0]} inputs, {spell(layers)}:"
+    words = f"{shown} deep linear network" + (f" on {data}" if data else "")
     end = ", converged" if run.converged else ", interrupted" if run.interrupted else ""
     return f"{words}, {run.steps:,} steps{end}"
 

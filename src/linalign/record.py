@@ -89,6 +89,10 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
 }
 
 
+# what the loop can record by itself, and where it stands among its scores
+SCORED = {"misalignment": 0, "alignment": 1}
+
+
 def schedule(name: str, every: Any, steps: int) -> Array:
     """The steps at which to record: every so many, "log" (about 20 a decade), or a list; the last step always."""
     if isinstance(every, str):
@@ -148,8 +152,9 @@ class Recorder:
             self._take[name] = take
             self._at[name] = schedule(name, every, steps)
         self._next = dict.fromkeys(self._at, 0)
-        self._values: dict[str, list[Any]] = {name: [] for name in self._at}
-        self._steps: dict[str, list[int]] = {name: [] for name in self._at}
+        # pieces, one a record or one a slice of the loop
+        self._values: dict[str, list[Array]] = {name: [] for name in self._at}
+        self._steps: dict[str, list[Array]] = {name: [] for name in self._at}
 
     def __bool__(self) -> bool:
         return bool(self._at)
@@ -157,10 +162,33 @@ class Recorder:
     def __contains__(self, name: str) -> bool:
         return name in self._at
 
-    def next_after(self, step: int, last: int) -> int:
-        """The first step after `step` at which something is due, at most `last`."""
+    def scored(self) -> tuple[str, ...]:
+        """What the loop may be able to record by itself."""
+        return tuple(name for name in SCORED if name in self._at)
+
+    def due(self, names: tuple[str, ...], first: int, last: int) -> Array:
+        """The steps in first..last - 1 at which one of these is due and not yet taken."""
+        steps = [self._at[name][self._next[name] :] for name in names]
+        found = [at[np.searchsorted(at, first) : np.searchsorted(at, last)] for at in steps]
+        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
+    def put(self, names: tuple[str, ...], at: Array, scores: Array) -> None:
+        """Keep what the loop recorded before the steps in `at`: sine and cosine of every interface."""
+        for name in names:
+            own = self._at[name]
+            mine = np.isin(at, own, assume_unique=True) if len(names) > 1 else slice(None)
+            steps = at[mine]
+            if len(steps):
+                self._steps[name].append(steps)
+                self._values[name].append(scores[mine, :, SCORED[name]])
+                self._next[name] = int(np.searchsorted(own, steps[-1], side="right"))
+
+    def next_after(self, step: int, last: int, others: tuple[str, ...] = ()) -> int:
+        """The first step after `step` at which something is due, at most `last`; `others` are not looked at."""
         due = last
         for name, at in self._at.items():
+            if name in others:
+                continue
             j = self._next[name]
             while j < len(at) and at[j] <= step:
                 j += 1
@@ -176,14 +204,16 @@ class Recorder:
                 j += 1
             due = j < len(at) and at[j] == step
             self._next[name] = j + due
-            if due or (last and (not self._steps[name] or self._steps[name][-1] < step)):
-                self._steps[name].append(step)
-                self._values[name].append(self._take[name](state))
+            if due or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
+                value = np.array(self._take[name](state))
+                self._steps[name].append(np.array([step]))
+                self._values[name].append(value[None])
 
     def history(self, until: int) -> dict[str, History]:
         """What was recorded, up to a step."""
         found = {}
-        for name, steps in self._steps.items():
-            kept = [j for j, step in enumerate(steps) if step <= until]
-            found[name] = History(np.array([steps[j] for j in kept], dtype=np.int64), np.array([self._values[name][j] for j in kept]))
+        for name, pieces in self._steps.items():
+            steps = np.concatenate([np.empty(0, dtype=np.int64), *pieces])
+            values = np.concatenate(self._values[name]) if pieces else np.empty(0)
+            found[name] = History(steps[steps <= until], values[steps <= until])
         return found
