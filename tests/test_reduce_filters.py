@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reductions import EVERYTHING, applied, assert_same, both, distance, row, unit, whatever_holds  # noqa: F401
 
 import linalign as la
-from linalign import kernel, planner
+from linalign import cost, kernel, planner
 from linalign.problem import make_problem
 from linalign.reduce import filters
 from linalign.reduce.filters import compose
@@ -324,7 +324,7 @@ def test_refusals_are_said(monkeypatch):
     monkeypatch.setattr(planner, "GAIN", 0.95)
     assert re.fullmatch(r"saves too little: [\d,]+ multiply-adds instead of [\d,]+", why(CHAINS["whole kernels"], n=1))
     # the triangular factor of many moves, for a run of a few steps
-    assert why(convs((28, 28), *[(3, 1, "same", 1)] * 3), n=40, steps=2) == planner.TOO_SHORT
+    assert why(convs((28, 28), *[(3, 1, "same", 1)] * 3), n=40, steps=2) == "the run is too short to repay the search"
     assert why(convs((28, 28), *[(3, 1, "same", 1)] * 3), n=40, steps=1000).startswith("T9.1")
     # asked for by name, it is done
     assert why(convs((28, 28), *[(3, 1, "same", 1)] * 3), n=40, steps=2, reduce=["filters"]).startswith("T9.1")
@@ -404,9 +404,18 @@ def test_a_plan_for_other_layers_is_refused():
         la.train(net, X, Y, lr=0.02, steps=2, plan=la.explain(la.Network(net.layers[:2]).init("gaussian", rng=0), X, Y))
 
 
-def test_long_runs_repay_the_search():
+def test_long_chains_are_repaid_by_the_search(monkeypatch):
+    """A search may take a share of the run, and at most SEARCH_STEPS steps of backpropagation; filters are made at a higher rate."""
+    monkeypatch.setattr(planner, "GAIN", 0.95)
     net, X, Y = drawn(convs((28, 28), *[(3, 1, "same", 1)] * 3), 40)
-    assert applied(la.explain(net, X, Y, steps=10_000)) == ("filters",)
-    assert applied(la.explain(net, X, Y, steps=2)) == ()
-    # asked for by name they are sought whatever it costs
-    assert applied(la.explain(net, X, Y, steps=2, reduce=["filters"])) == ("filters",)
+    whole = la.explain(net, X, Y, reduce="none")
+    search = len(X) * compose(net).search / planner.SEARCH_RATE
+    assert search < planner.SEARCH_STEPS * whole.macs_before
+    rate = cost.MACHINES[kernel.ISA][1].rate
+    repaid = int(np.ceil((search / rate + planner.SEARCH_CALL) / planner.SEARCH_SHARE / whole.pivot.nanoseconds))
+    assert repaid > 1
+    assert applied(la.explain(net, X, Y, steps=repaid + 1)) == ("filters",)
+    assert applied(la.explain(net, X, Y, steps=repaid - 1)) == ()
+    # beyond SEARCH_STEPS steps of backpropagation no run repays it
+    monkeypatch.setattr(planner, "SEARCH_STEPS", search / whole.macs_before / 2)
+    assert applied(la.explain(net, X, Y, steps=10**6)) == applied(la.explain(net, X, Y)) == ()

@@ -16,6 +16,7 @@ from scipy.linalg import eigh
 
 from . import validate
 from .network import Network
+from .singular import factors
 from .spectrum import Matrices, Vector, _check_fit, _matrices, _norm, _unit
 from .validate import Array
 
@@ -63,7 +64,8 @@ def alignment_svd(net: Network | Iterable[Any]) -> float:
     repeated singular value are arbitrary and the score is then noise; random layers do not score 0 (`alignment_baseline`).
     A single layer scores 1.
 
-    Cost: a singular value decomposition a layer. Raises: as `alignment`. Source: theory note, section 1 (`authors`).
+    Cost: a singular value decomposition a layer, or what its structure asks (`linalign.singular`). Raises: as `alignment`.
+    Source: theory note, section 1 (`authors`).
     """
     return _alignment_svd(_matrices(net))
 
@@ -260,8 +262,8 @@ def _matching(left: Array, right: Array) -> float:
 def _alignment_svd(matrices: Matrices) -> float:
     if len(matrices) == 1:
         return 1.0
-    factors = [np.linalg.svd(np.asarray(W, dtype=np.float64), full_matrices=False) for W in matrices]
-    return float(np.mean([_matching(low[0], high[2].T) for low, high in pairwise(factors)]))
+    found = [factors(np.asarray(W, dtype=np.float64)) for W in matrices]
+    return float(np.mean([_matching(low[0], high[2]) for low, high in pairwise(found)]))
 
 
 def _top_vectors(W: Array) -> tuple[Array, Array]:
@@ -288,9 +290,9 @@ def _alignment_top(matrices: Matrices) -> Vector:
 def _invariance(matrices: Matrices, start: Matrices) -> float:
     if len(matrices) == 1:
         return 1.0
-    now, then = ([np.linalg.svd(np.asarray(W, dtype=np.float64), full_matrices=False) for W in Ws] for Ws in (matrices, start))
+    now, then = ([factors(np.asarray(W, dtype=np.float64)) for W in Ws] for Ws in (matrices, start))
     scores = [_matching(a[0], b[0]) for a, b in zip(now[:-1], then[:-1], strict=True)]
-    scores += [_matching(a[2].T, b[2].T) for a, b in zip(now[1:], then[1:], strict=True)]
+    scores += [_matching(a[2], b[2]) for a, b in zip(now[1:], then[1:], strict=True)]
     return float(np.mean(scores))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import validate
+from . import singular, validate
 from .network import Network
 from .validate import Array
 
@@ -87,7 +87,7 @@ def _singular_values(matrices: Matrices) -> Vector:
 
 
 def _layer_singular_values(matrices: Matrices) -> list[Vector]:
-    return [np.linalg.svd(np.asarray(W, dtype=np.float64), compute_uv=False) for W in matrices]
+    return [singular.values(np.asarray(W, dtype=np.float64)) for W in matrices]
 
 
 def _effective_rank(matrices: Matrices) -> float:
