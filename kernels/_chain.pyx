@@ -1,7 +1,7 @@
 """Chain: a network bound to its data, and the loop over it. The step itself is in step.pxd."""
 
 from libc.string cimport memset
-from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
+from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
 from step cimport Engine, run, look, backward_to_data, backward_to_pivot
@@ -48,7 +48,7 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
 
 
-def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long volume, long repeats=1):
+def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long volume, long repeats=1, int threads=1):
     """`C = alpha op(A) op(B) + beta C`, as the loop does it, `repeats` times: for tests and for `bench/tiles.py`.
 
     The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
@@ -56,7 +56,7 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
     cdef Small small
     dtype = A.dtype
     scratch = buffer(most, most, dtype, most)
-    small.level, small.most, small.volume = level, most, volume
+    small.level, small.most, small.volume, small.threads = level, most, volume, threads
     small.scratch = <void*><size_t>scratch.ctypes.data
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
     cdef size_t a = A.ctypes.data, b = B.ctypes.data, c = C.ctypes.data
@@ -97,7 +97,7 @@ cdef class Chain:
     cdef object outputs
 
     def __init__(self, weights, X, targets, *, int kind, double factor, double floor, int pivot, int rows, lr, double momentum,
-                 decay, bint cyclic, int level, int most, long volume, structures=None, observations=None, function=None):
+                 decay, bint cyclic, int level, int most, long volume, int threads=1, structures=None, observations=None, function=None):
         """All arguments are checked by the caller; see `linalign.kernel`.
 
         `structures[i]` is None for a dense layer, or what `linalign.structures.parts` made of layer i.
@@ -125,6 +125,7 @@ cdef class Chain:
         e.ask = ask
         e.small.level, e.small.most, e.small.volume = level, most, volume
         e.small.scratch = self._own(most, most)
+        e.small.threads = threads
         structures = structures or [None] * d
         shapes = [W.shape if parts is None else parts["shape"] for W, parts in zip(weights, structures)]
         widths = [shapes[0][1], *(shape[0] for shape in shapes)]
@@ -264,14 +265,14 @@ cdef class Chain:
         elif p < d and self.layers[p].kind > FIXED:
             self.A[p] = self._eye(e.rows)
         # suffixes of the product: from the pivot, or from the outputs for cyclic updates
-        last, first, rows = (d, 1, e.n_out) if e.cyclic else (p, 0, e.rows)
-        if last > first:
+        last, rows = (d, e.n_out) if e.cyclic else (p, e.rows)
+        if last:
             if self.layers[last - 1].kind <= FIXED:
                 self.Z[last - 1] = self.layers[last - 1].theta
             else:
                 self.Z[last] = self._eye(rows)
                 self.Z[last - 1] = self._own(rows, widths[last - 1])
-            for i in range(first, last - 1):
+            for i in range(last - 1):
                 self.Z[i] = self._own(rows, widths[i])
         e.loss.by_output = p > 0
         lines, columns = (e.n_out, e.samples) if p else (e.samples, e.n_out)
@@ -360,7 +361,10 @@ cdef class Chain:
         if not self.gradients:
             for i in range(self.e.depth):
                 zeros = np.zeros_like(self.params[i])
-                self.layers[i].gradient = self._matrix(self.gradients, zeros) if self.layers[i].more == NULL else self._vector(self.gradients, zeros)
+                if self.layers[i].more == NULL:
+                    self.layers[i].gradient = self._matrix(self.gradients, zeros)
+                else:
+                    self.layers[i].gradient = self._vector(self.gradients, zeros)
         status, value = self.value(-np.inf)
         if status == CALLBACK_FAILED:
             return status, value

@@ -1,7 +1,11 @@
 # One door to every dense product: a register tile where it was measured to win, BLAS elsewhere (kernels/README.md).
 
+from cython.parallel cimport prange
 from types cimport real
 from blas cimport gemm
+
+cdef enum:
+    WAKE = 150000       # multiply-adds that repay a second thread: about as long as four handovers
 
 cdef extern from "la_tile.h":
     ctypedef struct la_table_float:
@@ -31,6 +35,7 @@ cdef struct Small:
     int level         # 0: BLAS only
     int most          # a product goes to the tile if no dimension is larger and rows * columns * inner <= volume
     long volume
+    int threads       # that share a product; one where BLAS has threads of its own
     void* scratch     # (most, most) elements of a transposed factor, whole vectors of rows too
 
 
@@ -50,16 +55,45 @@ cdef inline int padded(int n, int lanes) noexcept nogil:
     return (n + lanes - 1) // lanes * lanes
 
 
+cdef inline void shares(Small* small, bint tile, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
+                        const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
+    """The product by all threads, each its share of the rows of C, or of the columns if those are more."""
+    cdef int p, first, last, threads = small.threads
+    cdef bint by_rows = tile or m >= n
+    for p in prange(threads, num_threads=threads, schedule="static"):
+        first = <int>(<long>(m if by_rows else n) * p // threads) // 8 * 8
+        last = m if by_rows else n
+        if p + 1 < threads:
+            last = <int>(<long>last * (p + 1) // threads) // 8 * 8
+        if first == last:
+            pass
+        elif not by_rows:
+            gemm(ta, tb, m, last - first, k, alpha, A, lda, B + (<Py_ssize_t>first * ldb if tb else first), ldb, beta, C + first, ldc)
+        elif tile:
+            tiles(last - first, n, k, alpha, A + (first if ta else <Py_ssize_t>first * lda), 1 if ta else lda, lda if ta else 1,
+                  B, ldb, beta, C + <Py_ssize_t>first * ldc, ldc)
+        else:
+            gemm(ta, tb, last - first, n, k, alpha, A + (first if ta else <Py_ssize_t>first * lda), lda, B, ldb, beta,
+                 C + <Py_ssize_t>first * ldc, ldc)
+
+
+cdef inline void tiles(int m, int n, int k, double alpha, const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
+                       const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
+    if real is float:
+        la_float.gemm(m, n, k, <float>alpha, A, a_row, a_col, B, ldb, <float>beta, C, ldc)
+    else:
+        la_double.gemm(m, n, k, alpha, A, a_row, a_col, B, ldb, beta, C, ldc)
+
+
 cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
                          const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """C (m, n) = alpha * op(A) (m, k) @ op(B) (k, n) + beta * C. Short rows are padded with zeros to 64 bytes."""
-    cdef Py_ssize_t a_row = 1 if ta else lda
-    cdef Py_ssize_t a_col = lda if ta else 1
     cdef int lanes = <int>(64 // sizeof(real))
     cdef int i, j
+    cdef long macs = <long>m * n * k
     cdef real* packed
     # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
-    if (small.level and m <= small.most and n <= small.most and k <= small.most and <long>m * n * k <= small.volume
+    if (small.level and m <= small.most and n <= small.most and k <= small.most and macs <= small.volume
             and not (tb and small.level == 4 and n > 16 and 3 * m < n)):
         if tb:
             packed = <real*>small.scratch
@@ -70,12 +104,15 @@ cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, do
                 la_double.transpose(n, k, B, ldb, packed, j)
             B = packed
             ldb = j
-        if real is float:
-            la_float.gemm(m, n, k, <float>alpha, A, a_row, a_col, B, ldb, <float>beta, C, ldc)
+        if small.threads > 1 and macs >= WAKE:
+            shares(small, True, ta, False, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
         else:
-            la_double.gemm(m, n, k, alpha, A, a_row, a_col, B, ldb, beta, C, ldc)
+            tiles(m, n, k, alpha, A, 1 if ta else lda, lda if ta else 1, B, ldb, beta, C, ldc)
         return
-    gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+    if small.threads > 1 and macs >= WAKE:
+        shares(small, False, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+    else:
+        gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     if 0 < ldc - n < lanes:
         # buffers are reused with other shapes: what BLAS leaves alone must not look like data to the tile
         for i in range(m):

@@ -406,23 +406,27 @@ cdef inline void backward_to_pivot(real* tag, Engine* e) noexcept nogil:
 
 # ------------------------------------------------------------------ cyclic: layer 1 to d, each from the newest
 cdef inline int cycle(real* tag, Engine* e, double* value, double floor, double tol, bint look) noexcept nogil:
-    """One sweep. A_i are prefixes (rows of data), Z_i = W_d ... W_{i+1} suffixes (k_d rows). `look`: the loss alone."""
+    """One sweep. A_i are prefixes (rows of data), Z_i = W_d ... W_{i+1} suffixes (k_d rows). `look`: the loss alone.
+
+    Before layer i+1 has its turn, the outputs are A_i Z_i^T: newest below, old above.
+    """
     cdef int i, d = e.depth, status
     cdef double newer
     cdef real* D
+    cdef int ldd
     cdef Layer* L
-    for i in range(d - 1 if e.Z[d] != NULL else d - 2, 0, -1):
+    for i in range(d - 1 if e.Z[d] != NULL else d - 2, -1, -1):
         adjoint(e, &e.layers[i], e.n_out, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
     for i in range(d):
         L = &e.layers[i]
-        apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
-        D = <real*>e.A[d]
-        if i < d - 1:
-            D = <real*>(e.ping if e.mixed else e.O)
-            product(&e.small, False, True, e.rows, e.n_out, L.n_out, 1, <real*>e.A[i + 1], e.ld[i + 1],
-                    <real*>e.Z[i + 1], e.ld[i + 1], 0, D, e.ld[d] if e.mixed else e.ldo)
+        D = <real*>(e.ping if e.mixed else e.O)
+        ldd = e.ld[d] if e.mixed else e.ldo
+        if e.A[i] == NULL:
+            transpose(e.n_out, L.n_in, <real*>e.Z[0], e.ld[0], D, ldd)
+        else:
+            rows_by_transpose(e, e.rows, e.n_out, L.n_in, <real*>e.A[i], e.ld[i], <real*>e.Z[i], e.ld[i], D, ldd)
         if e.mixed:
-            mix(tag, e, D, e.ld[d])
+            mix(tag, e, D, ldd)
         status = evaluate(tag, e, value if i == 0 else &newer)
         if status != RUNNING:
             return status
@@ -433,16 +437,14 @@ cdef inline int cycle(real* tag, Engine* e, double* value, double floor, double 
                 return CONVERGED
             if look:
                 return RUNNING
-        D = <real*>e.O
         if e.mixed:
             D = unmix(tag, e, <real*>e.ping, e.ld[d])
-        if i < d - 1:
-            product(&e.small, False, False, e.rows, L.n_out, e.n_out, 1, D, e.ld[d] if e.mixed else e.ldo,
-                    <real*>e.Z[i + 1], e.ld[i + 1], 0, <real*>e.pong, e.ld[i + 1])
-            descend(e, L, e.rows, <real*>e.pong, e.ld[i + 1], <real*>e.A[i], e.ld[i])
-            apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
-        else:
-            descend(e, L, e.rows, D, e.ld[d] if e.mixed else e.ldo, <real*>e.A[i], e.ld[i])
+        if i == d - 1:
+            descend(e, L, e.rows, D, ldd, <real*>e.A[i], e.ld[i])
+            break
+        rows_by_matrix(e, e.rows, L.n_out, e.n_out, D, ldd, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.pong, e.ld[i + 1])
+        descend(e, L, e.rows, <real*>e.pong, e.ld[i + 1], <real*>e.A[i], e.ld[i])
+        apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
     return RUNNING
 
 

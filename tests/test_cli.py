@@ -336,7 +336,7 @@ def test_unknown_names_list_the_known_ones(here, capsys):
     assert "record is 'spectrum'; one of 'loss', 'gradient_norm', 'alignment'" in refused(
         capsys, "train", "digits", *FAST, "--record", "spectrum=1"
     )
-    assert "reduce[1] is 'depth'; one of 'samples'" in refused(capsys, "train", "digits", *FAST, "--reduce", "samples,depth")
+    assert "reduce[1] is 'depth'; one of 'filters'" in refused(capsys, "train", "digits", *FAST, "--reduce", "samples,depth")
 
 
 def test_bad_files(here, capsys):

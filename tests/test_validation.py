@@ -214,12 +214,12 @@ def test_bad_options(name):
 
 @pytest.mark.parametrize("reduce", [["rows"], [3]], ids=str)
 def test_unknown_reductions(reduce):
-    with pytest.raises(ValueError, match=re.escape(f"reduce[0] is {reduce[0]!r}; one of 'samples', ")):
+    with pytest.raises(ValueError, match=re.escape(f"reduce[0] is {reduce[0]!r}; one of 'filters', 'samples', ")):
         call("train", reduce=reduce)
 
 
 def test_reduce_that_is_no_list():
-    with pytest.raises(TypeError, match=re.escape("reduce is 3; 'auto', 'none' or a list of samples, ")):
+    with pytest.raises(TypeError, match=re.escape("reduce is 3; 'auto', 'none' or a list of filters, samples, ")):
         call("train", reduce=3)
 
 

@@ -21,7 +21,9 @@ LOSSES = {"squared": 0, "logistic": 1, "exponential": 2, "cross_entropy": 3, "en
 
 
 # multiply-adds of a convolution that repay waking a second thread, some microseconds
-THREAD_WORTH = 250_000
+CONV_WORTH = 250_000
+# below this many in its largest product a step gains nothing from a second thread of BLAS
+BLAS_WORTH = 256**3
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,18 @@ def uses_tile(*sides: int) -> bool:
     return LEVELS[ISA] > 0 and max(sides) <= TILE.most and int(np.prod(sides, dtype=np.int64)) <= TILE.volume
 
 
+def wants_blas_threads(problem: Problem, rows: int) -> bool:
+    """Whether the largest product of a step repays threads of BLAS."""
+    sides = [layer.shape for layer in problem.net.layers]
+    if problem.X is not None and problem.X.ndim == 2:
+        sides.append(problem.X.shape)
+    return rows * max(a * b for a, b in sides) >= BLAS_WORTH
+
+
 def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1) -> Any:
     """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner.
 
-    `threads`: of convolutions; those of BLAS are limited from outside.
+    `threads`: of convolutions, and of products that are too small for those of BLAS, which are limited from outside.
     """
     loss = problem.loss
     observations: dict[str, Any] | None = None
@@ -102,7 +112,8 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
         list(problem.net.params), X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
         pivot=0 if descent.update == "cyclic" else pivot, rows=rows, lr=descent.lr, momentum=descent.momentum,
         decay=descent.weight_decay, cyclic=descent.update == "cyclic", level=LEVELS[ISA], most=TILE.most, volume=TILE.volume,
-        structures=[structures.parts(layer, descent.metric, threads if rows * layer.work >= THREAD_WORTH else 1)
+        threads=1 if wants_blas_threads(problem, rows) else threads,
+        structures=[structures.parts(layer, descent.metric, threads if rows * layer.work >= CONV_WORTH else 1)
                     for layer in problem.net.layers],
         observations=observations, function=function,
     )  # fmt: skip

@@ -12,15 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from . import kernel
 from .planner import Work
-
-# below this many multiply-adds in its largest product a step gains nothing from a second BLAS thread
-THREAD_WORTH = 256**3
 
 
 @cache
@@ -92,17 +89,10 @@ def for_plan(wanted: int | None) -> AbstractContextManager[Any]:
 def for_loop(wanted: int | None, work: Work, rows: int, implementation: str) -> AbstractContextManager[Any]:
     """BLAS threads during the loop: `wanted`, but one where the products are too small to gain from more.
 
+    The kernel then shares them out itself, which takes less to start.
+
     NumPy's own copy, which the recorder uses between slices, gets one: see `for_plan`.
     """
     if implementation != "kernel":
         return limit(wanted)
-    return for_plan(1 if _largest_product(work, rows) < THREAD_WORTH else wanted)
-
-
-def _largest_product(work: Work, rows: int) -> int:
-    """Multiply-adds of the largest product of a step."""
-    problem = work.problem
-    sides = list(pairwise(problem.net.widths))
-    if problem.X is not None and problem.X.ndim == 2:
-        sides.append(problem.X.shape)
-    return rows * max(a * b for a, b in sides)
+    return for_plan(wanted if kernel.wants_blas_threads(work.problem, rows) else 1)

@@ -22,6 +22,7 @@ def multiply(
     most: int,
     volume: int,
     repeats: int = 1,
+    threads: int = 1,
 ) -> None: ...
 
 class Chain:
@@ -49,9 +50,12 @@ class Chain:
         level: int,
         most: int,
         volume: int,
+        threads: int = 1,
+        structures: list[dict[str, Any] | None] | None = None,
         observations: dict[str, Any] | None = None,
         function: Any = None,
     ) -> None: ...
+    def refresh(self) -> None: ...
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]: ...
     def value(self, tol: float) -> tuple[int, float]: ...
     def differentiate(self) -> tuple[int, float]: ...

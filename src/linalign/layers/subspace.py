@@ -82,3 +82,7 @@ class Subspace(ArrayLayer):
     def solve_gram(self, coordinates: Array) -> Array:
         solved: Array = linalg.cho_solve((self._factor[1], False), coordinates.astype(np.float64))
         return solved.astype(coordinates.dtype)
+
+    def project(self, matrix: Array) -> Array:
+        # by the dual: through the coordinates, what the basis loses would be lost twice
+        return np.tensordot(self.dual.astype(matrix.dtype), matrix, 2)

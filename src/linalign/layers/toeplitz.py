@@ -12,9 +12,9 @@ from .tied import TiedLayer
 
 @dataclass(frozen=True)
 class Toeplitz(TiedLayer):
-    """`W_ij = theta[i - j + n_in - 1]`: from the upper right corner, along the first row and down the first column.
+    """`W_ij = theta[j - i + n_out - 1]`: by diagonals, from the lower left corner up the first column and along the first row.
 
-    `W = scipy.linalg.toeplitz(theta[n_in - 1:], theta[n_in - 1::-1])`.
+    `W = scipy.linalg.toeplitz(theta[n_out - 1::-1], theta[n_out - 1:])`.
     Shapes: `theta (n_in + n_out - 1,)`. Cost: as `TiedLayer`.
     Raises: TypeError, ValueError if a width is not a whole number of at least 1. Source: theory note, T5.1.
     """
@@ -35,7 +35,7 @@ class Toeplitz(TiedLayer):
         return (self.n_in + self.n_out - 1,)
 
     def _place(self) -> Array:
-        return np.asarray(np.arange(self.n_out)[:, None] - np.arange(self.n_in) + self.n_in - 1)
+        return np.asarray(np.arange(self.n_in) - np.arange(self.n_out)[:, None] + self.n_out - 1)
 
     @property
     def multiplicity(self) -> Array:

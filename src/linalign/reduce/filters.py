@@ -2,10 +2,12 @@
 
 Precondition: every layer is a convolution or a circulant, and the loss is quadratic. A tap moves an image by a step, and
 drops what leaves it; the moves of all layers compose to few different ones, `B_q`. With z_q the sum over the ways to make
-B_q of the products of their taps, the output is `F = sum_q z_q B_q x` at every pixel: a linear map of the moved images, so a
-quadratic loss depends on the data only through as many rows as there are moves, whatever the number of samples and pixels: a
-triangular factor of `[B_1 x, B_2 x, ...]`, centred (T7.1), or its Gram matrix where no map can fit the targets nearly. Map: layer i becomes the sparse matrix whose entries are its taps, from the moves of the layers above it to those with
-its own. The parameters are the same, and so is the loss as a function of them; so is the trajectory. Lift: nothing to do.
+B_q of the products of their taps, the output is `F = sum_q z_q B_q x` at every pixel: a linear map of the moved images. So a
+quadratic loss depends on the data only through as many rows as there are moves, whatever the number of samples and pixels:
+a triangular factor of `[B_1 x, B_2 x, ...]`, centred (T7.1), or the root of its Gram matrix where no map can fit the targets
+nearly. Map: layer i becomes the sparse matrix whose entries are its taps, from the moves of the layers above it to those
+with its own. The parameters are the same, and so is the loss as a function of them; so is the trajectory. Lift: nothing to
+do.
 
 Where no pixel is dropped (valid, circular), a move is known by its step: z is the composed filter of T9.1.
 """
@@ -125,6 +127,11 @@ def _channels(layer: Layer) -> tuple[int, int]:
     return (layer.in_channels, layer.out_channels) if isinstance(layer, Convolution) else (1, 1)
 
 
+def _image(layer: Layer) -> tuple[int, int]:
+    """Height and width of an input."""
+    return (layer.axes[0].size, layer.axes[1].size) if isinstance(layer, Convolution) else (1, layer.shape[1])
+
+
 @dataclass(frozen=True, eq=False)
 class _Axis:
     """The different moves of one axis, from the last layer down; `links[i]` are `(q, tap, q')`, q above layer i and q' below."""
@@ -136,7 +143,8 @@ class _Axis:
 def _compose(steps: list[list[Move]], outputs: int) -> _Axis | None:
     """Every way through the layers, equal ones together; None if there are too many."""
     above: dict[Move, int] = {tuple(range(outputs)): 0}
-    moves, links = [list(above)], []
+    moves = [list(above)]
+    links: list[list[tuple[int, int, int]]] = []
     for taps in reversed(steps):
         below: dict[Move, int] = {}
         found = []
@@ -196,13 +204,8 @@ def compose(net: Network) -> Composition | str:
     steps = [_steps(layer) for layer in net.layers]
     sizes = [(len(h[0]), len(w[0])) for h, w in steps]
     first = net.layers[0]
-    if isinstance(first, Convolution):
-        image = (first.axes[0].size, first.axes[1].size)
-    else:
-        image = (1, first.shape[1])
     for i, layer in enumerate(net.layers[1:], 1):
-        into = (layer.axes[0].size, layer.axes[1].size) if isinstance(layer, Convolution) else (1, layer.shape[1])
-        if into != sizes[i - 1] or _channels(layer)[0] != _channels(net.layers[i - 1])[1]:
+        if _image(layer) != sizes[i - 1] or _channels(layer)[0] != _channels(net.layers[i - 1])[1]:
             return f"layer {i + 1} takes images of another shape than layer {i} gives"
     heights, widths = (_compose([s[axis] for s in steps], sizes[-1][axis]) for axis in (0, 1))
     many = f"the taps compose to more than {MOST:,} different moves"
@@ -211,7 +214,7 @@ def compose(net: Network) -> Composition | str:
     if any(len(h) * len(w) > MOST for h, w in zip(heights.moves, widths.moves, strict=True)):
         return many
     layers = [_taps(layer, i, heights, widths) for i, layer in enumerate(net.layers)]
-    return Composition(layers, heights.moves[0], widths.moves[0], _channels(first)[0], image, sizes[-1])
+    return Composition(layers, heights.moves[0], widths.moves[0], _channels(first)[0], _image(first), sizes[-1])
 
 
 def _taps(layer: Layer, i: int, heights: _Axis, widths: _Axis) -> Taps:
@@ -391,10 +394,10 @@ def reduce(problem: Problem, chain: Composition) -> tuple[Problem, Filters]:
 
     Precondition: `chain` is `compose(problem.net)`, a quadratic loss on data. Cost: `chain.search` multiply-adds a sample.
     """
-    key = "filters", problem.net.layers
-    if key not in problem.memo:
-        problem.memo[key] = _data(problem, chain)
-    (X, T, constant), done = problem.memo[key]
+    known = problem.memo.setdefault("filters", {})
+    if problem.net.layers not in known:
+        known[problem.net.layers] = _data(problem, chain)
+    (X, T, constant), done = known[problem.net.layers]
     dtype = problem.net.dtype
     net = Network(chain.layers, problem.net.params)
     smaller = Problem(net, X.astype(dtype), T.astype(dtype), problem.loss, problem.factor, problem.floor + problem.factor * constant)
