@@ -170,7 +170,7 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
     net, descent, recorder = work.given.net, settings.descent, settings.recorder
     engine = bind(work, descent, plan.implementation, plan.pivot, threads)
     size = _first_slice(plan, work)
-    loop = Loop(engine, State(work, engine, descent), recorder, settings.steps, settings.target, progress, size)
+    loop = Loop(engine, State(work, engine, descent, threads), recorder, settings.steps, settings.target, progress, size)
     began = time.perf_counter()
     loop.run(stop)
     if loop.status == CALLBACK_FAILED:
