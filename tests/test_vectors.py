@@ -240,3 +240,41 @@ def test_orthogonal_layers_before_constrained_ones_are_recorded():
     assert any(r.name == "inputs" and r.applied for r in runs[0].plan.reductions)
     for name in record:
         assert np.allclose(runs[0].history[name].values, runs[1].history[name].values, rtol=1e-10, atol=1e-12)
+
+
+# ---- trajectories ----------------------------------------------------------------------------------------------------------
+
+
+def test_scores_of_a_trajectory_are_those_of_its_members():
+    rng = np.random.default_rng(9)
+    net = la.Network([la.Dense(10, 9), la.Circulant(9), la.Dense(9, 4)]).init("gaussian", rng=0)
+    X, Y = rng.standard_normal((12, 10)), rng.standard_normal((12, 4))
+    run = la.train(net, X, Y, lr=1e-2, steps=40, record={"params": 10, "alignment": 10, "alignment_svd": 10, "invariance": 10})
+    nets = [la.train(net, X, Y, lr=1e-2, steps=t).network if t else net for t in range(0, 41, 10)]
+    stacks = [np.stack([n.matrices()[i] for n in nets]) for i in range(3)]
+    for name in ("alignment", "misalignment", "alignment_svd", "alignment_top", "balancedness", "singular_values", "effective_rank"):
+        score = getattr(la, name)
+        want = np.array([score(n) for n in nets])
+        for given in (run, nets, tuple(nets), stacks):
+            assert np.allclose(score(given), want, rtol=0, atol=1e-10), name
+    assert np.allclose(la.alignment(run), run.history["alignment"].values, atol=1e-10)
+    want = np.array([la.invariance(n, net) for n in nets])
+    assert want[0] == pytest.approx(1.0, abs=1e-12) > want[-1]
+    for given in (run, nets, stacks):
+        assert np.allclose(la.invariance(given), want, rtol=0, atol=1e-10)
+        assert np.allclose(la.invariance(given, nets[2]), [la.invariance(n, nets[2]) for n in nets], atol=1e-10)
+    assert la.misalignment(run, chain=True).shape == (5, 2)
+
+
+def test_trajectories_that_are_none():
+    rng = np.random.default_rng(10)
+    net = la.Network.dense([4, 3, 2]).init("gaussian", rng=0)
+    run = la.train(net, rng.standard_normal((5, 4)), rng.standard_normal((5, 2)), lr=1e-3, steps=2)
+    with pytest.raises(ValueError, match='the run recorded no parameters; train with record={"params": 100}'):
+        la.alignment(run)
+    with pytest.raises(ValueError, match=r"net\[1\] has layers of shapes \[\(3, 3\)\] but net\[0\] has"):
+        la.alignment([net, la.Network.dense([3, 3]).init("gaussian", rng=0)])
+    with pytest.raises(ValueError, match=r"net holds stacks of \[2, 3\] matrices"):
+        la.alignment([np.ones((2, 3, 3)), np.ones((3, 3, 3))])
+    with pytest.raises(ValueError, match="start is None but net is a single network"):
+        la.invariance(net)

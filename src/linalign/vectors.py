@@ -114,10 +114,7 @@ class Kept:
         some = np.linspace(0, r - 1, min(r, PROBES)).astype(int)
         if not _fits(W, old.U[:, some], old.V[:, some], limit):
             return False
-        if r > PROBES and not _fits(W, old.U, old.V, limit):
-            return False
-        # the columns that a thin factorisation leaves out must be those of the smallest values
-        return bool(min(W.shape) == r)
+        return r <= PROBES or _fits(W, old.U, old.V, limit)
 
 
 def _fits(W: Array, U: Array, V: Array, limit: float) -> bool:
