@@ -1,6 +1,7 @@
 """Scores of alignment in plain NumPy: how far neighbouring layers share singular vectors.
 
-Every public function takes a `Network` or a sequence of matrices `[W_1, ..., W_d]` and computes in float64. Its twin with
+Every public function takes a `Network`, a sequence of matrices `[W_1, ..., W_d]` or a trajectory (see `spectrum`), of which it
+returns an array with one entry a member, and computes in float64. Its twin with
 a leading underscore takes matrices that are known to fit together, checks nothing, and is what the recorder calls.
 """
 
@@ -17,13 +18,15 @@ from scipy.linalg import eigh
 from . import validate
 from .network import Network
 from .singular import factors
-from .spectrum import Matrices, Vector, _check_fit, _matrices, _norm, _unit
+from .spectrum import Matrices, Vector, _check_fit, _matrices, _norm, _unit, along, snapshots
 from .validate import Array
+from .vectors import Scores
 
 # norms in this range can be raised to the eighth power, times eps^2, within the range of float64
 SAFE = (1e-15, 1e15)
 
 
+@along
 def alignment(net: Network | Iterable[Any]) -> Vector:
     r"""One score in [0, 1] an interface; 1 is aligned: the two layers commute in the sense of T1.1.
 
@@ -42,6 +45,7 @@ def alignment(net: Network | Iterable[Any]) -> Vector:
     return _alignment(_matrices(net))
 
 
+@along
 def misalignment(net: Network | Iterable[Any], chain: bool = False) -> Vector:
     r"""The sine that belongs to `alignment`: accurate near 0, where the cosine is not; 0 is aligned.
 
@@ -57,19 +61,23 @@ def misalignment(net: Network | Iterable[Any], chain: bool = False) -> Vector:
     return _chain_misalignment(matrices) if chain else _misalignment(matrices)
 
 
-def alignment_svd(net: Network | Iterable[Any]) -> float:
+def alignment_svd(net: Network | Iterable[Any]) -> Any:
     r"""The score of the authors of arXiv 2003.06340: `mean_j max_l |v_{i+1,l} . u_{i,j}|`, averaged over the interfaces.
 
     `u_{i,j}` and `v_{i+1,l}` run over the thin singular vectors of `W_i` and `W_{i+1}`. Singular vectors that belong to a
     repeated singular value are arbitrary and the score is then noise; random layers do not score 0 (`alignment_baseline`).
     A single layer scores 1.
 
-    Cost: a singular value decomposition a layer, or what its structure asks (`linalign.singular`). Raises: as `alignment`.
-    Source: theory note, section 1 (`authors`).
+    Cost: a singular value decomposition a layer, or what its structure asks (`linalign.singular`); along a trajectory only where
+    vectors have turned. Raises: as `alignment`. Source: theory note, section 1 (`authors`).
     """
+    members = snapshots(net)
+    if members is not None:
+        return _along_vectors(members, members[0], "alignment_svd")
     return _alignment_svd(_matrices(net))
 
 
+@along
 def alignment_top(net: Network | Iterable[Any]) -> Vector:
     r"""`|v_{i+1,1} . u_{i,1}|` an interface, of the singular vectors of the largest singular values (Ji and Telgarsky).
 
@@ -81,21 +89,38 @@ def alignment_top(net: Network | Iterable[Any]) -> Vector:
     return _alignment_top(_matrices(net))
 
 
-def invariance(net: Network | Iterable[Any], start: Network | Iterable[Any]) -> float:
+def invariance(net: Network | Iterable[Any], start: Network | Iterable[Any] | None = None) -> Any:
     r"""How far the singular bases are still those of `start`: 1 where no singular vector has turned.
 
     The score of `alignment_svd` between `U_i` and `U_i` of `start` for `i < d` and between `V_i` and `V_i` of `start` for
     `i > 1`, averaged. A single layer scores 1. Its warnings hold here too.
 
+    `start` may be left out for a trajectory, and is then its first member.
+
     Cost: a singular value decomposition of every layer of both. Raises: as `alignment`, and ValueError if the shapes differ.
     Source: theory note, section 1 (`invariance`).
     """
-    now, then = _matrices(net), _matrices(start, "start")
+    members = snapshots(net)
+    if start is None and members is None:
+        raise ValueError("start is None but net is a single network; pass start=, or a trajectory")
+    now = _matrices(net) if members is None else members[0]
+    then = now if start is None else _matrices(start, "start")
     if [W.shape for W in now] != [W.shape for W in then]:
         raise ValueError(f"start has layers of shapes {[W.shape for W in then]} but net has {[W.shape for W in now]}; they must be equal")
-    return _invariance(now, then)
+    return _invariance(now, then) if members is None else _along_vectors(members, then, "invariance")
 
 
+def _along_vectors(members: list[list[Array]], start: Matrices, name: str) -> Vector:
+    """A score of `Scores` for each member; vectors that have not turned from one to the next are kept."""
+    at = [0]
+    scores = Scores(lambda: members[at[0]], start, lambda: at[0])
+    found = []
+    for at[0] in range(len(members)):
+        found.append(getattr(scores, name)())
+    return np.array(found)
+
+
+@along
 def balancedness(net: Network | Iterable[Any]) -> Vector:
     r"""`||W_{i+1}^T W_{i+1} - W_i W_i^T||_F` an interface: 0 is balanced, which implies aligned (not the other way).
 

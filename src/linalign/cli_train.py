@@ -65,7 +65,12 @@ def add_options(train: argparse.ArgumentParser) -> None:
 
     add = train.add_argument_group("training").add_argument
     add("--loss", choices=sorted(CURVATURE), default="squared", help="see below [squared]")
-    add("--lr", default="auto", metavar="R", help='learning rate; a number, one a layer R,R,..., or "auto", see below [auto]')
+    add(
+        "--lr",
+        default="auto",
+        metavar="R",
+        help='learning rate; a number, one a layer R,R,..., "certified" (see linalign check), or "auto", see below [auto]',
+    )
     add("--steps", type=int, default=STEPS, metavar="N", help=f"steps of gradient descent [{STEPS}]")
     add("--tol", type=float, metavar="L", help="stop when the loss is at most L [never]")
     add("--momentum", type=float, default=0.0, metavar="M", help="heavy ball, 0 <= M < 1, as torch's SGD [0]")
@@ -259,6 +264,8 @@ def report(run: la.Run, data: Dataset) -> list[str]:
     lines = [f"result     {run.steps:,} steps in {run.seconds:.3g} s{each}{end}"]
     least = f"; least squares {run.floor:.6g}, above it {run.excess[-1]:.3g}" if run.floor > 0 else ""
     lines.append(f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}{least}")
+    if run.certificate is not None:
+        lines += [f"{'promised' if i == 0 else '':<11}{line}" for i, line in enumerate(str(run.certificate).splitlines())]
     if data.labels is not None:
         right = float(np.mean(run.network(data.X).argmax(axis=1) == data.labels))
         lines.append(f"accuracy   {100 * right:.1f} % of the {len(data.X):,} training samples")

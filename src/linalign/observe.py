@@ -21,6 +21,7 @@ from .planner import Work
 from .reduce.inputs import InputsLift
 from .reduce.width import WidthLift
 from .validate import Array
+from .vectors import Scores, SmallScores
 
 Angles = list[tuple[float, float]]
 
@@ -28,8 +29,22 @@ Angles = list[tuple[float, float]]
 class Observer:
     """The quantities from the matrices of the network as given."""
 
-    def __init__(self, matrices: Callable[[], list[Array]]) -> None:
-        self._matrices = matrices
+    def __init__(
+        self, matrices: Callable[[], list[Array]], start: Callable[[], list[Array]], step: Callable[[], int], threads: int = 1
+    ) -> None:
+        """`start()` are the matrices at step 0 of what `matrices()` are now; `step()` says where the run stands."""
+        self._matrices, self._start, self._step, self._threads = matrices, start, step, threads
+        self._scores: Scores | SmallScores | None = None
+
+    def _make_scores(self) -> Scores | SmallScores:
+        return Scores(self._matrices, self._start(), self._step, self._threads)
+
+    @property
+    def vectors(self) -> Scores | SmallScores:
+        """The scores that need singular vectors."""
+        if self._scores is None:
+            self._scores = self._make_scores()
+        return self._scores
 
     def angles(self) -> Angles:
         """Sine and cosine of every interface."""
@@ -82,8 +97,8 @@ class SmallObserver(Observer):
     Notation: `E_i` is what of layer i is outside; `E_1 = B_1 + B_2`, inside and outside `S_1`.
     """
 
-    def __init__(self, small: Callable[[], list[Array]], work: Work) -> None:
-        super().__init__(small)
+    def __init__(self, small: Callable[[], list[Array]], work: Work, step: Callable[[], int]) -> None:
+        super().__init__(small, work.problem.net.matrices, step)
         given = [W.astype(np.float64, copy=False) for W in work.given.net.matrices()]
         self._d = len(given)
         self._heights: list[int] = [W.shape[0] for W in given]
@@ -93,6 +108,7 @@ class SmallObserver(Observer):
         width = next((lift for lift in work.lifts if isinstance(lift, WidthLift)), None)
         self._shrunk = width is not None
         bases = [None] * (self._d + 1) if width is None else width.bases
+        self._bases, self._given = bases, given
         self._last = bases[-1]
         outside = [np.zeros((0, 0))] * self._d if width is None else [width.outside(i) for i in range(self._d)]
         self._E: list[Array | None] = [E if E.size and np.linalg.norm(E) > 1e-13 * np.linalg.norm(W) else None
@@ -102,10 +118,22 @@ class SmallObserver(Observer):
         self._V = None if inputs is None else inputs.V
         self._Q = bases[1]
         self._sizes = [0.0 if E is None else float(np.linalg.norm(E)) for E in self._E]
+        self._ready = False
+
+    def _prepare(self) -> None:
+        """The constants of everything but the vectors, when they are first asked for."""
+        if self._ready:
+            return
+        self._ready = True
         self._first()
         self._still = [self._constant(i) for i in range(self._d - 1)]
         self._rest = self._product_outside()
         self._joint = self._common()
+
+    def _make_scores(self) -> SmallScores:
+        first = self._E[0]
+        inputs = None if first is None or self._V is None else (first, self._V)
+        return SmallScores(self._matrices, self._start(), self._step, self._given, self._bases, self._E, inputs)
 
     def _first(self) -> None:
         """Constants of the first layer: a root of `B_1 B_1^T`, and the couplings of `S_1` with its complement."""
@@ -170,6 +198,7 @@ class SmallObserver(Observer):
         return [W.astype(np.float64, copy=False) for W in self._matrices()]
 
     def angles(self) -> Angles:
+        self._prepare()
         weights = self._small()
         sizes = [math.hypot(float(np.linalg.norm(W)), size) for W, size in zip(weights, self._sizes, strict=True)]
         found = []
@@ -200,9 +229,13 @@ class SmallObserver(Observer):
         return found
 
     def constants(self) -> tuple[Array, Array | None] | None:
-        return None if self._shrunk else (_floors(self._heights, self._noise), self._L)
+        if self._shrunk:
+            return None
+        self._prepare()
+        return _floors(self._heights, self._noise), self._L
 
     def balancedness(self) -> Array:
+        self._prepare()
         weights = self._small()
         out = []
         for i, still in enumerate(self._still):
@@ -216,6 +249,7 @@ class SmallObserver(Observer):
         return np.array(out)
 
     def singular_values(self) -> Array:
+        self._prepare()
         weights = self._small()
         if self._joint is not None:
             B1, rest = self._joint
@@ -236,6 +270,7 @@ class SmallObserver(Observer):
         return spectrum._rank_of(self.singular_values())
 
     def modes(self, U: Array, V: Array) -> Array:
+        self._prepare()
         weights = self._small()
         rows = (V if self._V is None else self._V.T @ V).T @ weights[0].T
         if self._B1 is not None:
@@ -262,10 +297,17 @@ def _floors(heights: list[int], noise: list[float]) -> Array:
     return np.array([height * max(pair) for height, pair in zip(heights, pairwise(noise), strict=False)])
 
 
-def observer(work: Work, moving: bool, small: Callable[[], list[Array]], full: Callable[[], list[Array]]) -> Observer:
-    """The cheapest observer that is exact. `moving`: whether what is outside decays."""
-    if not moving and any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
-        return SmallObserver(small, work)
-    if not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers:
-        return GivenObserver(full)
-    return Observer(full)
+def observer(
+    work: Work, moving: bool, params: Callable[[], list[Array]], full: Callable[[], list[Array]], step: Callable[[], int],
+    threads: int = 1,
+) -> Observer:  # fmt: skip
+    """The cheapest observer that is exact. `moving`: whether what is outside decays; `params()` are those of the small network."""
+    if moving or not any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
+        as_given = not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers
+        return (GivenObserver if as_given else Observer)(full, work.given.net.matrices, step, threads)
+    layers = work.problem.net.layers
+
+    def small() -> list[Array]:
+        return [layer.matrix(theta) for layer, theta in zip(layers, params(), strict=True)]
+
+    return SmallObserver(small, work, step)

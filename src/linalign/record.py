@@ -12,7 +12,7 @@ import numpy as np
 from . import spectrum, validate
 
 # the package exports functions of the same names as these modules
-from .alignment import _alignment_svd, _alignment_top, _invariance
+from .alignment import _alignment_top
 from .network import Network
 from .observe import Observer
 from .validate import Array
@@ -77,9 +77,9 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
     "gradient_norm": lambda state: state.gradient_norm(),
     "alignment": lambda state: np.array([cosine for _, cosine in state.observe.angles()]),
     "misalignment": lambda state: np.array([sine for sine, _ in state.observe.angles()]),
-    "alignment_svd": lambda state: _alignment_svd(state.matrices()),
+    "alignment_svd": lambda state: state.observe.vectors.alignment_svd(),
     "alignment_top": lambda state: _alignment_top(state.matrices()),
-    "invariance": lambda state: _invariance(state.matrices(), state.start),
+    "invariance": lambda state: state.observe.vectors.invariance(),
     "balancedness": lambda state: state.observe.balancedness(),
     "singular_values": lambda state: state.observe.singular_values(),
     "layer_singular_values": _layer_singular_values,

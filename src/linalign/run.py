@@ -16,6 +16,7 @@ import numpy as np
 from . import layers as _layers
 from .network import Network
 from .plan import Plan
+from .promise import Promise
 from .record import History
 from .validate import Array
 
@@ -46,6 +47,8 @@ class Run:
         What was run instead of the problem as given, and why.
     seconds : float
         Time in the loop, recording included, planning not.
+    certificate : Promise or None
+        With `lr="certified"`, the rate, the limit and the steps that were promised, and those that were measured.
     """
 
     network: Network
@@ -58,6 +61,7 @@ class Run:
     lr: Array
     plan: Plan
     seconds: float
+    certificate: Promise | None = None
 
     @cached_property
     def loss(self) -> Array:
@@ -93,6 +97,7 @@ class Run:
             "converged": self.converged,
             "interrupted": self.interrupted,
             "seconds": self.seconds,
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
         }
         arrays: dict[str, Any] = {"run": np.array(json.dumps(described)), "excess": self.excess, "lr": self.lr, **held}
         arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
@@ -144,4 +149,5 @@ def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
         network=network, excess=arrays["excess"], floor=described["floor"], history=history, steps=described["steps"],
         converged=described["converged"], interrupted=described["interrupted"], lr=arrays["lr"],
         plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
+        certificate=None if described.get("certificate") is None else Promise.from_dict(described["certificate"]),
     )  # fmt: skip

@@ -1,10 +1,15 @@
-"""Singular values of a network, and the input of every score: a `Network` or a sequence of matrices."""
+"""Singular values of a network, and the input of every score: a network, its matrices, or a trajectory of them.
+
+A trajectory is a `Run` that recorded "params", a sequence of `Network`s, or a sequence of stacks `[(t, k_1, k_0), (t, k_2, k_1), ...]`.
+A score of a trajectory is an array of the scores of its members, in their order.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +20,58 @@ from .validate import Array
 
 Vector = npt.NDArray[np.float64]
 Matrices = Sequence[Array]
+Score = TypeVar("Score", bound=Callable[..., Any])
 
 
+def snapshots(net: Any) -> list[list[Array]] | None:
+    """The members of a trajectory, each as its matrices; None if `net` is a single network.
+
+    Raises: ValueError for a run that recorded no parameters, networks of different shapes, or stacks of different lengths.
+    """
+    if hasattr(net, "history") and hasattr(net, "network"):
+        return _recorded(net)
+    if isinstance(net, (Network, str, bytes)) or not isinstance(net, Iterable):
+        return None
+    members = list(net) if isinstance(net, (list, tuple)) else []
+    if members and all(isinstance(member, Network) for member in members):
+        shapes = [tuple(layer.shape for layer in member.layers) for member in members]
+        for i, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                raise ValueError(f"net[{i}] has layers of shapes {list(shape)} but net[0] has {list(shapes[0])}; they must be equal")
+        return [member.matrices() for member in members]
+    if members and all(getattr(member, "ndim", 0) == 3 for member in members):
+        counts = {len(member) for member in members}
+        if len(counts) > 1:
+            raise ValueError(f"net holds stacks of {sorted(counts)} matrices; each layer needs as many")
+        return [_matrices([stack[t] for stack in members]) for t in range(counts.pop())]
+    return None
+
+
+def _recorded(run: Any) -> list[list[Array]]:
+    if "params" not in run.history:
+        raise ValueError('the run recorded no parameters; train with record={"params": 100}, or pass run.network for the last one alone')
+    found = []
+    for flat in run.history["params"].values:
+        ends = np.cumsum([layer.size for layer in run.network.layers])[:-1]
+        parts = zip(run.network.layers, np.split(flat, ends), strict=True)
+        found.append([layer.matrix(part.reshape(layer.param_shape)) for layer, part in parts])
+    return found
+
+
+def along(score: Score) -> Score:
+    """The score, of every member where it is given a trajectory."""
+
+    @wraps(score)
+    def of(net: Any, *arguments: Any, **options: Any) -> Any:
+        members = snapshots(net)
+        if members is None:
+            return score(net, *arguments, **options)
+        return np.array([score(member, *arguments, **options) for member in members])
+
+    return cast(Score, of)
+
+
+@along
 def singular_values(net: Network | Iterable[Any]) -> Vector:
     """The singular values of `W_d ... W_1`, largest first, shape `(min(k_0, k_d),)`. Raises: as `alignment`."""
     return _singular_values(_matrices(net))
@@ -27,6 +82,7 @@ def layer_singular_values(net: Network | Iterable[Any]) -> list[Vector]:
     return _layer_singular_values(_matrices(net))
 
 
+@along
 def effective_rank(net: Network | Iterable[Any]) -> float:
     r"""`exp(-sum_j p_j log p_j)` with `p_j = s_j / sum_l s_l` over the singular values of `W_d ... W_1`; 0 if it is zero.
 

@@ -18,7 +18,9 @@ from .validate import Array
 class State:
     """The run where it stands, for the recorder: quantities of the network as given."""
 
-    def __init__(self, work: Work, engine: Engine, descent: Descent) -> None:
+    def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1) -> None:
+        """`threads`: how many factorisations may be made at a time."""
+        self._threads = threads
         self._work, self._engine = work, engine
         self._moving = bool(descent.weight_decay.any())
         self._modes: tuple[Array, Array] | None = None
@@ -49,7 +51,7 @@ class State:
     def observe(self) -> Observer:
         """What needs not the lifted network; its constants are worked out when first asked for."""
         if self._observer is None:
-            self._observer = observer(self._work, self._moving, self._engine.params, self.matrices)
+            self._observer = observer(self._work, self._moving, self._engine.params, self.matrices, lambda: self.step, self._threads)
         return self._observer
 
     def loss(self) -> float:

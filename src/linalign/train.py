@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from .network import Network
 from .plan import Plan
 from .planner import Work, follow, make_plan
 from .problem import Descent, Problem, make_descent, make_problem
+from .promise import compare
 from .record import Recorder
 from .run import Run
 from .state import State
-from .theory import certify
+from .theory import Certificate, certify
 from .threads import count, for_loop, for_plan
 from .validate import Array
 
@@ -64,7 +65,8 @@ def train(
     loss : str or linalign.losses.Loss
         "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
     lr : number, one a layer, or "certified"
-        "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one.
+        "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one; `run.certificate` then has
+        what was promised beside what was measured.
     weight_decay : number, or one a layer
     steps : int
         Steps to take; 0 evaluates the start.
@@ -102,8 +104,11 @@ def train(
     Cost: `explain` prints it. Source: theory note, sections 7 and 10.
     """
     problem = make_problem(net, X, Y, loss)
+    proof = None
     if isinstance(lr, str):
-        lr = _certified(lr, net, X, Y, loss, update, momentum, weight_decay)
+        proof = _certified(lr, net, X, Y, loss, update, momentum, weight_decay)
+        # where nothing moves every learning rate will do
+        lr = proof.lr_matrix if proof.lr_matrix is not None and math.isfinite(proof.lr_matrix) else 1.0
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     settings = _settings(
         net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
@@ -112,11 +117,12 @@ def train(
     with for_plan(workers):
         made, work = settings.plan(problem, reduce, pivot, plan)
     with for_loop(workers, work, made.pivot.rows, made.implementation):
-        return _execute(made, work, settings, progress=progress, threads=count(workers))
+        run = _execute(made, work, settings, progress=progress, threads=count(workers))
+    return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
 
 
-def _certified(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> float:
-    """The learning rate that is certified for this start. Raises: ValueError where nothing is proved."""
+def _certified(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> Certificate:
+    """What is certified for this start. Raises: ValueError where nothing is proved."""
     validate.choice("lr", name, ("certified",))
     if update != "simultaneous" or momentum or np.any(weight_decay):
         raise ValueError("lr is 'certified' but the certificate is for gradient descent without momentum and weight decay; pass a number")
@@ -125,8 +131,7 @@ def _certified(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update
     found = certify(net, X, Y, loss)
     if found.lr_matrix is None:
         raise ValueError(f"lr is 'certified' but nothing is certified: {found.reason}; pass a number")
-    # where nothing moves every learning rate will do
-    return found.lr_matrix if math.isfinite(found.lr_matrix) else 1.0
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +175,7 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
     net, descent, recorder = work.given.net, settings.descent, settings.recorder
     engine = bind(work, descent, plan.implementation, plan.pivot, threads)
     size = _first_slice(plan, work)
-    loop = Loop(engine, State(work, engine, descent), recorder, settings.steps, settings.target, progress, size)
+    loop = Loop(engine, State(work, engine, descent, threads), recorder, settings.steps, settings.target, progress, size)
     began = time.perf_counter()
     loop.run(stop)
     if loop.status == CALLBACK_FAILED:

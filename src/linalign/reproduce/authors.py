@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,9 @@ def tolerance(net: la.Network, X: Array, Y: Array) -> float:
 
 def case(setting: Setting, name: str) -> tuple[la.Network, list[Array], Array, Array, float | str, int]:
     """The start and its bases, the data, the learning rate and the most steps."""
-    side = LARGE
+    side, rng = LARGE, np.random.default_rng(5)
+    X: Array
+    Y: Array
     if name == "convolutions":
         X, _, _ = setting.samples(1, side)
         turned: Array = np.rot90(X.reshape(-1, side, side), axes=(1, 2)).reshape(X.shape)
@@ -69,17 +72,19 @@ def case(setting: Setting, name: str) -> tuple[la.Network, list[Array], Array, A
     X, Y, labels = setting.samples(8 if name == "one" else setting.pick(256, 64), side)
     pixels, classes, wide = X.shape[1], Y.shape[1], setting.pick(1024, 128)
     if name == "one":
-        Y = np.where(labels < classes / 2, -1.0, 1.0).reshape(-1, 1)
+        Y = np.asarray(np.where(labels < classes / 2, -1.0, 1.0)).reshape(-1, 1)
         widths = [pixels, 4, 1]
-        factors = np.full((2, 1), 0.3)
+        # the other modes of the first layer lie where there are no data, so that they meet no gradient
+        inputs = np.linalg.svd(X)[2].T[:, [0, *range(len(X), pixels), *range(1, len(X))]]
     elif name == "autoencoding":
         Y, widths = X, [pixels, wide, pixels]
-        factors = np.full((2, min(len(X), wide)), 0.3)
+        inputs = np.linalg.svd(X)[2].T
     else:
         widths = [pixels, wide, 64, classes]
-        factors = np.full((3, classes), 0.5)
-    # the singular vectors of X and of Y, as the authors take them
-    net, bases = aligned_start(widths, np.linalg.svd(X)[2].T, np.linalg.svd(Y, full_matrices=True)[2].T, factors)
+        inputs = np.linalg.svd(X)[2].T
+    # full rank and distinct singular values, without which the authors' scores are noise; the bases are those of X and of Y
+    factors = [rng.uniform(0.3, 0.7, min(a, b)) for a, b in pairwise(widths)]
+    net, bases = aligned_start(widths, inputs, np.linalg.svd(Y, full_matrices=True)[2].T, factors)
     if name == "autoencoding":
         return net, bases, X, Y, "certified", setting.pick(100_000, 20_000)
     # half the largest stable rate where the end-to-end matrix has the norm of the fit

@@ -14,15 +14,17 @@ from ..theory.rows import off_diagonal
 from ..validate import Array
 
 
-def aligned_start(widths: Sequence[int], inputs: Array, outputs: Array, factors: Array, seed: int = 0) -> tuple[la.Network, list[Array]]:
-    """`W_i = Q_i S_i Q_{i-1}^T` with `Q_0 = inputs (k_0, k_0)`, `Q_d = outputs (k_d, k_d)`, random ones between, and the rows of
-    `factors (d, r)` on the diagonals; and these bases.
+def aligned_start(
+    widths: Sequence[int], inputs: Array, outputs: Array, factors: Sequence[Array] | Array, seed: int = 0
+) -> tuple[la.Network, list[Array]]:
+    """`W_i = Q_i S_i Q_{i-1}^T` with `Q_0 = inputs (k_0, k_0)`, `Q_d = outputs (k_d, k_d)`, random ones between, and
+    `factors[i]` on the diagonal of each; and these bases.
     """
     rng = np.random.default_rng(seed)
     bases = [inputs, *(haar(rng, k, k) for k in widths[1:-1]), outputs]
     layers = []
     for i, (low, high) in enumerate(pairwise(bases)):
-        r = factors.shape[1]
+        r = len(factors[i])
         layers.append((high[:, :r] * factors[i]) @ low[:, :r].T)
     return la.Network.from_matrices(layers), bases
 
