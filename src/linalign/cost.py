@@ -21,9 +21,10 @@ Product = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Machine:
-    """Nanoseconds: `call + macs / (rate s / (s + half))` a product of smallest side s, and bytes over `bandwidth`.
+    """Nanoseconds: `call + m n (k + half) / rate` of an m x n product of inner size k, and bytes over `bandwidth`.
 
-    The bandwidth counts what leaves the second-level cache. float32 has twice the rate.
+    `half` is what the result costs: a gradient with few rows in flight is that above all. The bandwidth counts what leaves
+    the second-level cache. float32 has twice the rate.
     """
 
     call: float
@@ -33,11 +34,12 @@ class Machine:
     cache: float = 1e6
 
 
-# estimates from the table of kernels/README.md (AMD EPYC, Zen 4, one thread), not yet fitted; rates are multiply-adds a nanosecond
+# for the tile and for BLAS; fitted by `python -m bench.calibrate` on 2026-11-23 (AMD EPYC, Zen 4, one thread, OpenBLAS 0.3.30;
+# AVX2 with OPENBLAS_CORETYPE=Haswell), half of the products within 14 %. Rates are multiply-adds a nanosecond
 MACHINES = {
-    "avx512": (Machine(15, 28, 1.5, 20), Machine(60, 28, 4, 20)),
-    "avx2": (Machine(15, 26, 1.5, 20), Machine(90, 25, 6, 20)),
-    "base": (Machine(60, 20, 4, 20), Machine(60, 20, 4, 20)),
+    "avx512": (Machine(11, 26, 2.3, 20), Machine(32, 26, 2.3, 20)),
+    "avx2": (Machine(11, 24, 1.8, 20), Machine(71, 21, 2.0, 20)),
+    "base": (Machine(32, 26, 2.4, 20), Machine(32, 26, 2.4, 20)),
 }
 
 
@@ -137,8 +139,7 @@ def nanoseconds(found: list[Product], itemsize: int) -> float:
     total = 0.0
     for m, n, k in found:
         machine = tile if kernel.uses_tile(m, n, k) else blas
-        s = min(m, n, k)
-        total += machine.call + m * n * k / (machine.rate * s / (s + machine.half)) * itemsize / 8
+        total += machine.call + m * n * (k + machine.half) / machine.rate * itemsize / 8
         moved = (m * n + n * k + m * k) * itemsize
         if moved > machine.cache:
             total += moved / machine.bandwidth
