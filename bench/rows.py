@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import check, worker
-from .timing import Contestant, Settings, Times, enter, fastest, missing, take_turns
+from .timing import Contestant, Ours, Settings, Times, enter, fastest, missing, take_turns
 from .worker import Worker
 from .workloads import Pair, Sweep, Workload
 
@@ -94,7 +94,9 @@ def measure(workload: Workload, rows: list[Row], settings: Settings) -> None:
         if workload.dgemm:
             extra["dgemm rate"] = lambda: float(entered[0].process.call(worker.product_rate, workload.widths[0]))
         if workload.whole_run:
-            extra["whole run"] = partial(chosen["linalign"].seconds, workload.whole_run[0])
+            ours_whole = chosen["linalign"]
+            assert isinstance(ours_whole, Ours)
+            extra["whole run"] = partial(ours_whole.whole_run, workload.whole_run[0])
         times, samples = take_turns(chosen, settings, extra)
         ours = chosen["linalign"]
         samples["operations"] = [ours.process.call(worker.operations, ours.variant)]
@@ -118,7 +120,7 @@ def _fill(rows: list[Row], workload: Workload, times: dict[str, Times], samples:
         row.seconds["linalign"] = float(np.median(samples["whole run"]))
         row.details["whole run"] = samples["whole run"]
         row.ratio = None if best is None else steps * best / row.seconds["linalign"]
-        row.note = "linalign: planning and lifting included; peers: a step's time by the number of steps"
+        row.note = 'linalign: reduce="auto", planning and lifting included; peers: not run whole, a step\'s time by the number of steps'
     if workload.dgemm:
         row = rest.pop(0)
         rate = max(samples["dgemm rate"])

@@ -17,6 +17,10 @@ from .workloads import Workload
 MOST_STEPS = 5_000_000
 # a measurement of steps slower than this takes at least this long, seconds
 SLOW_STEP, LONG = 5e-3, 1.0
+# where a repeat takes long there are fewer of them: none begins this many seconds after the first, beyond the least
+LEAST_REPEATS, ROW_SECONDS = 3, 40.0
+# a variant whose first time is this many times the best one's is not measured again
+HOPELESS = 1.3
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ class Ours(Contestant):
         self.whole = super().seconds(steps)
         return float(self.process.call(worker.loop_seconds, self.variant))
 
+    def whole_run(self, steps: int) -> float:
+        """The time of a whole run, planning and lifting included."""
+        return float(self.process.call(worker.whole_seconds, self.variant, steps))
+
     def repeat(self, times: Times) -> None:
         loop = self.seconds(self.steps)
         times.per_step.append(loop / self.steps)
@@ -134,7 +142,8 @@ def fastest(contestants: list[Contestant], settings: Settings) -> dict[str, Cont
     for who in contestants:
         time.sleep(settings.settle)
         rough = who.calibrate(settings.seconds)
-        rough = min([rough, *(who.seconds(who.steps) / who.steps for _ in range(2))])
+        if who.library not in best or rough < HOPELESS * best[who.library][0]:
+            rough = min([rough, *(who.seconds(who.steps) / who.steps for _ in range(2))])
         if who.library not in best or rough < best[who.library][0]:
             best[who.library] = (rough, who)
     return {library: who for library, (_, who) in best.items()}
@@ -146,8 +155,10 @@ def take_turns(
     """The interleaved repeats, beginning with another contestant each time; `extra` is measured once a repeat too."""
     times = {name: Times(who.how, who.steps) for name, who in contestants.items()}
     samples: dict[str, list[float]] = {name: [] for name in extra}
-    order = list(contestants)
+    order, began = list(contestants), time.perf_counter()
     for repeat in range(settings.repeats):
+        if repeat >= LEAST_REPEATS and time.perf_counter() - began > ROW_SECONDS:
+            break
         first = repeat % len(order)
         for name in order[first:] + order[:first]:
             time.sleep(settings.settle)

@@ -159,3 +159,19 @@ def test_a_short_run_searches_only_when_told_to():
     assert row(auto, "width").why == row(auto, "split").why == "the run is too short to repay the search"
     told = la.train(net, X, Y, lr=1e-3, steps=1, reduce=("samples", "inputs", "width", "split"))
     assert "width" in applied(told)
+
+
+@pytest.mark.parametrize("start", ["identity middle", "gaussian"])
+def test_a_search_is_given_up_once_it_costs_more_than_the_run_repays(start):
+    rng = np.random.default_rng(11)
+    k = (3, 150, 150, 2)
+    net = la.Network.from_matrices(STARTS[start](rng, k))
+    X, Y, _ = problem("squared", rng, k, 6)
+    # enough for subspaces as small as inputs and outputs, not for those that grow by 3 whenever they meet the layer again
+    less = la.train(net, X, Y, lr=1e-2, steps=600)
+    if start == "gaussian":
+        assert applied(less) == ("samples", "inputs")
+        assert row(less, "width").why.startswith("the search was given up: subspaces had grown to 3-")
+    else:
+        assert less.plan.widths_after == (3, 5, 5, 2)
+    assert_same(la.train(net, X, Y, lr=1e-2, steps=600, reduce="none"), less)

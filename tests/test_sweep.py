@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import job as job_module
+from linalign import planner
 from linalign.stream import compress
 from linalign.sweep import sweep
 
@@ -52,16 +52,13 @@ def test_rows_are_single_runs_to_the_bit(threads, loss, targets):
     assert len(found) == 12
     assert not found.interrupted
     for row, run in zip(found.rows, found.runs, strict=True):
-        # the sweep is too short for a search, which is the only thing that it plans in another way
-        wanted = la.train(network(row["rng"]), X, targets, loss=loss, lr=row["lr"], momentum=row["momentum"], steps=50, record=record,
-                          reduce=job_module.BRIEF)  # fmt: skip
+        wanted = la.train(network(row["rng"]), X, targets, loss=loss, lr=row["lr"], momentum=row["momentum"], steps=50, record=record)
         assert row["loss"] == wanted.loss[-1]
         assert row["excess"] == wanted.excess[-1]
         assert (row["floor"], row["steps"], row["converged"], row["error"]) == (wanted.floor, 50, False, None)
         assert np.array_equal(run.loss, wanted.loss)
         assert np.array_equal(run.network.matrix(), wanted.network.matrix())
-        whole = la.train(network(row["rng"]), X, targets, loss=loss, lr=row["lr"], momentum=row["momentum"], steps=50)
-        assert row["loss"] == pytest.approx(whole.loss[-1], rel=1e-12)
+        assert str(run.plan) == str(wanted.plan)
         for name, history in run.history.items():
             assert np.array_equal(history.values, wanted.history[name].values)
     assert found.loss.shape == found.shape == (3, 2, 2)
@@ -69,14 +66,16 @@ def test_rows_are_single_runs_to_the_bit(threads, loss, targets):
     assert found.loss[2, 0, 1] == next(r["loss"] for r in found.rows if (r["rng"], r["lr"], r["momentum"]) == (2, 1e-3, 0.9))
 
 
-def test_long_runs_are_planned_as_train_does(monkeypatch):
+def test_short_runs_look_for_no_smaller_subspaces_and_long_ones_do(monkeypatch):
     wide = {"rng": [0, 1], "width": [30]}
-    monkeypatch.setattr(job_module, "SEARCH_MACS", 0)
-    found = sweep(network, X, Y, grid=wide, keep_runs=True, lr=1e-2, steps=200, reduce="auto")
-    for row, run in zip(found.rows, found.runs, strict=True):
-        wanted = la.train(network(row["rng"], width=30), X, Y, lr=1e-2, steps=200)
-        assert str(run.plan) == str(wanted.plan)
-        assert np.array_equal(run.loss, wanted.loss)
+    short = sweep(network, X, Y, grid=wide, keep_runs=True, lr=1e-2, steps=200, reduce="auto")
+    monkeypatch.setattr(planner, "SEARCH_CALL", 0.0)
+    monkeypatch.setattr(planner, "SEARCH_SHARE", 1.0)
+    long = sweep(network, X, Y, grid=wide, keep_runs=True, lr=1e-2, steps=200, reduce="auto")
+    for before, after in zip(short.runs, long.runs, strict=True):
+        assert before.plan.widths_after[1] == 30
+        assert after.plan.widths_after[1] < 30
+        np.testing.assert_allclose(before.loss, after.loss, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import linalign
 
@@ -26,9 +27,10 @@ class Train:
     def prepare(self, steps: int) -> None:
         pass
 
-    def run(self, steps: int) -> None:
+    def run(self, steps: int, **changed: Any) -> None:
         case = self.case
-        run = linalign.train(self.net, case.X, case.Y, loss=case.loss, lr=case.lr, steps=steps, threads=self.threads, **case.options)
+        options = {"loss": case.loss, "lr": case.lr, "threads": self.threads, **case.options, **changed}
+        run = linalign.train(self.net, case.X, case.Y, steps=steps, **options)
         self.after = run.network
         self.loop = run.seconds
         self.operations = 2.0 * run.plan.macs

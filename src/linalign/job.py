@@ -27,10 +27,6 @@ OPTIONS = {
 }
 # options that are no settings of the descent
 OTHERS = ("loss", "reduce", "pivot", "plan")
-# looking for smaller subspaces and independent parts takes a few milliseconds of Python whatever the size: the time of about
-# this many multiply-adds. A run that has fewer is over before
-SEARCH_MACS = 4_000_000
-BRIEF = ("samples", "inputs")
 
 
 @dataclass(eq=False)
@@ -83,11 +79,7 @@ class Job:
         options = self.settings(point)
         problem = self.problem(net, options["loss"], options["reduce"])
         settings = _settings(net.depth, **{name: value for name, value in options.items() if name not in OTHERS})
-        reduce = options["reduce"]
-        macs = settings.steps * min(problem.rows, net.widths[0]) * 3 * net.size
-        if isinstance(reduce, str) and reduce == "auto" and macs < SEARCH_MACS:
-            reduce = BRIEF
-        plan, work = settings.plan(problem, reduce, options["pivot"], options["plan"])
+        plan, work = settings.plan(problem, options["reduce"], options["pivot"], options["plan"])
         return _execute(plan, work, settings, stop=stop)
 
     def outcome(self, index: int, point: Mapping[str, Any], stop: list[bool] | None) -> Outcome | None:

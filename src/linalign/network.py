@@ -67,6 +67,17 @@ class Network:
         weights = [validate.matrix(f"matrices[{i}]", W) for i, W in enumerate(matrices)]
         return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)
 
+    @classmethod
+    def _adopt(cls, layers: tuple[Layer, ...], params: Iterable[Array]) -> Network:
+        """A network of arrays that were made for it: neither checked nor copied. For use inside the package."""
+        net = cls.__new__(cls)
+        net._layers = layers
+        own = tuple(np.ascontiguousarray(theta) for theta in params)
+        for theta in own:
+            theta.flags.writeable = False
+        net._params = own
+        return net
+
     def _own(self, params: Iterable[Any]) -> tuple[Array, ...]:
         given = list(params)
         if len(given) != self.depth:

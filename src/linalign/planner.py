@@ -6,6 +6,7 @@ how well it held; one that does not hold is left out, and the plan says why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,10 +33,13 @@ GAIN = 0.95
 MODES_CALL, MODES_EACH = 30.0, 0.5
 # with numbers above this, norms may overflow: nothing is reduced
 LARGEST = 1e100
-# seeking a reduction must cost less than this many steps of the problem as given
-SEARCH_STEPS = 50
+# seeking a reduction must cost less than this many steps of the problem as given, and this share of the run without it
+SEARCH_STEPS, SEARCH_SHARE = 50, 0.125
+# nanoseconds of Python: of a search, and for each direction that blocks are grown from one by one
+SEARCH_CALL, SEARCH_DIRECTION = 1e6, 1e5
 # a factorisation does this many times the multiply-adds of a convolution in the same time
 SEARCH_RATE = 3
+TOO_SHORT = "the run is too short to repay the search"
 
 Lift = Callable[[list[Array], int], list[Array]]
 
@@ -140,7 +144,7 @@ def make_plan(
 # ------------------------------------------------------------------ reductions, in order
 def _largest(problem: Problem) -> float:
     arrays = [*problem.net.params, *(A for A in (problem.X, problem.T) if A is not None)]
-    return max(float(np.abs(A).max(initial=0)) for A in arrays)
+    return max(max(float(A.max(initial=0)), -float(A.min(initial=0))) for A in arrays)
 
 
 def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
@@ -234,14 +238,14 @@ def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction
     return Reduction("inputs", True, what, why, done.residual)
 
 
-def _too_dear(work: Work, descent: Descent, steps: int | None) -> str | None:
-    """Whether seeking invariant subspaces would cost more than it can save."""
-    problem = work.problem
-    search = 8 * max(problem.net.widths) * sum(cost.sizes(problem))
-    limit = SEARCH_STEPS * cost.backpropagation(work.given)
+def _affordable(work: Work, descent: Descent, steps: int | None, directions: int = 0) -> float:
+    """Multiply-adds that a search may take, besides the calls that it is made of; `directions` as in `SEARCH_DIRECTION`."""
+    limit = float(SEARCH_STEPS * cost.backpropagation(work.given))
     if steps is not None:
-        limit = min(limit, steps * cost.choose(problem, descent)[0].macs)
-    return "the run is too short to repay the search" if search > limit else None
+        run = steps * cost.choose(work.problem, descent)[0].nanoseconds
+        calls = SEARCH_CALL + SEARCH_DIRECTION * directions
+        limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[kernel.ISA][1].rate)
+    return limit
 
 
 def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
@@ -249,13 +253,20 @@ def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     no = _refusal("width", allowed, problem, quadratic=False, data=False) or _not_dense(problem, slice(None))
     if not no and "width" in allowed and problem.net.depth == 1 and not problem.loss.quadratic:
         no = "there is no hidden layer"
+    most = math.inf
     if not no and thrifty:
-        no = _too_dear(work, descent, steps)
+        k, most = problem.net.widths, _affordable(work, descent, steps)
+        # subspaces that pay are about as large as what they must hold: the inputs and the outputs
+        if width.search_cost(k, [min(size, 2 * (k[0] + k[-1])) for size in k]) > most:
+            no = TOO_SHORT
     if no:
         return Reduction("width", False, "", no)
-    smaller, lift, done = width.reduce(problem, descent)
+    smaller, lift, done = width.reduce(problem, descent, most)
     if lift is None:
         why = "no smaller subspaces are closed under the layers"
+        if done.grown_to:
+            reached = "-".join(map(str, done.grown_to))
+            why = f"the search was given up: subspaces had grown to {reached}, and more than the run repays"
         if done.residual:
             why = f"refused: nearly closed subspaces, off by {done.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
         return Reduction("width", False, "", why)
@@ -274,8 +285,8 @@ def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
     no = _refusal("split", allowed, problem, quadratic=True, data=False) or _not_dense(problem, slice(None))
     if not no and problem.X is not None and problem.X.ndim != 1:
         no = "needs the data diagonal (inputs)"
-    if not no and thrifty:
-        no = _too_dear(work, descent, steps)
+    if not no and thrifty and blocks.search_cost(problem.net.widths) > _affordable(work, descent, steps, sum(problem.net.widths)):
+        no = TOO_SHORT
     if no:
         return Reduction("split", False, "", no)
     parts, residual = blocks.find(problem)

@@ -180,9 +180,10 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
     if diverged_at:
         loop.rewind(diverged_at - 1)
     seconds = time.perf_counter() - began
+    # nobody else holds what was lifted, and the engine ends here
     params = work.lift(engine.params(), loop.done) if loop.done else net.params
     run = Run(
-        network=net.with_params(params),
+        network=Network._adopt(net.layers, [validate.finite(f"params[{i}]", theta) for i, theta in enumerate(params)]),
         excess=loop.values[: loop.done + 1].copy(),
         floor=work.floor,
         history=recorder.history(loop.done),

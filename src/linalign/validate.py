@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -64,7 +65,8 @@ def is_vector(value: Any) -> bool:
 
 def finite(name: str, array: Array) -> Array:
     """`array`, if it has neither nan nor inf."""
-    if not np.isfinite(array).all():
+    # nan and inf show in the extremes, which need no array of their own
+    if array.size and not (math.isfinite(array.min()) and math.isfinite(array.max())):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         place = ", ".join(map(str, where))
         raise ValueError(f"{name}[{place}] is {array[where]}; every entry must be finite: drop or fill such rows")

@@ -7,6 +7,7 @@ which is also what makes aligned networks fall apart into modes (T1.2, T3.2).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import scipy.linalg
@@ -30,6 +31,11 @@ class Bases:
 
     vertices: list[Array]
     aligned: bool
+
+
+def search_cost(widths: tuple[int, ...]) -> float:
+    """Multiply-adds to look for blocks: bases of whole spaces are made, and every layer is turned into them."""
+    return 8.0 * max(widths) * sum(a * b for a, b in pairwise(widths))
 
 
 def moments(problem: Problem) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from ..network import Network
 from ..problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
+from .products import add_product, product
 from .samples import RANK_TOLERANCE
 
 
@@ -41,7 +42,9 @@ class InputsLift:
 
     def __call__(self, params: list[Array], steps: int) -> list[Array]:
         f = factors(self.descent, steps)[0]
-        return [(f * self.outside + params[0].astype(np.float64, copy=False) @ self.V.T).astype(self.dtype, copy=False), *params[1:]]
+        W = self.outside * f
+        add_product(W, params[0].astype(np.float64, copy=False), self.V.T)
+        return [W.astype(self.dtype, copy=False), *params[1:]]
 
 
 def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inputs]:
@@ -54,10 +57,12 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inp
     rotated, V, done = problem.memo["inputs"]
     dtype = problem.net.dtype
     W = problem.net.params[0].astype(np.float64, copy=False)
-    small_W = W @ V
+    small_W = product(W, V)
     first = Dense(V.shape[1], problem.net.widths[1])
-    net = Network([first, *problem.net.layers[1:]], [small_W.astype(dtype), *problem.net.params[1:]])
-    return rotated.on(net), InputsLift(W - small_W @ V.T, V, descent, dtype), done
+    net = Network._adopt((first, *problem.net.layers[1:]), [small_W.astype(dtype, copy=False), *problem.net.params[1:]])
+    outside = W.copy()
+    add_product(outside, -small_W, V.T)
+    return rotated.on(net), InputsLift(outside, V, descent, dtype), done
 
 
 def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:

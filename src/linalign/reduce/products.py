@@ -1,0 +1,49 @@
+"""Products of large matrices while planning and lifting, through the copy of BLAS that the loop uses (see `linalign.threads`)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import blas
+
+from ..validate import Array
+
+# with fewer multiply-adds NumPy's call, which is shorter, is as good
+LARGE = 64**3
+
+
+def product(A: Array, B: Array) -> Array:
+    """`A B` in float64, C-contiguous."""
+    if A.shape[0] * B.size < LARGE:
+        return A @ B
+    # columns: (A B)^T = B^T A^T
+    (b, tb), (a, ta) = _columns(B), _columns(A)
+    return blas.dgemm(1.0, b, a, trans_a=not tb, trans_b=not ta).T  # type: ignore[no-any-return]
+
+
+def add_product(C: Array, A: Array, B: Array) -> None:
+    """`C += A B` in place; C is float64 and C-contiguous."""
+    if A.shape[0] * B.size < LARGE:
+        C += A @ B
+        return
+    (b, tb), (a, ta) = _columns(B), _columns(A)
+    blas.dgemm(1.0, b, a, beta=1.0, c=C.T, trans_a=not tb, trans_b=not ta, overwrite_c=True)
+
+
+def diagonal(A: Array) -> Array | None:
+    """The main diagonal of A where everything beside it is zero, such as the identity; None elsewhere."""
+    found = np.diagonal(A)
+    if np.count_nonzero(A[0]) > 1 or np.count_nonzero(A) > np.count_nonzero(found):
+        return None
+    return found
+
+
+def scaled_rows(s: Array, B: Array, rows: int) -> Array:
+    """`S B` for the matrix S of so many rows with `s` on its main diagonal and zeros beside it."""
+    found = np.zeros((rows, B.shape[1]))
+    found[: len(s)] = s[:, None] * B[: len(s)]
+    return found
+
+
+def _columns(A: Array) -> tuple[Array, bool]:
+    """A as columns in memory, and whether that is the transpose of A."""
+    return (A, False) if A.flags.f_contiguous else (A.T, True)
