@@ -96,7 +96,10 @@ class Contestant:
 
 
 class Ours(Contestant):
-    """A run of linalign plans first: a step's time is that of its loop, which the run reports; what is left is `fixed`."""
+    """A run of linalign plans first: a step's time is that of its loop, which the run reports; what is left is `fixed`.
+
+    So it is with pyfaust, whose runs begin with checks and copies.
+    """
 
     def seconds(self, steps: int) -> float:
         self.whole = super().seconds(steps)
@@ -132,7 +135,7 @@ def enter(library: str, threads: int, workload: Workload, open_workers: list[Wor
     """Start a process; the library's variants in it."""
     process = Worker(library, threads)
     open_workers.append(process)
-    kind = Ours if library == "linalign" else Contestant
+    kind = Ours if library in ("linalign", "pyfaust") else Contestant
     return [kind(process, variant) for variant in process.call(worker.build, library, workload)]
 
 
