@@ -18,7 +18,9 @@ PEERS = ("numpy", "torch", "jax", "pyfaust")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m bench", description="Time linalign against NumPy, PyTorch, JAX and pyfaust, each at its best.")
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="Time linalign against NumPy, PyTorch, JAX and pyfaust, each at its best."
+    )
     parser.add_argument("--only", metavar="NAME", action="append", help="only rows whose name contains NAME; may be repeated")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, of numpy, torch, jax, pyfaust (default: all)")
     parser.add_argument("--quick", action="store_true", help="few and short measurements: a look, not a result")

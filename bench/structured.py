@@ -53,12 +53,8 @@ class Convolutions(Workload):
         left = (self.image - sides[-1]) // 2
         Y = X[:, left : left + sides[-1], left : left + sides[-1]]
         Y = Y + 0.1 * rng.standard_normal(Y.shape) / (np.sqrt(self.n) * self.image)
-        taps = [
-            rng.standard_normal((b, a, KERNEL, KERNEL)) * np.sqrt(2 / (KERNEL**2 * (a + b))) for a, b in pairwise(self.widths)
-        ]
-        layers = [
-            ("Conv2d", (side, KERNEL, a, b, self.padding)) for side, (a, b) in zip(sides, pairwise(self.widths), strict=False)
-        ]
+        taps = [rng.standard_normal((b, a, KERNEL, KERNEL)) * np.sqrt(2 / (KERNEL**2 * (a + b))) for a, b in pairwise(self.widths)]
+        layers = [("Conv2d", (side, KERNEL, a, b, self.padding)) for side, (a, b) in zip(sides, pairwise(self.widths), strict=False)]
         return Case(
             X.reshape(self.n, -1).astype(kind), Y.reshape(self.n, -1).astype(kind), tuple(t.astype(kind) for t in taps),
             self.loss, self.lr, self.options, tuple(layers),
@@ -119,9 +115,9 @@ STRUCTURED = (
     Convolutions("3 convolutions 3x3, 28x28, n=1", CONSTRAINED, ONE, 1, 30, 2e-2),
     Convolutions("3 convolutions 3x3, 28x28, n=256", CONSTRAINED, ONE, 256, 12, 2e-2, plain=12),
     Convolutions("3 convolutions 3x3, 28x28, n=256, float32", CONSTRAINED, ONE, 256, 40, 2e-2, dtype="float32", plain=40),
-    Convolutions("3 convolutions 3x3, 1-16-16-1 channels, n=256", CONSTRAINED, MANY, 256, 6, 2e-2, check_steps=5, plain=6),
+    Convolutions("3 convolutions 3x3, 1-16-16-1 channels, n=256", CONSTRAINED, MANY, 256, 6, 1e-1, check_steps=3, plain=6),
     Convolutions(
-        "3 convolutions 3x3, 1-16-16-1 channels, n=256, float32", CONSTRAINED, MANY, 256, 0.8, 2e-2, dtype="float32", plain=0.8,
+        "3 convolutions 3x3, 1-16-16-1 channels, n=256, float32", CONSTRAINED, MANY, 256, 0.8, 1e-1, dtype="float32", check_steps=3, plain=0.8,
     ),
     Convolutions(
         "3 circular convolutions 3x3, 28x28, n=10,000", CONSTRAINED, ONE, 10_000, 20_000, 2e-2, check_steps=2, padding="circular",

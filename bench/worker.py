@@ -89,11 +89,13 @@ def seconds(variant: str, steps: int, warm: int) -> float:
         _runners[variant] = _makers[variant]()
     runner = _runners[variant]
     runner.prepare(steps)
-    runner.prepare(warm)
+    if warm:
+        runner.prepare(warm)
     gc.collect()
     gc.disable()
     try:
-        runner.run(warm)
+        if warm:
+            runner.run(warm)
         start = time.perf_counter()
         runner.run(steps)
         return time.perf_counter() - start

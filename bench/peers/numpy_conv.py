@@ -1,4 +1,4 @@
-"""NumPy's convolutions: a block of images is a matrix of pixels or of lines with zeros between, a tap or three a product with its rows moved.
+"""NumPy's convolutions: images are the rows of a matrix, pixel by pixel or line by line, and taps products with moved rows.
 
 Every product is of consecutive rows, so nothing is gathered; a block passes through all layers while it is in the cache.
 """
@@ -6,6 +6,7 @@ Every product is of consecutive rows, so nothing is gathered; a block passes thr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy.linalg import blas
@@ -17,23 +18,18 @@ BLOCKS = (16, 64, 256)
 
 
 def variants(case: Case) -> dict[str, Callable[[], Loop]]:
-    """By pixels, moved or gathered (im2col), and for single channels by lines, whose three taps are a banded matrix."""
+    """By lines where there is one channel, which makes larger products, else by pixels; gathering (im2col) is slower than both."""
     single = all(t.shape[:2] == (1, 1) for t in case.weights)
-    known: dict[str, Callable[[], Loop]] = {}
-    for block in [b for i, b in enumerate(BLOCKS) if not i or b <= len(case.X)]:
-        if single:
-            known[f"lines, {block} images"] = lambda block=block: Loop(case, Lines(case), block)
-        else:
-            known[f"pixels, {block} images"] = lambda block=block: Loop(case, Pixels(case), block)
-            known[f"gathered pixels, {block} images"] = lambda block=block: Loop(case, Gathered(case), block)
-    return known
+    name, form = ("lines", Lines) if single else ("pixels", Pixels)
+    fitting = [block for i, block in enumerate(BLOCKS) if not i or block <= len(case.X)]
+    return {f"{name}, {block} images at a time": partial(Loop, case, form, block) for block in fitting}
 
 
 class Pixels:
     """Rows are pixels with their channels; between lines, and between images, are zeros if borders are."""
 
     def __init__(self, case: Case) -> None:
-        X, Y, padding = given(case)
+        X, _, padding = given(case)
         gap = int(padding == "same")
         self.side, self.less = X.shape[2], 0 if gap else 2
         self.raster = (self.side + gap, self.side + gap)
@@ -80,29 +76,6 @@ class Pixels:
             gemm(1.0, own, A[at : at + own.shape[1]].T, 1.0, G[k].T, 0, 1, 1)
 
 
-class Gathered(Pixels):
-    """All taps in one product, of a matrix made for it."""
-
-    def gather(self, A: Array, first: int, moves: list[int]) -> Array:
-        rows, c = len(A) - 2 * first, A.shape[1]
-        wide = np.empty((rows, 9 * c), A.dtype)
-        for k, move in enumerate(moves):
-            wide[:, k * c : (k + 1) * c] = A[first + move : first + move + rows]
-        return wide
-
-    def apply(self, M: Array, A: Array, out: Array, first: int, moves: list[int]) -> None:
-        self.wide = self.gather(A, first, moves)
-        np.matmul(self.wide, M.reshape(-1, M.shape[2]), out=out[first : len(out) - first])
-
-    def adjoint(self, M: Array, D: Array, out: Array, first: int, moves: list[int]) -> None:
-        turned = np.ascontiguousarray(M.transpose(0, 2, 1)).reshape(-1, M.shape[1])
-        np.matmul(self.gather(D, first, [-move for move in moves]), turned, out=out[first : len(out) - first])
-
-    def gradient(self, A: Array, D: Array, G: Array, first: int, moves: list[int]) -> None:
-        wide = self.gather(A, first, moves)
-        G += (wide.T @ D[first : len(D) - first]).reshape(G.shape)
-
-
 class Lines(Pixels):
     """Rows are the lines of an image, of one channel; the three taps of a line are a banded matrix."""
 
@@ -142,22 +115,23 @@ class Lines(Pixels):
 class Loop:
     """Gradient descent, block by block: the gradients of all blocks are added up."""
 
-    def __init__(self, case: Case, form: Pixels, block: int) -> None:
+    def __init__(self, case: Case, kind: type[Pixels], block: int) -> None:
         X, Y, _ = given(case)
-        self.form, self.rate, self.X = form, X.dtype.type(case.lr), []
+        self.form = form = kind(case)
+        self.rate, self.lines = X.dtype.type(case.lr), form.raster[0] * form.raster[1]
         self.sides = [form.side - form.less * i for i in range(len(form.taps) + 1)]
-        self.T = []
+        self.blocks = []
         for first in range(0, len(X), block):
-            images = X[first : first + block], Y[first : first + block]
-            for group, rows, side, width in zip((self.X, self.T), images, self.sides[:: len(form.taps)], form.widths[:: len(form.taps)], strict=True):
-                A, inner = self._rows(len(rows), width, X.dtype)
-                form.place(inner, side, rows)
-                group.append(A)
-        n = min(block, len(X))
-        # a last block may be smaller
-        self.A = {m: [self._rows(m, w, X.dtype) for w in form.widths[1:]] for m in {n, len(X) % n or n}}
-        self.D = {m: [self._rows(m, w, X.dtype) for w in form.widths[1:-1]] for m in self.A}
-        self.lines = form.raster[0] * form.raster[1]
+            ends = []
+            for images, at in ((X[first : first + block], 0), (Y[first : first + block], -1)):
+                rows, inner = self._rows(len(images), form.widths[at], X.dtype)
+                form.place(inner, self.sides[at], images)
+                ends.append(rows)
+            self.blocks.append(ends)
+        # the last block may be smaller
+        counts = {min(block, len(X)), len(X) % block or min(block, len(X))}
+        self.A = {n: [self._rows(n, w, X.dtype) for w in form.widths[1:]] for n in counts}
+        self.D = {n: [self._rows(n, w, X.dtype) for w in form.widths[1:-1]] for n in counts}
 
     def _rows(self, n: int, width: int, dtype: np.dtype) -> tuple[Array, Array]:
         """A matrix with room for the moves at both ends, and the images in it."""
@@ -176,7 +150,7 @@ class Loop:
         for _ in range(steps):
             M = [form.matrices(i) for i in range(len(form.taps))]
             G = [np.zeros_like(m) for m in M]
-            for X, T in zip(self.X, self.T, strict=True):
+            for X, T in self.blocks:
                 n = (len(X) - 2 * first) // self.lines
                 above, below = self.A[n], [*self.D[n], self.A[n][-1]]
                 A = [X, *(rows for rows, _ in above)]
