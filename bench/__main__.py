@@ -1,4 +1,4 @@
-"""`python -m bench`: the speed tables of issues 2 and 3. Progress goes to stderr, one table to stdout, the data to a JSON file."""
+"""`python -m bench`: the speed tables of issues 2, 3 and 4. Progress goes to stderr, one table to stdout, the data to a JSON file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pathlib import Path
 
 from . import machine, report
 from .rows import Row, lines, measure, measure_pair
+from .structured import STRUCTURED
 from .sweep import measure_sweep
 from .timing import Settings, say
 from .workloads import FOUNDATION, PAIRS, SWEEPS, WORKLOADS, Pair, Sweep, Workload
 
-PEERS = ("numpy", "torch", "jax")
+PEERS = ("numpy", "torch", "jax", "pyfaust")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m bench", description="Time linalign against NumPy, PyTorch and JAX, each at its best.")
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="Time linalign against NumPy, PyTorch, JAX and pyfaust, each at its best."
+    )
     parser.add_argument("--only", metavar="NAME", action="append", help="only rows whose name contains NAME; may be repeated")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, of numpy, torch, jax (default: all)")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, of numpy, torch, jax, pyfaust (default: all)")
     parser.add_argument("--quick", action="store_true", help="few and short measurements: a look, not a result")
     parser.add_argument("--check", action="store_true", help="compare the results of all libraries and time nothing")
     parser.add_argument("--threads", type=int, default=2, help="the most threads any library may use (default: 2)")
@@ -56,7 +59,7 @@ def rows_of(entry: Workload | Pair | Sweep, settings: Settings) -> list[Row]:
 
 def main() -> int:
     options = arguments()
-    everything: list[Workload | Pair | Sweep] = [*WORKLOADS, *PAIRS, *SWEEPS]
+    everything: list[Workload | Pair | Sweep] = [*WORKLOADS, *PAIRS, *SWEEPS, *STRUCTURED]
     entries = sorted(everything, key=lambda entry: entry.group != FOUNDATION)
     if options.only:
         entries = [entry for entry in entries if any(part in entry.name for part in options.only)]

@@ -20,12 +20,12 @@ def bounds(workload: Workload, start: Sequence[Array], once: Sequence[Array], st
     """How far two correct programs may be apart in each layer, in the Frobenius norm.
 
     A step rounds the weights and computes the change with an error of `K eps` of its size, where K is the number of terms that
-    pass through all sums, `n + k_0 + ... + k_d`. A BLAS that adds the gradient to the weights inside its product rounds them once
+    pass through all sums, `workload.terms`. A BLAS that adds the gradient to the weights inside its product rounds them once
     a block of samples, of at least `BLOCK`. Both programs do so in each step, hence `2 steps`. The change is at its largest at
     first, as the loss falls. `GROWTH` is for the growth of an error over the few steps and of the norms on the way.
     """
     eps = float(np.finfo(workload.dtype).eps)
-    K = workload.n + sum(workload.widths)
+    K = workload.terms
     pairs = zip(start, once, strict=True)
     rounded = 1 + workload.n / BLOCK
     return [GROWTH * 2 * steps * eps * float(rounded * np.linalg.norm(a) + K * np.linalg.norm(b - a)) for a, b in pairs]

@@ -46,7 +46,7 @@ def verdict(row: Row) -> str:
 def notes(row: Row) -> str:
     """The row's note, the variants that were fastest, and what linalign does before the first step."""
     parts = [row.note] if row.note else []
-    parts += [f"{name}: {times.how}" for name, times in row.times.items() if name in ("numpy", "torch", "jax")]
+    parts += [f"{name}: {times.how}" for name, times in row.times.items() if name not in ("linalign", "left", "right")]
     ours = row.times.get("linalign")
     if ours is not None and ours.fixed:
         parts.append(f"linalign: {duration(ours.overhead).strip()} a run besides the steps")

@@ -47,6 +47,8 @@ def lines(entry: Workload | Pair | Sweep) -> list[Row]:
     rows = [Row(entry.name, entry.group, entry.target)]
     if isinstance(entry, Sweep):
         return rows
+    if entry.plain:
+        rows.append(Row(f"  {worker.PLAIN}", entry.group, entry.plain))
     if entry.whole_run:
         rows.append(Row(f"  a whole run of {entry.whole_run[0]:,} steps", entry.group, entry.whole_run[1]))
     if entry.dgemm:
@@ -78,7 +80,7 @@ def measure(workload: Workload, rows: list[Row], settings: Settings) -> None:
     processes: list[Worker] = []
     try:
         # NumPy's weights are what the others are compared with, so it takes part in the check whether it is timed or not
-        libraries = dict.fromkeys(("numpy", *settings.peers))
+        libraries = [library for library in dict.fromkeys(("numpy", *settings.peers)) if library in workload.peers]
         entered = [c for library in libraries for count in counts for c in enter(library, count, workload, processes)]
         if not reason:
             entered += enter("linalign", settings.threads, workload, processes)
@@ -89,7 +91,12 @@ def measure(workload: Workload, rows: list[Row], settings: Settings) -> None:
             who = f"the peers agree ({reason})" if reason else "all agree"
             rows[0].skipped = f"not timed; {who}, to {max(rows[0].details['error over bound'].values()):.1g} of the bound"
             return
-        chosen = fastest([c for c in entered if c.library in (*settings.peers, "linalign")], settings)
+        timed = [c for c in entered if c.library in (*settings.peers, "linalign")]
+        chosen = fastest([c for c in timed if c.variant != worker.PLAIN], settings)
+        for who in timed:
+            if who.variant == worker.PLAIN:
+                who.calibrate(settings.seconds)
+                chosen[worker.PLAIN] = who
         extra: dict[str, Callable[[], float]] = {}
         if workload.dgemm:
             extra["dgemm rate"] = lambda: float(entered[0].process.call(worker.product_rate, workload.widths[0]))
@@ -107,12 +114,19 @@ def measure(workload: Workload, rows: list[Row], settings: Settings) -> None:
 
 
 def _fill(rows: list[Row], workload: Workload, times: dict[str, Times], samples: dict[str, list[float]]) -> None:
+    plain = times.pop(worker.PLAIN, None)
     rows[0].times = times
     rows[0].seconds = {name: t.median for name, t in times.items()}
-    best = min((t.median for name, t in times.items() if name != "linalign"), default=None)
+    best = min((t.median for name, t in times.items() if name in (workload.against or workload.peers)), default=None)
     ours = times["linalign"]
     rows[0].ratio = None if best is None else best / ours.median
+    if workload.against:
+        rows[0].note = f"ratio to {' and '.join(workload.against)}, as the issue asks"
     rest = rows[1:]
+    if plain:
+        row = rest.pop(0)
+        row.times, row.seconds = {"linalign": plain}, {"linalign": plain.median}
+        row.ratio = None if best is None else best / plain.median
     if workload.whole_run:
         row, steps = rest.pop(0), workload.whole_run[0]
         # the peers have nothing to plan; their step's time does not depend on the number of steps

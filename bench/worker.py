@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from .peers import Runner
     from .workloads import Array, Workload
 
-LIBRARIES = {"numpy": "numpy_loop", "torch": "torch_eager", "jax": "jax_scan", "linalign": "linalign_train"}
+LIBRARIES = {"numpy": "numpy_loop", "torch": "torch_eager", "jax": "jax_scan", "pyfaust": "pyfaust_palm", "linalign": "linalign_train"}
+PLAIN = 'reduce="none"'  # the variant of linalign that is in a line of its own
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 _makers: dict[str, Callable[[], Runner]] = {}
@@ -67,7 +69,10 @@ def build(library: str, workload: Workload) -> list[str]:
     """Draw the case; the names of the library's variants."""
     _runners.clear()
     _makers.clear()
-    _makers.update(importlib.import_module(f"bench.peers.{LIBRARIES[library]}").variants(workload.case()))
+    module = importlib.import_module(f"bench.peers.{workload.peers.get(library, LIBRARIES[library])}")
+    _makers.update(module.variants(workload.case()))
+    if library == "linalign" and workload.plain:
+        _makers[PLAIN] = partial(module.Train, workload.case(), reduce="none")
     return list(_makers)
 
 
@@ -84,11 +89,13 @@ def seconds(variant: str, steps: int, warm: int) -> float:
         _runners[variant] = _makers[variant]()
     runner = _runners[variant]
     runner.prepare(steps)
-    runner.prepare(warm)
+    if warm:
+        runner.prepare(warm)
     gc.collect()
     gc.disable()
     try:
-        runner.run(warm)
+        if warm:
+            runner.run(warm)
         start = time.perf_counter()
         runner.run(steps)
         return time.perf_counter() - start
@@ -104,7 +111,7 @@ def whole_seconds(variant: str, steps: int) -> float:
 
 
 def loop_seconds(variant: str) -> float:
-    """The time in linalign's loop alone, of the last run."""
+    """The time of the steps alone as the runner found it, of the last run."""
     return float(_runners[variant].loop)  # type: ignore[attr-defined]
 
 

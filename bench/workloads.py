@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,19 @@ AUTO = {"reduce": ("samples", "inputs", "width", "split")}
 
 @dataclass(frozen=True)
 class Case:
-    """One problem: rows are samples, `weights[i] (k_{i+1}, k_i)`; `Y` holds integer labels for cross-entropy."""
+    """One problem: rows are samples, `weights[i] (k_{i+1}, k_i)`; `Y` holds integer labels for cross-entropy.
 
-    X: Array
+    Where layers are constrained, `layers` has the name and the arguments of each in linalign, and `weights` their parameters.
+    `X` is None where the product is to be `Y`.
+    """
+
+    X: Any
     Y: Array
     weights: tuple[Array, ...]
     loss: str
     lr: float
     options: Mapping[str, Any]
+    layers: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Workload:
     """One row of the table.
 
     `target` is the least ratio to the fastest peer that the issue asks for. `whole_run` is `(steps, target)` where it asks for
-    a whole run too, planning and lifting included; `dgemm` is the wanted fraction of this machine's own matrix product rate.
+    a whole run too, planning and lifting included; `dgemm` is the wanted fraction of this machine's own matrix product rate;
+    `plain` is the wanted ratio with `reduce="none"`. `against` names the peers that count, if not all do.
     `options` go to `linalign.train`; without the features named in `needs` (`module` or `module:name`) the row is skipped.
     """
 
@@ -59,12 +65,26 @@ class Workload:
     needs: tuple[str, ...] = ()
     whole_run: tuple[int, float] | None = None
     dgemm: float | None = None
+    plain: float | None = None
+    against: tuple[str, ...] = ()
+
+    # the file of each library in bench/peers/
+    peers: ClassVar[Mapping[str, str]] = {"numpy": "numpy_loop", "torch": "torch_eager", "jax": "jax_scan"}
+
+    @property
+    def sizes(self) -> list[int]:
+        """Multiplications of each layer on one sample."""
+        return [a * b for a, b in pairwise(self.widths)]
+
+    @property
+    def terms(self) -> float:
+        """The terms that pass through all sums of a step."""
+        return self.n + sum(self.widths)
 
     @property
     def products(self) -> float:
         """Multiplications and additions of the matrix products of one step of backpropagation, without the inputs' gradient."""
-        sizes = [a * b for a, b in pairwise(self.widths)]
-        return 2.0 * self.n * (3 * sum(sizes) - sizes[0])
+        return 2.0 * self.n * (3 * sum(self.sizes) - self.sizes[0])
 
     def case(self) -> Case:
         """Draw the data and the start. `X` has a spectral norm of about 1; `Y` is a random linear map of it plus noise."""

@@ -16,9 +16,10 @@ def variants(case: Case) -> dict[str, Callable[[], Train]]:
 
 
 class Train:
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.net = linalign.Network.from_matrices(case.weights)
+    def __init__(self, case: Case, **changed: Any) -> None:
+        self.case, self.changed = case, changed
+        layers = [getattr(linalign, name)(*arguments) for name, arguments in case.layers]
+        self.net = linalign.Network(layers, case.weights) if layers else linalign.Network.from_matrices(case.weights)
         self.after = self.net
         self.operations = 0.0
         self.loop = 0.0
@@ -29,11 +30,11 @@ class Train:
 
     def run(self, steps: int, **changed: Any) -> None:
         case = self.case
-        options = {"loss": case.loss, "lr": case.lr, "threads": self.threads, **case.options, **changed}
+        options = {"loss": case.loss, "lr": case.lr, "threads": self.threads, **case.options, **self.changed, **changed}
         run = linalign.train(self.net, case.X, case.Y, steps=steps, **options)
         self.after = run.network
         self.loop = run.seconds
         self.operations = 2.0 * run.plan.macs
 
     def weights(self) -> list[Array]:
-        return [W.copy() for W in self.after.matrices()]
+        return [W.copy() for W in (self.after.params if self.case.layers else self.after.matrices())]

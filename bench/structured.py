@@ -1,0 +1,130 @@
+"""The rows of issue 4: chains of convolutions, of masks, and of Toeplitz matrices, their data and their starts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+
+from .workloads import Array, Case, Workload
+
+CONSTRAINED = "issue 4: constrained layers"
+# what autograd does; the reductions by name, as "auto" leaves out those that a run as short as those timed does not repay
+AUTOGRAD = {"metric": "parameters", "reduce": ("filters", "samples")}
+KERNEL = 3
+
+
+@dataclass(frozen=True)
+class Convolutions(Workload):
+    """3 x 3 convolutions without bias; `widths` are the channels, one first and last. Inputs are images of `image x image`."""
+
+    padding: str = "same"
+    image: int = 28
+    options: Mapping[str, Any] = field(default_factory=lambda: AUTOGRAD)
+    needs: tuple[str, ...] = ("linalign:Conv2d",)
+
+    peers: ClassVar[Mapping[str, str]] = {"numpy": "numpy_conv", "torch": "torch_conv", "jax": "jax_conv"}
+
+    @property
+    def images(self) -> list[int]:
+        """The images' sides, from the inputs to the outputs."""
+        less = KERNEL - 1 if self.padding == "valid" else 0
+        return [self.image - less * i for i in range(len(self.widths))]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [a * b * KERNEL**2 * side**2 for (a, b), side in zip(pairwise(self.widths), self.images[1:], strict=True)]
+
+    @property
+    def terms(self) -> float:
+        """A tap's gradient is a sum over all pixels; the errors of so many terms grow as the root (Higham and Mary, 2019)."""
+        return float(np.sqrt(self.n) * self.image + KERNEL**2 * sum(self.widths))
+
+    def case(self) -> Case:
+        """White images, and what is left of them after the borders plus noise."""
+        rng, kind = np.random.default_rng(zlib.crc32(self.name.encode())), np.dtype(self.dtype)
+        sides = self.images
+        X = rng.standard_normal((self.n, self.image, self.image)) / (np.sqrt(self.n) * self.image)
+        left = (self.image - sides[-1]) // 2
+        Y = X[:, left : left + sides[-1], left : left + sides[-1]]
+        Y = Y + 0.1 * rng.standard_normal(Y.shape) / (np.sqrt(self.n) * self.image)
+        taps = [rng.standard_normal((b, a, KERNEL, KERNEL)) * np.sqrt(2 / (KERNEL**2 * (a + b))) for a, b in pairwise(self.widths)]
+        layers = [("Conv2d", (side, KERNEL, a, b, self.padding)) for side, (a, b) in zip(sides, pairwise(self.widths), strict=False)]
+        return Case(
+            X.reshape(self.n, -1).astype(kind), Y.reshape(self.n, -1).astype(kind), tuple(t.astype(kind) for t in taps),
+            self.loss, self.lr, self.options, tuple(layers),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Masks(Workload):
+    """Layers of which a share `density` of the entries, at random places, are parameters."""
+
+    density: float = 0.01
+    options: Mapping[str, Any] = field(default_factory=lambda: AUTOGRAD)
+    needs: tuple[str, ...] = ("linalign:Masked",)
+
+    peers: ClassVar[Mapping[str, str]] = {"numpy": "scipy_sparse", "torch": "torch_sparse"}
+
+    @property
+    def sizes(self) -> list[int]:
+        return [int(self.density * a * b) for a, b in pairwise(self.widths)]
+
+    def case(self) -> Case:
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
+        base = super().case()
+        masks = []
+        for (a, b), count in zip(pairwise(self.widths), self.sizes, strict=True):
+            rows, cols = np.divmod(np.sort(rng.choice(a * b, count, replace=False)), a)
+            masks.append(sparse.csr_array((np.ones(count, bool), (rows, cols)), shape=(b, a)))
+        thetas = tuple(rng.standard_normal(M.nnz) / np.sqrt(self.density * M.shape[1]) for M in masks)
+        return Case(base.X, base.Y, thetas, self.loss, self.lr, self.options, tuple(("Masked", (M,)) for M in masks))
+
+
+@dataclass(frozen=True)
+class Toeplitzes(Workload):
+    """Factors of a matrix, each Toeplitz, by cyclic projected gradient descent: a step is a sweep of palm4msa."""
+
+    options: Mapping[str, Any] = field(default_factory=lambda: {"metric": "matrix", "update": "cyclic"})
+    needs: tuple[str, ...] = ("linalign:Toeplitz",)
+    against: tuple[str, ...] = ("pyfaust",)
+
+    peers: ClassVar[Mapping[str, str]] = {"numpy": "numpy_palm", "pyfaust": "pyfaust_palm"}
+
+    def case(self) -> Case:
+        """A random matrix of norm about 2 and factors about as large."""
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
+        Y = rng.standard_normal((self.n, self.n)) / np.sqrt(self.n)
+        thetas: list[Array] = [rng.standard_normal(2 * self.n - 1) / np.sqrt(self.n) for _ in self.sizes]
+        return Case(None, Y, tuple(thetas), self.loss, self.lr, self.options, (("Toeplitz", (self.n, self.n)),) * len(thetas))
+
+
+ONE, MANY = (1, 1, 1, 1), (1, 16, 16, 1)
+
+
+def _palm(n: int, target: float) -> Toeplitzes:
+    return Toeplitzes(f"palm4msa sweep, 3 Toeplitz factors, {n} x {n}", CONSTRAINED, (n,) * 4, n, target, 1e-2)
+
+
+STRUCTURED = (
+    Convolutions("3 convolutions 3x3, 28x28, n=1", CONSTRAINED, ONE, 1, 30, 2e-2),
+    Convolutions("3 convolutions 3x3, 28x28, n=256", CONSTRAINED, ONE, 256, 12, 2e-2, plain=12),
+    Convolutions("3 convolutions 3x3, 28x28, n=256, float32", CONSTRAINED, ONE, 256, 40, 2e-2, dtype="float32", plain=40),
+    Convolutions("3 convolutions 3x3, 1-16-16-1 channels, n=256", CONSTRAINED, MANY, 256, 6, 1e-1, check_steps=3, plain=6),
+    Convolutions(
+        "3 convolutions 3x3, 1-16-16-1 channels, n=256, float32", CONSTRAINED, MANY, 256, 0.8, 1e-1, dtype="float32", check_steps=3, plain=0.8,
+    ),
+    Convolutions(
+        "3 circular convolutions 3x3, 28x28, n=10,000", CONSTRAINED, ONE, 10_000, 20_000, 2e-2, check_steps=2, padding="circular",
+    ),
+    Convolutions("3 valid convolutions 3x3, 28x28, n=10,000", CONSTRAINED, ONE, 10_000, 20_000, 2e-2, check_steps=2, padding="valid"),
+    _palm(16, 15),
+    _palm(64, 8),
+    _palm(128, 6),
+    Masks("3 masks of 1 %, 2000 x 2000, n=64", CONSTRAINED, (2000,) * 4, 64, 3, 1e-1),
+)  # fmt: skip
