@@ -65,7 +65,7 @@ def table(about: dict[str, Any], rows: Sequence[Row], libraries: Sequence[str]) 
         for name in libraries
     ]
     width = max([len("step of"), *(len(row.name) for row in rows)])
-    head = f"{'step of':<{width}}" + "".join(f"{name:>10}" for name in libraries) + f"{'iqr':>6}{'ratio':>9}{'wanted':>9}  verdict"
+    head = f"{'step of':<{width}}" + "".join(f"{name:>10}" for name in libraries) + f"{'iqr':>6}{'ratio':>9}{'wanted':>11}  verdict"
     lines += ["", head, "-" * len(head)]
     group = None
     for row in rows:
@@ -77,7 +77,7 @@ def table(about: dict[str, Any], rows: Sequence[Row], libraries: Sequence[str]) 
         iqr = "" if spread is None else f"{spread:.0%}"
         ratio = "" if row.ratio is None else number(row.ratio)
         wanted = ("<= " if row.at_most else ">= ") + number(row.wanted)
-        lines.append(f"{row.name:<{width}}{times}{iqr:>6}{ratio:>9}{wanted:>9}  {verdict(row)}")
+        lines.append(f"{row.name:<{width}}{times}{iqr:>6}{ratio:>9}{wanted:>11}  {verdict(row)}")
     lines += ["", "ratio: the fastest peer's time over linalign's, unless the row says otherwise; iqr: the widest interquartile range"]
     lines += [f"{row.name.strip()}  --  {text}" for row in rows if row.ratio is not None for text in [notes(row)] if text]
     return "\n".join(lines)

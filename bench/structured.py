@@ -117,7 +117,8 @@ STRUCTURED = (
     Convolutions("3 convolutions 3x3, 28x28, n=256, float32", CONSTRAINED, ONE, 256, 40, 2e-2, dtype="float32", plain=40),
     Convolutions("3 convolutions 3x3, 1-16-16-1 channels, n=256", CONSTRAINED, MANY, 256, 6, 1e-1, check_steps=3, plain=6),
     Convolutions(
-        "3 convolutions 3x3, 1-16-16-1 channels, n=256, float32", CONSTRAINED, MANY, 256, 0.8, 1e-1, dtype="float32", check_steps=3, plain=0.8,
+        "3 convolutions 3x3, 1-16-16-1 channels, n=256, float32", CONSTRAINED, MANY, 256, 0.8, 1e-1, dtype="float32", check_steps=3,
+        plain=0.8,
     ),
     Convolutions(
         "3 circular convolutions 3x3, 28x28, n=10,000", CONSTRAINED, ONE, 10_000, 20_000, 2e-2, check_steps=2, padding="circular",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,7 +21,9 @@ SLOW_STEP, LONG = 5e-3, 3.0
 # seconds of planning after which nothing is left to warm up
 LONG_PLAN = 0.5
 # where a repeat takes long there are fewer of them: none begins this many seconds after the first, beyond the least
-LEAST_REPEATS, ROW_SECONDS = 3, 40.0
+LEAST_REPEATS, ROW_SECONDS = 3, 30.0
+# a step so slow is timed once to choose between variants, seconds
+ONCE = 0.2
 # a variant whose first time is this many times the best one's is not measured again
 HOPELESS = 1.3
 
@@ -149,10 +152,12 @@ def enter(library: str, threads: int, workload: Workload, open_workers: list[Wor
 def fastest(contestants: list[Contestant], settings: Settings) -> dict[str, Contestant]:
     """Each library's fastest variant, by the best of three short runs."""
     best: dict[str, tuple[float, Contestant]] = {}
+    many = Counter(who.library for who in contestants)
     for who in contestants:
         time.sleep(settings.settle)
         rough = who.calibrate(settings.seconds)
-        if who.library not in best or rough < HOPELESS * best[who.library][0]:
+        close = who.library not in best or rough < HOPELESS * best[who.library][0]
+        if close and rough < ONCE and many[who.library] > 1:
             rough = min([rough, *(who.seconds(who.steps) / who.steps for _ in range(2))])
         if who.library not in best or rough < best[who.library][0]:
             best[who.library] = (rough, who)

@@ -15,13 +15,15 @@ from ..workloads import Array, Case
 from .images import given
 
 BLOCKS = (16, 64, 256)
+LARGE = 1e6
 
 
 def variants(case: Case) -> dict[str, Callable[[], Loop]]:
     """By lines where there is one channel, which makes larger products, else by pixels; gathering (im2col) is slower than both."""
     single = all(t.shape[:2] == (1, 1) for t in case.weights)
     name, form = ("lines", Lines) if single else ("pixels", Pixels)
-    fitting = [block for i, block in enumerate(BLOCKS) if not i or block <= len(case.X)]
+    # the smallest are too small for threads, which matters where there are many
+    fitting = BLOCKS[1:] if case.X.size > LARGE else [block for i, block in enumerate(BLOCKS) if not i or block <= len(case.X)]
     return {f"{name}, {block} images at a time": partial(Loop, case, form, block) for block in fitting}
 
 
