@@ -17,7 +17,7 @@ from .workloads import Workload
 
 MOST_STEPS = 5_000_000
 # a measurement of steps slower than this takes at least this long, seconds
-SLOW_STEP, LONG = 5e-3, 3.0
+SLOW_STEP, LONG = 5e-3, 1.5
 # seconds of planning after which nothing is left to warm up
 LONG_PLAN = 0.5
 # where a repeat takes long there are fewer of them: none begins this many seconds after the first, beyond the least
