@@ -6,22 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..validate import Array, integer
+from ..validate import Array
+from .sides import Square
 from .tied import TiedLayer
 
 
 @dataclass(frozen=True)
-class _Cyclic(TiedLayer):
+class _Cyclic(Square, TiedLayer):
     """`n x n`, n parameters, each n times: gradient descent on them is projected gradient descent at n times the rate (T5.1)."""
-
-    n: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n", integer("n", self.n, least=1))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.n, self.n)
 
     @property
     def param_shape(self) -> tuple[int, ...]:

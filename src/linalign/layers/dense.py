@@ -6,29 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..validate import Array, integer
-from .base import Form, Layer
+from ..validate import Array
+from .base import Form
+from .sides import Rectangular
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
+class Dense(Rectangular):
     """Every `n_out x n_in` matrix. The parameters are the matrix: `theta = W`, as in `torch.nn.Linear`.
 
     Shapes: `theta (n_out, n_in)`.
     Cost: `apply`, `adjoint` and `grad` take `s * n_in * n_out` multiply-adds on `s` rows.
     Raises: TypeError, ValueError if a width is not a whole number of at least 1.
     """
-
-    n_in: int
-    n_out: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n_in", integer("n_in", self.n_in, least=1))
-        object.__setattr__(self, "n_out", integer("n_out", self.n_out, least=1))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.n_out, self.n_in)
 
     @property
     def param_shape(self) -> tuple[int, int]:

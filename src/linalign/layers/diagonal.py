@@ -6,26 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..validate import Array, integer
-from .base import Form, Layer
+from ..validate import Array
+from .base import Form
+from .sides import Square
 
 
 @dataclass(frozen=True)
-class Diagonal(Layer):
+class Diagonal(Square):
     """`W = diag(theta)`.
 
     Shapes: `theta (n,)`. Cost: `apply`, `adjoint` and `grad` take `s * n` multiply-adds on `s` rows.
     Raises: TypeError, ValueError if n is not a whole number of at least 1.
     """
-
-    n: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n", integer("n", self.n, least=1))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.n, self.n)
 
     @property
     def param_shape(self) -> tuple[int, ...]:

@@ -12,13 +12,8 @@ from .base import Form
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fixed(ArrayLayer):
-    """`W = weight`: a layer that is not trained.
-
-    Shapes: `weight (n_out, n_in)`, kept in float64; `theta (0,)`.
-    Cost: `apply` and `adjoint` take `s * n_in * n_out` multiply-adds on `s` rows.
-    Raises: TypeError, ValueError if weight is no finite matrix.
-    """
+class _Weighted(ArrayLayer):
+    """A layer that holds its matrix, up to a scale."""
 
     weight: Array
 
@@ -26,11 +21,25 @@ class Fixed(ArrayLayer):
         object.__setattr__(self, "weight", real_frozen("weight", self.weight, 2, "a matrix (out, in)"))
 
     def __repr__(self) -> str:
-        return f"Fixed({self.shape[1]} to {self.shape[0]})"
+        return f"{type(self).__name__}({self.shape[1]} to {self.shape[0]})"
 
     @property
     def shape(self) -> tuple[int, int]:
         return (self.weight.shape[0], self.weight.shape[1])
+
+    @property
+    def work(self) -> int:
+        return self.weight.size
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fixed(_Weighted):
+    """`W = weight`: a layer that is not trained.
+
+    Shapes: `weight (n_out, n_in)`, kept in float64; `theta (0,)`.
+    Cost: `apply` and `adjoint` take `s * n_in * n_out` multiply-adds on `s` rows.
+    Raises: TypeError, ValueError if weight is no finite matrix.
+    """
 
     @property
     def param_shape(self) -> tuple[int, ...]:
@@ -39,10 +48,6 @@ class Fixed(ArrayLayer):
     @property
     def multiplicity(self) -> Array:
         return np.zeros(0)
-
-    @property
-    def work(self) -> int:
-        return self.weight.size
 
     @property
     def form(self) -> Form:
@@ -59,7 +64,7 @@ class Fixed(ArrayLayer):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scaled(ArrayLayer):
+class Scaled(_Weighted):
     """`W = theta_0 weight`: only the scale is trained.
 
     Shapes: `weight (n_out, n_in)`, kept in float64; `theta (1,)`.
@@ -67,19 +72,10 @@ class Scaled(ArrayLayer):
     Raises: TypeError, ValueError if weight is no finite matrix, or is zero. Source: theory note, T5.1 with one basis matrix.
     """
 
-    weight: Array
-
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", real_frozen("weight", self.weight, 2, "a matrix (out, in)"))
+        super().__post_init__()
         if not self.weight.any():
             raise ValueError("weight is zero, so its scale changes nothing; use linalign.Fixed")
-
-    def __repr__(self) -> str:
-        return f"Scaled({self.shape[1]} to {self.shape[0]})"
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.weight.shape[0], self.weight.shape[1])
 
     @property
     def param_shape(self) -> tuple[int, ...]:
@@ -88,10 +84,6 @@ class Scaled(ArrayLayer):
     @property
     def multiplicity(self) -> Array:
         return np.array([np.sum(np.square(self.weight))])
-
-    @property
-    def work(self) -> int:
-        return self.weight.size
 
     @property
     def form(self) -> Form:

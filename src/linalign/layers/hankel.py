@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..validate import Array, integer
-from .tied import TiedLayer
+from ..validate import Array
+from .stripes import Striped
 
 
 @dataclass(frozen=True)
-class Hankel(TiedLayer):
+class Hankel(Striped):
     """`W_ij = theta[i + j]`: down the first column, then along the last row.
 
     `W = scipy.linalg.hankel(theta[:n_out], theta[n_out - 1:])`.
@@ -19,25 +19,5 @@ class Hankel(TiedLayer):
     Raises: TypeError, ValueError if a width is not a whole number of at least 1. Source: theory note, T5.1.
     """
 
-    n_in: int
-    n_out: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n_in", integer("n_in", self.n_in, least=1))
-        object.__setattr__(self, "n_out", integer("n_out", self.n_out, least=1))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.n_out, self.n_in)
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        return (self.n_in + self.n_out - 1,)
-
     def _place(self) -> Array:
         return np.asarray(np.arange(self.n_out)[:, None] + np.arange(self.n_in))
-
-    @property
-    def multiplicity(self) -> Array:
-        k = np.arange(self.size)
-        return np.minimum(np.minimum(k + 1, self.size - k), min(self.shape)).astype(np.float64)

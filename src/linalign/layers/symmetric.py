@@ -7,27 +7,19 @@ from functools import cached_property
 
 import numpy as np
 
-from ..validate import Array, integer
+from ..validate import Array
 from .arrays import frozen
+from .sides import Square
 from .tied import TiedLayer
 
 
 @dataclass(frozen=True)
-class Symmetric(TiedLayer):
+class Symmetric(Square, TiedLayer):
     """`W_ij = W_ji`: one parameter an unordered pair `i <= j`, row by row through the upper triangle.
 
     Shapes: `theta (n (n + 1) / 2,)`; `W[numpy.triu_indices(n)] = theta`. A parameter off the diagonal stands twice in W.
     Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 1. Source: theory note, T5.1.
     """
-
-    n: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n", integer("n", self.n, least=1))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.n, self.n)
 
     @property
     def param_shape(self) -> tuple[int, ...]:
@@ -41,21 +33,14 @@ class Symmetric(TiedLayer):
 
 
 @dataclass(frozen=True)
-class Skew(TiedLayer):
+class Skew(Square, TiedLayer):
     """`W_ij = -W_ji`: one parameter a pair `i < j`, row by row through the upper triangle, where its sign is plus.
 
     Shapes: `theta (n (n - 1) / 2,)`; `W[numpy.triu_indices(n, 1)] = theta`. Every parameter stands twice in W.
     Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 2. Source: theory note, T5.1.
     """
 
-    n: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n", integer("n", self.n, least=2))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.n, self.n)
+    LEAST = 2
 
     @property
     def param_shape(self) -> tuple[int, ...]:
