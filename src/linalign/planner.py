@@ -199,7 +199,7 @@ def _relevant(problem: Problem) -> tuple[str, ...]:
 def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
     problem = work.problem
     no = _refusal("filters", allowed, problem, quadratic=True, data=True)
-    chain = filters.compose(problem.net) if no is None else no
+    chain = filters.composition(problem) if no is None else no
     if isinstance(chain, str):
         return Reduction("filters", False, "", chain)
     inputs_after = chain.layers[0].shape[1]

@@ -199,6 +199,15 @@ class Composition:
         return total
 
 
+def composition(problem: Problem) -> Composition | str:
+    """`compose`, once for all networks of these layers on the same data."""
+    known = problem.memo.setdefault("moves", {})
+    if problem.net.layers not in known:
+        known[problem.net.layers] = compose(problem.net)
+    found: Composition | str = known[problem.net.layers]
+    return found
+
+
 def compose(net: Network) -> Composition | str:
     """The chain on moves, or why there is none."""
     for i, layer in enumerate(net.layers):
@@ -216,15 +225,15 @@ def compose(net: Network) -> Composition | str:
         return many
     if any(len(h) * len(w) > MOST for h, w in zip(heights.moves, widths.moves, strict=True)):
         return many
-    layers = [_taps(layer, i, heights, widths) for i, layer in enumerate(net.layers)]
+    layers = [_taps(layer, i, len(steps[i][1]), heights, widths) for i, layer in enumerate(net.layers)]
     return Composition(layers, heights.moves[0], widths.moves[0], _channels(first)[0], _image(first), sizes[-1])
 
 
-def _taps(layer: Layer, i: int, heights: _Axis, widths: _Axis) -> Taps:
+def _taps(layer: Layer, i: int, kw: int, heights: _Axis, widths: _Axis) -> Taps:
+    """Layer i, with `kw` taps along the width, from the moves above it to those with its own."""
     c_in, c_out = _channels(layer)
     h, w = np.array(heights.links[i]).reshape(-1, 3, 1), np.array(widths.links[i]).reshape(-1, 3).T
     across, below = len(widths.moves[i + 1]), len(widths.moves[i])
-    kw = len(_steps(layer)[1])
     q, tap, p = h[:, 0] * across + w[0], h[:, 1] * kw + w[1], h[:, 2] * below + w[2]
     taps = layer.size // (c_in * c_out)
     o, c = (a.reshape(-1, 1, 1) for a in np.divmod(np.arange(c_out * c_in), c_in))
