@@ -25,20 +25,15 @@ Factors = tuple[Array, Array, Array]
 def factors(W: Array) -> Factors:
     """Thin singular vectors of a float64 matrix. Cost: `O(n^2)` if it is (anti-)circulant, a symmetric eigenproblem, or an SVD."""
     if _may_have_structure(W):
-        column = W[:, 0]
-        if _is_circulant(W):
-            return _by_fourier(column)
-        backward = -np.arange(len(W)) % len(W)
-        if _is_circulant(W[:, backward]):
-            U, s, V = _by_fourier(column)
-            return U, s, V[backward]
-        for H, turned in ((W, False), (W[::-1], True)):
-            if np.array_equal(H, H.T):
-                values, Z = eigh(H, driver="evd", check_finite=False)
-                order = np.argsort(-np.abs(values), kind="stable")
-                values, Z = values[order], Z[:, order]
-                U = Z * np.where(values < 0, -1.0, 1.0)
-                return (U[::-1] if turned else U), np.abs(values), Z
+        inputs = circulant(W)
+        if inputs is not None:
+            U, s, V = _by_fourier(W[:, 0])
+            return U, s, V[inputs]
+        H, turned = symmetric(W)
+        if H is not None:
+            values, Z = eigh(H, driver="evd", check_finite=False)
+            order = np.argsort(-np.abs(values), kind="stable")
+            return of_symmetric(values[order], Z[:, order], turned)
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     return U, s, Vt.T
 
@@ -46,18 +41,40 @@ def factors(W: Array) -> Factors:
 def values(W: Array) -> Array:
     """Singular values of a float64 matrix, largest first."""
     if _may_have_structure(W):
-        backward = -np.arange(len(W)) % len(W)
-        if _is_circulant(W) or _is_circulant(W[:, backward]):
+        if circulant(W) is not None:
             return np.sort(np.abs(np.fft.fft(W[:, 0])))[::-1]
-        for H in (W, W[::-1]):
-            if np.array_equal(H, H.T):
-                return np.sort(np.abs(eigh(H, eigvals_only=True, driver="evd", check_finite=False)))[::-1]
+        H, _ = symmetric(W)
+        if H is not None:
+            return np.sort(np.abs(eigh(H, eigvals_only=True, driver="evd", check_finite=False)))[::-1]
     return np.linalg.svd(W, compute_uv=False)
 
 
 def _may_have_structure(W: Array) -> bool:
     # nan is equal to nothing, and inf would not come out of a transform
     return W.shape[0] == W.shape[1] >= LARGE and bool(np.isfinite(W).all())
+
+
+def circulant(W: Array) -> Array | None:
+    """The order of the inputs in which a square W is a circulant, as they stand or backward; None if it is in neither."""
+    forward = np.arange(len(W))
+    if _is_circulant(W):
+        return forward
+    backward = -forward % len(W)
+    return backward if _is_circulant(W[:, backward]) else None
+
+
+def symmetric(W: Array) -> tuple[Array | None, bool]:
+    """A square W or, turned over, its rows from the last to the first, whichever is symmetric; None if neither is."""
+    for H, turned in ((W, False), (W[::-1], True)):
+        if np.array_equal(H, H.T):
+            return H, turned
+    return None, False
+
+
+def of_symmetric(values: Array, Z: Array, turned: bool) -> Factors:
+    """Thin singular vectors of W from the eigenvalues and eigenvectors of its symmetric form, in the order they have."""
+    U = Z * np.where(values < 0, -1.0, 1.0)
+    return (U[::-1] if turned else U), np.abs(values), Z
 
 
 def _is_circulant(W: Array) -> bool:

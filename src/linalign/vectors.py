@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from . import singular
 from .spectrum import Matrices, _norm
 from .validate import Array
 
 # from this many rows and columns on an eigenproblem is worth its overhead
-LARGE = 48
+LARGE = singular.LARGE
 # a Gram matrix squares the spread of the singular values: what it loses is at most this factor's inverse
 SPREAD = 3e-3
 # a factorisation whose columns have residuals of at most this, relative to the mean singular value and by the root of the size, is
@@ -54,10 +55,9 @@ def factor(W: Array) -> Factors:
     if min(m, n) < LARGE:
         return _plain(W)
     if m == n:
-        if np.array_equal(W, W.T):
-            return _symmetric(W, "")
-        if np.array_equal(W[::-1], W[::-1].T):
-            return _symmetric(W[::-1], "flipped")
+        H, turned = singular.symmetric(W)
+        if H is not None:
+            return Factors(*singular.of_symmetric(*symmetric_eigen(H), turned), "flipped" if turned else "same")
     found = _by_gram(W) if m >= n else _by_gram(W.T)
     if found is None:
         return _plain(W)
@@ -67,12 +67,6 @@ def factor(W: Array) -> Factors:
 def _plain(W: Array) -> Factors:
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     return Factors(U, s, Vt.T)
-
-
-def _symmetric(H: Array, turned: str) -> Factors:
-    values, Z = symmetric_eigen(H)
-    U = Z * np.where(values < 0, -1.0, 1.0)
-    return Factors(U[::-1] if turned else U, np.abs(values), Z, turned or "same")
 
 
 def _by_gram(W: Array) -> Factors | None:
