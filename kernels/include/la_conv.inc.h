@@ -7,10 +7,6 @@
  * The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
  */
 
-typedef V FN(conv_vector) __attribute__((aligned(sizeof(T)), may_alias));
-#define LOAD(p) (*(const FN(conv_vector) *)(p))
-#define STORE(p, v) (*(FN(conv_vector) *)(p) = (v))
-
 /* `channels` outputs by `vectors` vectors, summed over the inputs and the taps. */
 static inline __attribute__((always_inline)) void FN(correlate_block)(
     const int channels, const int vectors, int c_in, int kh, int kw, const T *K, ptrdiff_t k_out, ptrdiff_t k_in, ptrdiff_t k_tap,
@@ -74,15 +70,6 @@ static void FN(correlate)(int c_out, int c_in, int kh, int kw, const T *K, ptrdi
 #undef BLOCK
 }
 
-static inline __attribute__((always_inline)) T FN(conv_sum)(V v)
-{
-    T total = 0;
-#pragma GCC unroll 16
-    for (int l = 0; l < LANES; l++)
-        total += v[l];
-    return total;
-}
-
 /* `channels` outputs by `taps` places: G[o, j] += sum_t D[o][t] P[t + at[j]]. */
 static inline __attribute__((always_inline)) void FN(taps_block)(
     const int channels, const int taps, int vectors, const T *D, ptrdiff_t d_plane, const T *P, const ptrdiff_t *at, T *G,
@@ -111,7 +98,7 @@ static inline __attribute__((always_inline)) void FN(taps_block)(
     for (int o = 0; o < channels; o++)
 #pragma GCC unroll 9
         for (int j = 0; j < taps; j++)
-            G[o * g_out + j] += FN(conv_sum)(acc[o][j]);
+            G[o * g_out + j] += FN(sum)(acc[o][j]);
 }
 
 /* G[o, c, a, b] += sum_t D[o][t] P[c][t + a * pitch + b] for t < length, in whole vectors: D is zero beyond. */
@@ -276,6 +263,3 @@ static void FN(conv_backward)(const la_conv *g, int first, int last, const T *K,
             }
     }
 }
-
-#undef LOAD
-#undef STORE

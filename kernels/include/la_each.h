@@ -4,8 +4,12 @@
  *   LANES   elements a vector
  *   WIDE    whether there are 32 vector registers
  *   FN(x)   the name of function x for this pair
+ *   LOAD(p), STORE(p, v)   of a vector at any address (la_vector.h)
  * The includer defines LA_BODY, and LA_NO_BASE if the baseline has no such functions. No include guard: included often.
  */
+#define LOAD(p) (*(const FN(unaligned) *)(p))
+#define STORE(p, v) (*(FN(unaligned) *)(p) = (v))
+
 #ifndef LA_NO_BASE
 /* baseline: 16-byte vectors, which every 64-bit processor has */
 #define T float
@@ -59,5 +63,7 @@ LA_PUSH_V4
 LA_POP
 #endif
 
+#undef LOAD
+#undef STORE
 #undef LA_BODY
 #undef LA_NO_BASE

@@ -3,7 +3,7 @@
 #define LA_MODES_H
 
 #include <stddef.h>
-#include "la_targets.h"
+#include "la_vector.h"
 
 typedef double (*la_modes_float)(int, ptrdiff_t, float *, float *, const float *, const float *, const double *, const double *,
                                  const double *, double, double, float *, int, int);

@@ -5,10 +5,6 @@
  * The includer defines T, V, LANES and FN(x): see la_each.h.
  */
 
-typedef V FN(mode_vector) __attribute__((aligned(sizeof(T)), may_alias));
-#define LOAD(p) (*(const FN(mode_vector) *)(p))
-#define STORE(p, v) (*(FN(mode_vector) *)(p) = (v))
-
 /* One step of every mode; returns sum_j weight_j (x_j p_j - y_j)^2 before it. `prefix` has room for depth + 1 rows.
  * Products are gathered upward first, p_i = sigma_1 .. sigma_i, then downward with the gradient. */
 static double FN(modes_step)(int depth, ptrdiff_t stride, T *sigma, T *velocity, const T *x, const T *y, const double *weight,
@@ -64,6 +60,3 @@ static double FN(modes_step)(int depth, ptrdiff_t stride, T *sigma, T *velocity,
         total += part[l];
     return total;
 }
-
-#undef LOAD
-#undef STORE

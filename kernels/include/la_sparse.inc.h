@@ -5,9 +5,6 @@
  * The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
  */
 
-typedef V FN(sparse_vector) __attribute__((aligned(sizeof(T)), may_alias));
-#define LOAD(p) (*(const FN(sparse_vector) *)(p))
-#define STORE(p, v) (*(FN(sparse_vector) *)(p) = (v))
 #define WAYS 4
 #define PANEL (WAYS * LANES)
 
@@ -112,17 +109,11 @@ static void FN(sparse_grad)(int m, int n, const int *ptr, const int *column, int
 #pragma GCC unroll 4
                 for (int v = 1; v < WAYS; v++)
                     acc += d[v] * LOAD(b + v * LANES);
-                T total = 0;
-#pragma GCC unroll 16
-                for (int l = 0; l < LANES; l++)
-                    total += acc[l];
-                g[k] += total;
+                g[k] += FN(sum)(acc);
             }
         }
     }
 }
 
-#undef LOAD
-#undef STORE
 #undef WAYS
 #undef PANEL

@@ -3,7 +3,7 @@
 #define LA_STRUCTURED_H
 
 #include <stddef.h>
-#include "la_targets.h"
+#include "la_vector.h"
 
 /* rows of a panel of sparse products, at most */
 #define LA_PANEL 64

@@ -7,7 +7,7 @@
 #define LA_TILE_H
 
 #include <stddef.h>
-#include "la_targets.h"
+#include "la_vector.h"
 
 #define LA_TABLE(T, NAME)                                                                                             \
     typedef struct {                                                                                                  \

@@ -7,10 +7,6 @@
  * there are 32 registers, and eight rows by two vectors also halve the loads.
  */
 
-typedef V FN(unaligned) __attribute__((aligned(sizeof(T)), may_alias));
-#define LOAD(p) (*(const FN(unaligned) *)(p))
-#define STORE(p, v) (*(FN(unaligned) *)(p) = (v))
-
 static inline __attribute__((always_inline)) void FN(block)(
     const int rows, const int vectors, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
     const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
@@ -90,15 +86,6 @@ static void FN(gemm)(int m, int n, int k, T alpha, const T *A, ptrdiff_t a_row, 
         }
     }
 #undef BLOCK
-}
-
-static inline __attribute__((always_inline)) T FN(sum)(V v)
-{
-    T total = 0;
-#pragma GCC unroll 16
-    for (int l = 0; l < LANES; l++)
-        total += v[l];
-    return total;
 }
 
 /* One pass over W (m, n) for one row in flight: y = W a, then W = beta * W + scale * c a^T; y or c may be NULL. */
@@ -264,6 +251,3 @@ static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
         total += part[l];
     return total;
 }
-
-#undef LOAD
-#undef STORE
