@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import subprocess
-import sys
 
 import numpy as np
+import pyfaust_child
 import pytest
 import scipy.linalg
 from layer_cases import GROUPED, SHARED, Span
@@ -173,21 +171,10 @@ np.savez(sys.argv[2], **found)
 @pytest.fixture(scope="module")
 def pyfaust_projections(tmp_path_factory):
     """Matrices and what pyfaust makes of them. In a child: it may abort the interpreter."""
-    if importlib.util.find_spec("pyfaust") is None:
-        pytest.skip("pyfaust is not installed")
-    folder = tmp_path_factory.mktemp("pyfaust")
     rng = np.random.default_rng(0)
     given = {name: rng.standard_normal(shape) for name, shape in {"square": (6, 6), "wide": (4, 7), "tall": (8, 5)}.items()}
     given |= {f"mask_{name}": (rng.random(M.shape) < 0.4).astype(float) for name, M in given.items()}
-    np.savez(folder / "given.npz", **given)
-    child = subprocess.run(
-        [sys.executable, "-c", PYFAUST, str(folder / "given.npz"), str(folder / "found.npz")], capture_output=True, text=True, timeout=300
-    )
-    if child.returncode < 0:
-        pytest.skip(f"pyfaust aborted its interpreter: {child.stderr.strip().splitlines()[-1:]}")
-    assert child.returncode == 0, child.stderr
-    with np.load(folder / "found.npz") as found:
-        return given, dict(found)
+    return given, pyfaust_child.ask(PYFAUST, given, tmp_path_factory.mktemp("pyfaust"))
 
 
 @pytest.mark.parametrize("name", ["square", "wide", "tall"])

@@ -6,11 +6,8 @@ process, because it may abort the interpreter.
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-
 import numpy as np
+import pyfaust_child
 import pytest
 
 import linalign as la
@@ -80,9 +77,6 @@ def start_of(name):
 @pytest.fixture(scope="module")
 def palm(tmp_path_factory):
     """The factors after all sweeps, by pyfaust."""
-    if importlib.util.find_spec("pyfaust") is None:
-        pytest.skip("pyfaust is not installed")
-    folder = tmp_path_factory.mktemp("palm")
     given = {"names": list(NETS), "sweeps": SWEEPS, "lr": LR}
     for name in NETS:
         net, given[f"{name}_target"] = start_of(name)
@@ -90,15 +84,7 @@ def palm(tmp_path_factory):
         for i, (layer, W) in enumerate(zip(net.layers, net.matrices(), strict=True)):
             given[f"{name}_start_{i}"] = W
             given[f"{name}_mask_{i}"] = layer.matrix(np.ones(layer.param_shape))
-    np.savez(folder / "given.npz", **given)
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder / "given.npz"), str(folder / "found.npz")], capture_output=True, text=True, timeout=300
-    )
-    if child.returncode < 0:
-        pytest.skip(f"pyfaust aborted its interpreter: {child.stderr.strip().splitlines()[-1:]}")
-    assert child.returncode == 0, child.stderr
-    with np.load(folder / "found.npz") as found:
-        return dict(found)
+    return pyfaust_child.ask(CHILD, given, tmp_path_factory.mktemp("palm"))
 
 
 @pytest.mark.parametrize("implementation", ["kernel", "reference"])
