@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..workloads import Array, Case
 from .images import given
+from .jax_scan import Compiled
 
 LARGE = 1e6
 ORDERS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
@@ -51,25 +51,19 @@ def _train(W: list[jax.Array], X: jax.Array, Y: jax.Array, *, order: str, paddin
     return jax.lax.scan(step, W, None, length=steps)[0]
 
 
-class Scan:
+class Scan(Compiled):
     """A circular chain is a valid one, of images that are wrapped once."""
 
+    train = staticmethod(_train)
+
     def __init__(self, case: Case, order: str) -> None:
+        super().__init__()
         X, Y, padding = given(case)
         axes = ORDERS.get(order, ORDERS["NCHW"])
         self.X, self.Y = (jnp.array(A.transpose(axes)) for A in (X, Y))
         self.taps = (2, 3, 1, 0) if order == "NHWC" else (0, 1, 2, 3)
         self.W = [jnp.array(t.transpose(self.taps)) for t in case.weights]
         self.static = {"order": order, "padding": padding, "lr": case.lr}
-        self.compiled: dict[int, Any] = {}
-
-    def prepare(self, steps: int) -> None:
-        if steps not in self.compiled:
-            self.compiled[steps] = _train.lower(self.W, self.X, self.Y, steps=steps, **self.static).compile()
-
-    def run(self, steps: int) -> None:
-        self.prepare(steps)
-        self.W = jax.block_until_ready(self.compiled[steps](self.W, self.X, self.Y))
 
     def weights(self) -> list[Array]:
         return [np.ascontiguousarray(np.asarray(w).transpose(np.argsort(self.taps))) for w in self.W]

@@ -45,20 +45,35 @@ def _train(W: list[jax.Array], X: jax.Array, Y: jax.Array, *, kind: str, lr: flo
     return jax.lax.scan(step, W, None, length=steps, unroll=min(unroll, steps))[0]
 
 
-class Scan:
-    def __init__(self, case: Case, unroll: int) -> None:
-        self.W = [jnp.array(W.T) for W in case.weights]
-        self.X, self.Y = jnp.array(case.X), jnp.array(case.Y)
-        self.static = {"kind": case.loss, "lr": case.lr, "unroll": unroll}
+class Compiled:
+    """Steps that are compiled once for each number of them: `train(W, X, Y, steps=, **static)` from what a subclass keeps."""
+
+    train: Any
+    W: list[jax.Array]
+    X: jax.Array
+    Y: jax.Array
+    static: dict[str, Any]
+
+    def __init__(self) -> None:
         self.compiled: dict[int, Any] = {}
 
     def prepare(self, steps: int) -> None:
         if steps not in self.compiled:
-            self.compiled[steps] = _train.lower(self.W, self.X, self.Y, steps=steps, **self.static).compile()
+            self.compiled[steps] = self.train.lower(self.W, self.X, self.Y, steps=steps, **self.static).compile()
 
     def run(self, steps: int) -> None:
         self.prepare(steps)
         self.W = jax.block_until_ready(self.compiled[steps](self.W, self.X, self.Y))
+
+
+class Scan(Compiled):
+    train = staticmethod(_train)
+
+    def __init__(self, case: Case, unroll: int) -> None:
+        super().__init__()
+        self.W = [jnp.array(W.T) for W in case.weights]
+        self.X, self.Y = jnp.array(case.X), jnp.array(case.Y)
+        self.static = {"kind": case.loss, "lr": case.lr, "unroll": unroll}
 
     def weights(self) -> list[Array]:
         return [np.ascontiguousarray(np.asarray(w).T) for w in self.W]

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..workloads import Array, Case
 from .images import given, images, padding
-from .torch_eager import Tensor, _Autograd
+from .torch_eager import Tensor, _Autograd, _WithModules
 
 ORDERS = {"": torch.contiguous_format, ", channels last": torch.channels_last}
 LARGE = 1e6
@@ -45,25 +45,14 @@ class _Images(_Autograd):
         return [W.detach().contiguous().numpy().copy() for W in self.W]
 
 
-class _Modules(_Images):
+class _Modules(_Images, _WithModules):
     def __init__(self, case: Case, order: torch.memory_format) -> None:
         super().__init__(case, order)
         mode = padding(case)
         kind = {"padding": 0 if mode == "valid" else 1, "padding_mode": "circular" if mode == "circular" else "zeros"}
         if mode == "circular":
             self.X = torch.from_numpy(images(case.X)).contiguous(memory_format=order)
-        layers = [torch.nn.Conv2d(W.shape[1], W.shape[0], 3, bias=False, dtype=W.dtype, **kind) for W in self.W]
-        for layer, W in zip(layers, self.W, strict=True):
-            layer.weight = torch.nn.Parameter(W.detach())
-        self.net = torch.nn.Sequential(*layers)
-        self.W = list(self.net.parameters())
-        self.optimiser = torch.optim.SGD(self.W, lr=self.lr, foreach=True)
-
-    def run(self, steps: int) -> None:
-        for _ in range(steps):
-            self.optimiser.zero_grad(set_to_none=True)
-            self.loss(self.net(self.X)).backward()
-            self.optimiser.step()
+        self.build([torch.nn.Conv2d(W.shape[1], W.shape[0], 3, bias=False, dtype=W.dtype, **kind) for W in self.W], foreach=True)
 
 
 class _Functional(_Images):

@@ -42,10 +42,11 @@ class _Autograd:
         return [W.detach().numpy().copy() for W in self.W]
 
 
-class _Modules(_Autograd):
-    def __init__(self, case: Case, **options: bool) -> None:
-        super().__init__(case)
-        layers = [torch.nn.Linear(W.shape[1], W.shape[0], bias=False, dtype=W.dtype) for W in self.W]
+class _WithModules(_Autograd):
+    """As most users train: modules, a loss, backward, an optimiser."""
+
+    def build(self, layers: list[torch.nn.Module], **options: bool) -> None:
+        """Modules with a `weight` each, which take the weights, and their optimiser."""
         for layer, W in zip(layers, self.W, strict=True):
             layer.weight = torch.nn.Parameter(W.detach())
         self.net = torch.nn.Sequential(*layers)
@@ -57,6 +58,12 @@ class _Modules(_Autograd):
             self.optimiser.zero_grad(set_to_none=True)
             self.loss(self.net(self.X)).backward()
             self.optimiser.step()
+
+
+class _Modules(_WithModules):
+    def __init__(self, case: Case, **options: bool) -> None:
+        super().__init__(case)
+        self.build([torch.nn.Linear(W.shape[1], W.shape[0], bias=False, dtype=W.dtype) for W in self.W], **options)
 
 
 class _Functional(_Autograd):
