@@ -21,4 +21,4 @@ class Runner(Protocol):
         """Take that many steps from the present weights; all work is done on return."""
 
     def weights(self) -> list[Array]:
-        """The present weights, `(k_i, k_{i-1})`."""
+        """The present weights, `(k_i, k_{i-1})`, or the parameters of constrained layers."""
