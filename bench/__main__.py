@@ -1,4 +1,4 @@
-"""`python -m bench`: the speed tables of issues 2, 3 and 4. Progress goes to stderr, one table to stdout, the data to a JSON file."""
+"""`python -m bench`: the speed tables of issues 2 to 5. Progress goes to stderr, one table to stdout, the data to a JSON file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from . import machine, report
 from .rows import Row, lines, measure, measure_pair
+from .scores import SCORES, Scores, measure_scores
+from .scores import lines as lines_of_scores
 from .structured import STRUCTURED
 from .sweep import measure_sweep
 from .timing import Settings, say
@@ -40,11 +42,13 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def rows_of(entry: Workload | Pair | Sweep, settings: Settings) -> list[Row]:
+def rows_of(entry: Workload | Pair | Sweep | Scores, settings: Settings) -> list[Row]:
     """Measure; an error becomes the verdict of all the entry's rows, so that the rest is still measured."""
-    rows = lines(entry)
+    rows = lines_of_scores(entry) if isinstance(entry, Scores) else lines(entry)
     try:
-        if isinstance(entry, Workload):
+        if isinstance(entry, Scores):
+            measure_scores(entry, rows, settings)
+        elif isinstance(entry, Workload):
             measure(entry, rows, settings)
         elif isinstance(entry, Pair):
             measure_pair(entry, rows, settings)
@@ -59,8 +63,8 @@ def rows_of(entry: Workload | Pair | Sweep, settings: Settings) -> list[Row]:
 
 def main() -> int:
     options = arguments()
-    everything: list[Workload | Pair | Sweep] = [*WORKLOADS, *PAIRS, *SWEEPS, *STRUCTURED]
-    entries = sorted(everything, key=lambda entry: entry.group != FOUNDATION)
+    everything: list[Workload | Pair | Sweep | Scores] = [*WORKLOADS, *PAIRS, *SWEEPS, *STRUCTURED, *SCORES]
+    entries = sorted(everything, key=lambda entry: (entry.group != FOUNDATION, isinstance(entry, Scores)))
     if options.only:
         entries = [entry for entry in entries if any(part in entry.name for part in options.only)]
     if options.list or not entries:

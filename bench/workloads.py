@@ -120,7 +120,14 @@ def _aligned(rng: np.random.Generator, widths: tuple[int, ...], X: Array) -> lis
     return [(above * rng.uniform(0.5, 1, k)) @ below.T for below, above in pairwise(bases)]
 
 
-START = {"xavier": _xavier, "identity_middle": _identity_middle, "aligned": _aligned}
+def _aligned_svd(rng: np.random.Generator, widths: tuple[int, ...], X: Array) -> list[Array]:
+    """Every layer rectangular diagonal, of full rank, between orthogonal bases; at the inputs those of X."""
+    bases = [np.linalg.svd(X, full_matrices=True)[2].T, *(np.linalg.qr(rng.standard_normal((k, k)))[0] for k in widths[1:])]
+    sizes = [min(a, b) for a, b in pairwise(widths)]
+    return [(Q[:, :r] * rng.uniform(0.3, 1, r)) @ P[:, :r].T for (P, Q), r in zip(pairwise(bases), sizes, strict=True)]
+
+
+START = {"xavier": _xavier, "identity_middle": _identity_middle, "aligned": _aligned, "aligned_svd": _aligned_svd}
 
 WIDTH, SPLIT = "linalign.reduce.width", "linalign.reduce.split"
 AUTHORS = (784, 1024, 64, 10)

@@ -128,18 +128,18 @@ def best(A: Array, B: Array) -> float:
     return float(largest(A, B).sum())
 
 
-def largest(A: Array, B: Array) -> Array:
-    """`max_l |a_l . b_j|` for every j, over columns none longer than 1.
+def largest(A: Array, B: Array, scale: float = 1.0) -> Array:
+    """`max_l |a_l . b_j|` for every j, over columns none longer than 1 where those of A are multiplied by `scale`.
 
     Large products are made in float32, which costs half as much and finds the few that can be the largest of their column;
     these are made again in float64.
     """
-    if A.shape[1] * B.size < SHORT**3:
+    if A.shape[1] * B.size < SHORT**3 or not 1e-15 < scale < 1e15:  # float32 ends at 1e38
         return np.asarray(np.abs(A.T @ B).max(axis=0, initial=0.0))
     rough = A.T.astype(np.float32) @ B.astype(np.float32)
     np.abs(rough, out=rough)
     # each entry is a sum of k products of sizes that add up to 1 at most
-    slack = 2.5 * (len(A) + 2) * float(np.finfo(np.float32).eps)
+    slack = 2.5 * (len(A) + 2) * float(np.finfo(np.float32).eps) / scale
     row, column = np.nonzero(rough >= rough.max(axis=0) - np.float32(slack))
     if len(row) > MANY * B.shape[1]:
         return np.asarray(np.abs(A.T @ B).max(axis=0))
@@ -253,15 +253,17 @@ class Still:
 
 def still(E: Array | None, above: Array | None, below: Array | None, shape: tuple[int, int]) -> Still:
     """The constant vectors of a layer of this shape, `E` its constant part; `above` and `below` span `S_i`, `S_{i-1}`, None: everything."""
-    (m, n), up, down = shape, _rest(above, shape[0]), _rest(below, shape[1])
-    c, e = up.shape[1], down.shape[1]
-    a, b = m - c, n - e
+    m, n = shape
+    a, b = m if above is None else above.shape[1], n if below is None else below.shape[1]
+    c, e = m - a, n - b
     more = min(m, n) - min(a, b) - min(c, e)
     if c and e:
+        up, down = _rest(above, m), _rest(below, n)
         U, _, Vt = np.linalg.svd(np.zeros((c, e)) if E is None else up.T @ E @ down, full_matrices=more > 0)
         left, right = up @ U[:, : min(c, e) + (more if c > e else 0)], down @ Vt[: min(c, e) + (more if e > c else 0)].T
     else:
-        left, right = up[:, :more], down[:, :more]
+        left = _rest(above, m)[:, :more] if c and more else np.zeros((m, 0))
+        right = _rest(below, n)[:, :more] if e and more else np.zeros((n, 0))
     return Still(left, right, min(a, b) + (more if a > b else 0), min(a, b) + (more if b > a else 0))
 
 
@@ -295,6 +297,9 @@ class First:
         self._QB = B if Q is None else Q.T @ B
         self._gram = B.T @ B if self._by_inputs else B @ B.T
         self._B = B
+        if self._by_inputs:
+            self._whole = np.zeros((k_0, k_0))
+            self._whole[V.shape[1] :, V.shape[1] :] = self._gram
         self._count = min(k_1, k_0)
         self._W: Array | None = None
 
@@ -305,10 +310,13 @@ class First:
         self._W = W.copy()  # what is run moves in place
         self._U: Array | None = None
         if self._by_inputs:
-            low = W.T @ self._QB
-            values, z = symmetric_eigen(np.block([[W.T @ W, low], [low.T, self._gram]]))
+            r = W.shape[1]
+            whole, low = self._whole, W.T @ self._QB
+            whole[:r, :r], whole[:r, r:], whole[r:, :r] = W.T @ W, low, low.T
+            values, z = symmetric_eigen(whole)
             if values[0] > SPREAD**2 * values[-1]:
-                self._z = z / np.sqrt(values)
+                self._values, self._unit = np.sqrt(values), z
+                self._z = z / self._values
                 return True
         else:
             part = W if self._Q is None else self._Q @ W
@@ -326,7 +334,10 @@ class First:
         self.update(W)
         self._before = self.vectors()
         if self._by_inputs:
-            self._then = (self._before if self._Q is None else self._Q.T @ self._before), self._B.T @ self._before
+            # what of these products moves is written over the first rows
+            rest = self._B.T @ self._before
+            images = np.vstack([np.zeros((W.shape[1], rest.shape[1])), rest])
+            self._then = (self._before if self._Q is None else self._Q.T @ self._before), images
 
     def vectors(self) -> Array:
         """U_1 itself."""
@@ -350,12 +361,11 @@ class First:
         if self._U is not None:
             return best(self._before, self._U)
         assert self._W is not None
-        low, rest = self._then
-        images = np.vstack([self._W.T @ low, rest])
+        low, images = self._then
+        np.matmul(self._W.T, low, out=images[: self._W.shape[1]])
         # images are no longer than the largest value, and the columns of z are unit vectors over the values
-        lengths = np.linalg.norm(self._z, axis=0)
-        top = float(lengths.min())
-        return float(np.sum(largest(images * top, self._z / lengths) * (lengths / top)))
+        top = 1.0 / float(self._values[-1])
+        return float(np.sum(largest(images, self._unit, top) / self._values))
 
 
 class SmallScores:

@@ -2,6 +2,7 @@
 
 from .certify import Certificate, certify
 from .invariance import InvarianceCondition, invariance_condition
+from .lasting import Lasting, lasting
 from .minimum import AlignedMinimum, aligned_minimum
 from .modes import Mode
 from .obstruction import Obstruction, obstruction
@@ -11,11 +12,13 @@ __all__ = [
     "AlignedMinimum",
     "Certificate",
     "InvarianceCondition",
+    "Lasting",
     "Mode",
     "Obstruction",
     "Start",
     "aligned_minimum",
     "certify",
     "invariance_condition",
+    "lasting",
     "obstruction",
 ]
