@@ -6,7 +6,7 @@ from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS,
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
 from score cimport Scores, SIDE
-from step cimport Engine, run, look, backward_to_data, backward_to_pivot
+from step cimport Engine, la_chain_train, run, look, backward_to_data, backward_to_pivot
 
 import numpy as np
 
@@ -111,10 +111,12 @@ cdef class Chain:
     cdef object outputs
 
     def __init__(self, weights, X, targets, *, int kind, double factor, double floor, int pivot, int rows, lr, double momentum,
-                 decay, bint cyclic, int level, int most, long volume, int threads=1, structures=None, observations=None, function=None):
+                 decay, bint cyclic, int level, int most, long volume, int threads=1, structures=None, observations=None, function=None,
+                 bint tiny=False):
         """All arguments are checked by the caller; see `linalign.kernel`.
 
-        `structures[i]` is None for a dense layer, or what `linalign.structures.parts` made of layer i.
+        `structures[i]` is None for a dense layer, or what `linalign.structures.parts` made of layer i. `tiny`: all matrices have at most
+        `lanes` rows and columns, pivot 0, the squared loss, no momentum; the whole loop is one function in C.
         """
         cdef int i, d = len(weights)
         cdef Layer* L
@@ -145,6 +147,10 @@ cdef class Chain:
         widths = [shapes[0][1], *(shape[0] for shape in shapes)]
         e.n_in, e.n_out, e.rows = widths[0], widths[d], rows
         e.diagonal = X is not None and X.ndim == 1
+        if e.diagonal and tiny:
+            e.tiny.diagonal, e.diagonal = True, False
+            e.tiny.X = self._vector(self.workspace, X)
+            X = np.diag(X)
         if e.diagonal:
             if cyclic or not pivot:
                 raise ValueError("diagonal data need a pivot of at least 1 and simultaneous updates")
@@ -173,6 +179,30 @@ cdef class Chain:
         self.refresh()
         self._chains(widths)
         self._objective(targets, kind, factor, observations, function)
+        if tiny:
+            self._tiny(widths, lr, decay)
+
+    def _tiny(self, widths, lr, decay):
+        """Bind the loop that holds each layer twice, once transposed."""
+        e = &self.e
+        c = &e.tiny
+        cdef int i, d = e.depth, side = 64 // self.dtype.itemsize
+        if max(*widths, e.rows) > side or e.pivot or e.cyclic or e.mixed or e.momentum or e.loss.kind or any(
+                [self.layers[i].kind for i in range(d)]):
+            raise ValueError(f"widths {widths} on {e.rows} rows are no chain that fits in registers")
+        c.depth, c.rows, c.factor = d, e.rows, e.loss.factor
+        c.widths = <int*>self._numbers(widths, np.intc)
+        c.lr, c.decay = <double*>self._numbers([0, *lr], np.float64), <double*>self._numbers([0, *decay], np.float64)
+        c.W = <void**>self._table((d + 1) * sizeof(void*))
+        c.R = <void**>self._table((d + 1) * sizeof(void*))
+        c.A = <void**>self._table((d + 1) * sizeof(void*))
+        for i in range(1, d + 1):
+            c.W[i], c.R[i], c.A[i] = self.layers[i - 1].theta, self._own(side, side), self._own(side, side)
+        c.D[0], c.D[1], c.spare = self._own(side, side), self._own(side, side), self._own(side, side)
+        c.Y = e.loss.targets
+        if not c.diagonal:
+            c.X = e.X
+        e.train = la_chain_train(e.small.level, self.single)
 
     cdef void* _table(self, size_t size) except NULL:
         raw = np.zeros(size, dtype=np.uint8)
@@ -423,10 +453,11 @@ cdef class Chain:
                     self.layers[i].gradient = self._matrix(self.gradients, zeros)
                 else:
                     self.layers[i].gradient = self._vector(self.gradients, zeros)
+        self.e.gradients = True
         status, value = self.value(-np.inf)
         if status == CALLBACK_FAILED:
+            self.e.gradients = False
             return status, value
-        self.e.gradients = True
         with nogil:
             if self.single:
                 if self.e.pivot:

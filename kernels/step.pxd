@@ -12,7 +12,7 @@
 # A layer is updated in the product that computes its gradient, after its old value has been used.
 # Header only: built into _chain.pyx.
 
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, isfinite
 from libc.string cimport memcpy, memset
 from types cimport (real, Layer, DENSE, FIXED, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
                     SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
@@ -24,6 +24,23 @@ from loss cimport Objective, squared, logistic, exponential, cross_entropy, entr
 cdef enum:
     CACHE = 400000      # bytes of a layer that stay in the second-level cache beside the rows in flight
     FEW = 64            # rows in flight up to which a step is bound by memory
+
+cdef extern from "la_chain.h":
+    ctypedef struct la_chain:
+        int depth, rows, diagonal
+        int* widths
+        void** W
+        void** R
+        void** A
+        void* D[2]
+        void* X
+        void* Y
+        void* spare
+        double* lr
+        double* decay
+        double factor
+    ctypedef long (*la_train)(const la_chain*, long, double*, double, double) noexcept nogil
+    la_train la_chain_train(int level, int single) noexcept nogil
 
 cdef struct Engine:
     Small small
@@ -54,6 +71,8 @@ cdef struct Engine:
     int (*ask)(void* owner, double* value) noexcept with gil    # a loss in Python, of the outputs
     void* owner         # the Chain
     Scores* scores      # what to record on the way; NULL for nothing
+    la_train train      # NULL unless the whole chain fits in registers
+    la_chain tiny
 
 
 # ------------------------------------------------------------------ rows in flight
@@ -456,6 +475,12 @@ cdef inline int look(real* tag, Engine* e, double* value, double floor, double t
     cdef int status
     if e.cyclic:
         return cycle(tag, e, value, floor, tol, True)
+    if e.train != NULL and not e.gradients:
+        # any finite loss is at most this tol, so that no step is taken
+        e.train(&e.tiny, 1, value, 0, INFINITY)
+        if not isfinite(value[0]):
+            return DIVERGED
+        return CONVERGED if value[0] + floor <= tol else RUNNING
     status = forward_from_pivot(tag, e, value) if e.pivot else forward_from_data(tag, e, value)
     if status != RUNNING:
         return status
@@ -464,9 +489,28 @@ cdef inline int look(real* tag, Engine* e, double* value, double floor, double t
     return CONVERGED if value[0] + floor <= tol else RUNNING
 
 
+cdef inline int run_tiny(real* tag, Engine* e, long steps, double* values, long* done, double floor, double tol) noexcept nogil:
+    """A chain that fits in registers, from one score to the next."""
+    cdef long t = 0, stop
+    while t < steps:
+        stop = steps
+        if e.scores != NULL and e.scores.left:
+            if e.scores.at[0] == t:
+                score(tag, e.scores, e.layers)
+            if e.scores.left:
+                stop = e.scores.at[0]
+        t += e.train(&e.tiny, stop - t, &values[t], floor, tol)
+        done[0] = t
+        if t < stop:
+            return CONVERGED if isfinite(values[t]) else DIVERGED
+    return RUNNING
+
+
 cdef inline int run(real* tag, Engine* e, long steps, double* values, long* done, double floor, double tol) noexcept nogil:
     cdef long t
     cdef int status
+    if e.train != NULL:
+        return run_tiny(tag, e, steps, values, done, floor, tol)
     for t in range(steps):
         done[0] = t
         if e.scores != NULL and e.scores.left and e.scores.at[0] == t:

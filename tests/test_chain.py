@@ -9,6 +9,8 @@ from functools import cache
 import numpy as np
 import pytest
 from checks import (
+    CONVERGED,
+    DIVERGED,
     DTYPES,
     INTEGER_LOSSES,
     LD,
@@ -26,6 +28,7 @@ from checks import (
     isas,
     kernel_engine,
     make_case,
+    use_isa,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,6 +223,75 @@ def test_diagonal_data(isa, dtype, widths, update):
             check_gradients(make, case)
         check_steps(make, case, options("momentum and decay", case.depth, update), steps=2)
         check_steps(make, case, options("plain", case.depth, update), steps=2)
+
+
+# ---- chains that fit in registers: a loop of their own ----------------------------------------------------------------------
+
+
+def in_registers(isa):
+    """A maker of chains from pivot 0 with the rows of the data in flight, that fit in registers."""
+
+    def make(problem, how):
+        with use_isa(isa):
+            assert kernel.runs_in_registers(problem, how, 0, problem.rows)
+            return kernel.bind(problem, how, 0, problem.rows)
+
+    return make
+
+
+@given(
+    widths=st.lists(st.integers(1, 16), min_size=2, max_size=6), n=st.integers(1, 16), data=st.sampled_from(["rows", "diagonal", "identity"]),
+    isa=st.sampled_from([name for name in isas() if name != "base"] or [None]), dtype=st.sampled_from(DTYPES),
+    how=st.sampled_from(["plain", "rates", "decays", "forgetting"]),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_chains_in_registers(widths, n, data, isa, dtype, how):
+    if isa is None:
+        pytest.skip("this processor has no tiles")
+    lanes = 64 // np.dtype(dtype).itemsize
+    widths, n = tuple(min(k, lanes) for k in widths), min(n, lanes)
+    case = make_case(widths, n if data == "rows" else widths[0], "squared", dtype)
+    if data == "diagonal":
+        case = Case(replace(case.problem, X=np.random.default_rng(7).standard_normal(widths[0]).astype(dtype)))
+    elif data == "identity":
+        case = Case(replace(case.problem, X=None))
+    check_gradients(in_registers(isa), case)
+    check_steps(in_registers(isa), case, options(how, case.depth, "simultaneous"), steps=3)
+
+
+@dtype
+@pytest.mark.parametrize("isa", [name for name in isas() if name != "base"])
+def test_both_copies_of_a_layer_stay_the_same_to_the_bit(isa, dtype):
+    # each call begins by transposing the layers: a copy that had drifted would show
+    case = case_of((7, 5, 8, 3, 6), 7, "squared", dtype)
+    ends = []
+    for strides in ([1] * 60, [60], [7, 53]):
+        chain = in_registers(isa)(case.problem, descent(4, lr=0.01, weight_decay=0.1))
+        losses = np.empty(60)
+        for i, stride in enumerate(strides):
+            chain.advance(stride, losses[sum(strides[:i]) :], -np.inf)
+        ends.append([losses, *(theta.copy() for theta in chain.params), np.array(chain.value(-np.inf)[1])])
+    assert ends[0][0][-1] < 0.9 * ends[0][0][0]
+    for other in ends[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(ends[0], other, strict=True))
+
+
+@dtype
+@pytest.mark.parametrize("isa", [name for name in isas() if name != "base"])
+def test_chains_in_registers_stop_where_they_should(isa, dtype):
+    case = case_of((4, 3, 4), 4, "squared", dtype)
+    chain, losses = in_registers(isa)(case.problem, descent(2, lr=0.01)), np.empty(50)
+    assert chain.advance(50, losses, -np.inf) == (RUNNING, 50)
+    again, other = in_registers(isa)(case.problem, descent(2, lr=0.01)), np.empty(50)
+    assert again.advance(50, other, losses[20]) == (CONVERGED, 20)
+    assert np.array_equal(other[:21], losses[:21])
+    assert again.value(losses[20]) == (CONVERGED, losses[20])
+    wild = in_registers(isa)(case.problem, descent(2, lr=1e9))
+    status, done = wild.advance(50, losses, -np.inf)
+    assert status == DIVERGED
+    assert done < 50
+    assert np.isfinite(losses[:done]).all()
+    assert not np.isfinite(losses[done])
 
 
 # ---- integers: equal to the bit --------------------------------------------------------------------------------------------

@@ -155,7 +155,8 @@ def test_the_choice_is_never_slower_than_an_end_by_its_own_model(k, n, name):
         patch.setattr(kernel, "ISA", name)
         patch.setattr(kernel, "TILE", kernel.Tile(64, 0 if name == "base" else 24**3))
         made = make_problem(*problem(k, n), "squared")
-        found, _, others = cost.choose(made, descent(len(k) - 1))
+        # with momentum nothing runs in registers, which is taken whatever the model says of products one by one
+        found, _, others = cost.choose(made, descent(len(k) - 1, momentum=0.9))
     assert len(others) == len(k) - 1
     ends = [p.nanoseconds for p in (found, *others) if p.at in (0, len(k) - 1)]
     assert found.nanoseconds <= min(ends)

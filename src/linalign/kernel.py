@@ -87,6 +87,21 @@ def wants_blas_threads(problem: Problem, rows: int) -> bool:
     return rows * max(a * b for a, b in sides) >= BLAS_WORTH
 
 
+def fits_registers(problem: Problem, descent: Descent) -> bool:
+    """Whether the whole loop can run on matrices that fit in a few registers each: rows of at most 64 bytes, and as many of them."""
+    return (
+        LEVELS[ISA] > 0 and problem.loss.kind == "squared" and problem.T is not None
+        and descent.update == "simultaneous" and descent.momentum == 0
+        and max(*problem.net.widths, problem.rows) * problem.net.dtype.itemsize <= 64
+        and all(layer.form.kind == "dense" for layer in problem.net.layers)
+    )  # fmt: skip
+
+
+def runs_in_registers(problem: Problem, descent: Descent, pivot: int, rows: int) -> bool:
+    """Whether that loop is taken: from pivot 0, with the rows of the data in flight."""
+    return pivot == 0 and rows == problem.rows and fits_registers(problem, descent)
+
+
 def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1) -> Any:
     """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner.
 
@@ -107,7 +122,8 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
             return value, gradient.T
 
     X = problem.X
-    if X is not None and X.ndim == 1 and (pivot == 0 or descent.update == "cyclic"):
+    tiny = runs_in_registers(problem, descent, pivot, rows)
+    if X is not None and X.ndim == 1 and not tiny and (pivot == 0 or descent.update == "cyclic"):
         X = np.diag(X)
     return _chain.Chain(
         list(problem.net.params), X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
@@ -116,7 +132,7 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
         threads=1 if wants_blas_threads(problem, rows) else threads,
         structures=[structures.parts(layer, descent.metric, threads if rows * layer.work >= CONV_WORTH else 1)
                     for layer in problem.net.layers],
-        observations=observations, function=function,
+        observations=observations, function=function, tiny=tiny,
     )  # fmt: skip
 
 

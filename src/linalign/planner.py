@@ -60,7 +60,7 @@ class Work:
         if _not_dense(problem, slice(None)):
             return cost.choose(problem, descent)
         known = problem.memo.setdefault("pivots", {})
-        key = problem.net.widths, problem.net.dtype, descent.update
+        key = problem.net.widths, problem.net.dtype, descent.update, descent.momentum != 0
         if key not in known:
             known[key] = cost.choose(problem, descent)
         found: Choice = known[key]
@@ -154,7 +154,7 @@ def make_plan(
     chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
-    return _plan(work, descent, implementation, done, chosen, _kernel(work, chosen[0])), work
+    return _plan(work, descent, implementation, done, chosen, _kernel(work, descent, chosen[0])), work
 
 
 # ------------------------------------------------------------------ reductions, in order
@@ -347,7 +347,7 @@ def _split_cost(found: Split, descent: Descent) -> tuple[int, float]:
 
 
 # ------------------------------------------------------------------ the rest of the plan
-def _kernel(work: Work, pivot: Pivot) -> tuple[str, str]:
+def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
     """Which products the step is made of."""
     if work.split is not None:
         named = [name for name, there in (("modes", work.split.modes), ("blocks", work.split.blocks)) if there]
@@ -355,6 +355,8 @@ def _kernel(work: Work, pivot: Pivot) -> tuple[str, str]:
     constrained = sorted({layer.form.kind for layer in work.problem.net.layers} - {"dense"})
     if constrained:
         return f"constrained, {kernel.ISA}", "products of their own for " + ", ".join(f"{kind} layers" for kind in constrained)
+    if kernel.runs_in_registers(work.problem, descent, pivot.at, pivot.rows):
+        return f"registers, {kernel.ISA}", "no row is longer than 64 bytes: the loop is one function, and keeps a transpose of each layer"
     widths = work.problem.net.widths
     sides = [(pivot.rows, a, b) for a, b in pairwise(widths)]
     small = [kernel.uses_tile(*side) for side in sides]

@@ -1,0 +1,44 @@
+/* Chains that fit in registers: one function an element type, for the best instruction set at import. */
+#ifndef LA_CHAIN_H
+#define LA_CHAIN_H
+
+#include "la_tile.h"
+
+/* All matrices are in rows of 64 bytes, zero beyond their columns, with room for as many rows as fit in one; layers count from 1. */
+typedef struct {
+    int depth, rows, diagonal;
+    const int *widths;       /* k_0 .. k_d */
+    void **W;                /* W_i (k_i, k_{i-1}), its own rows only */
+    void **R;                /* W_i^T */
+    void **A;                /* A_i (rows, k_i) */
+    void *D[2];              /* gradients of A_i, in turns */
+    const void *X;           /* (rows, k_0), or its diagonal, or NULL for the identity */
+    const void *Y;           /* (rows, k_d) */
+    void *spare;
+    const double *lr, *decay;
+    double factor;
+} la_chain;
+
+typedef long (*la_train)(const la_chain *, long, double *, double, double);
+
+#ifdef LA_HAVE_TILES
+#define LA_BODY "la_chain.inc.h"
+#define LA_NO_BASE
+#include "la_each.h"
+#endif
+
+/* NULL where there is none. */
+static la_train la_chain_train(int level, int single)
+{
+#ifdef LA_HAVE_TILES
+    if (level == 4)
+        return single ? la_f_v4_chain : la_d_v4_chain;
+    if (level == 3)
+        return single ? la_f_v3_chain : la_d_v3_chain;
+#endif
+    (void)level;
+    (void)single;
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* Training of a chain whose matrices all fit in a few registers, from pivot 0, for one element type and instruction set.
+ *
+ * At these sizes transposing a factor takes longer than a product. Each layer is therefore kept twice, W_i and its transpose:
+ *
+ *     A_i = A_{i-1} W_i^T          D_{i-1} = D_i W_i          W_i += rate D_i^T A_{i-1}          W_i^T += rate A_{i-1}^T D_i
+ *
+ * Both copies get the same sums in the same order, so they stay the same to the last bit. The first layer has no adjoint and
+ * lives as its transpose alone. The includer defines T, V, LANES and FN(x): see la_each.h.
+ */
+
+#define PITCH ((int)(64 / sizeof(T)))
+#define VECTORS (PITCH / LANES)
+
+/* C (m, n) = alpha * A (m, k) @ B (k, n) + beta * C in rows of PITCH; A[i, p] stands at A[i * a_row + p * a_col]. */
+static inline __attribute__((always_inline)) void FN(tiny)(int m, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
+                                                           const T *B, T beta, T *C)
+{
+    int i = 0;
+#define BLOCK(r) FN(block)(r, VECTORS, k, alpha, A + i * a_row, a_row, a_col, B, PITCH, beta, C + i * PITCH, PITCH)
+#if WIDE
+    for (; i + 8 <= m; i += 8)
+        BLOCK(8);
+    switch (m - i) {
+    case 7: BLOCK(7); break;
+    case 6: BLOCK(6); break;
+    case 5: BLOCK(5); break;
+    case 4: BLOCK(4); break;
+#else
+    for (; i + 4 <= m; i += 4)
+        BLOCK(4);
+    switch (m - i) {
+#endif
+    case 3: BLOCK(3); break;
+    case 2: BLOCK(2); break;
+    case 1: BLOCK(1); break;
+    }
+#undef BLOCK
+}
+
+/* Up to `steps` steps; values[t] is the loss before step t. Returns the steps taken: fewer where the loss is not a finite number,
+ * or with `floor` at most `tol`. */
+static long FN(chain)(const la_chain *c, long steps, double *values, double floor, double tol)
+{
+    const int d = c->depth, s = c->rows;
+    const int *k = c->widths;
+    const T *Y = c->Y, *x = c->X;
+    T **A = (T **)c->A, **W = (T **)c->W, **R = (T **)c->R;
+    const T slope = (T)(2 * c->factor);
+    long t = 0;
+    for (int i = 1; i <= d; i++)
+        FN(transpose)(k[i], k[i - 1], W[i], PITCH, R[i], PITCH);
+    if (!x) /* the data are the identity */
+        A[1] = R[1];
+    for (; t < steps; t++) {
+        if (c->diagonal)
+            for (int r = 0; r < s; r++)
+                for (int j = 0; j < PITCH; j += LANES)
+                    STORE(A[1] + r * PITCH + j, x[r] * LOAD(R[1] + r * PITCH + j));
+        else if (x)
+            FN(tiny)(s, k[0], 1, x, PITCH, 1, R[1], 0, A[1]);
+        for (int i = 2; i <= d; i++)
+            FN(tiny)(s, k[i - 1], 1, A[i - 1], PITCH, 1, R[i], 0, A[i]);
+        T *D = c->D[0], *below = c->D[1];
+        for (int j = 0; j < s * PITCH; j += LANES)
+            STORE(D + j, LOAD((T *)A[d] + j));
+        const double value = c->factor * FN(residual)(s * PITCH, D, Y, slope);
+        values[t] = value;
+        if (!(value - value == 0) || value + floor <= tol)
+            break;
+        for (int i = d; i > 1; i--) {
+            const T rate = (T)-c->lr[i], keep = (T)(1 - c->lr[i] * c->decay[i]);
+            FN(tiny)(s, k[i], 1, D, PITCH, 1, W[i], 0, below);
+            FN(tiny)(k[i], s, rate, D, 1, PITCH, A[i - 1], keep, W[i]);
+            FN(tiny)(k[i - 1], s, rate, A[i - 1], 1, PITCH, D, keep, R[i]);
+            T *spare = D;
+            D = below;
+            below = spare;
+        }
+        const T rate = (T)-c->lr[1], keep = (T)(1 - c->lr[1] * c->decay[1]);
+        if (x && !c->diagonal)
+            FN(tiny)(k[0], s, rate, x, 1, PITCH, D, keep, R[1]);
+        else
+            for (int r = 0; r < k[0]; r++) {
+                const T f = x ? rate * x[r] : rate;
+                for (int j = 0; j < PITCH; j += LANES)
+                    STORE(R[1] + r * PITCH + j, keep * LOAD(R[1] + r * PITCH + j) + f * LOAD(D + r * PITCH + j));
+            }
+    }
+    FN(transpose)(k[0], k[1], R[1], PITCH, c->spare, PITCH);
+    for (int r = 0; r < k[1]; r++)
+        for (int j = 0; j < PITCH; j += LANES)
+            STORE(W[1] + r * PITCH + j, LOAD((T *)c->spare + r * PITCH + j));
+    return t;
+}
+
+#undef PITCH
+#undef VECTORS
