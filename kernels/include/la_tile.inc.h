@@ -230,24 +230,29 @@ static void FN(scale)(int rows, int columns, const T *A, ptrdiff_t lda, const T 
     }
 }
 
+typedef double FN(doubles) __attribute__((vector_size(LANES * sizeof(double))));
+
 /* O = slope * (O - target) over `count` elements; returns the sum of squares of O - target, in double. */
 static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
 {
-    double part[8] = {0}, total = 0;
+    FN(doubles) even = {0}, odd = {0};
+    double total = 0;
     ptrdiff_t i = 0;
-    for (; i + 8 <= count; i += 8)
-#pragma GCC unroll 8
-        for (int l = 0; l < 8; l++) {
-            const T r = O[i + l] - target[i + l];
-            part[l] += (double)r * (double)r;
-            O[i + l] = slope * r;
-        }
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        const V r = LOAD(O + i) - LOAD(target + i), s = LOAD(O + i + LANES) - LOAD(target + i + LANES);
+        const FN(doubles) x = __builtin_convertvector(r, FN(doubles)), y = __builtin_convertvector(s, FN(doubles));
+        even += x * x;
+        odd += y * y;
+        STORE(O + i, slope * r);
+        STORE(O + i + LANES, slope * s);
+    }
     for (; i < count; i++) {
         const T r = O[i] - target[i];
         total += (double)r * (double)r;
         O[i] = slope * r;
     }
-    for (int l = 0; l < 8; l++)
-        total += part[l];
+    even += odd;
+    for (int l = 0; l < LANES; l++)
+        total += even[l];
     return total;
 }
