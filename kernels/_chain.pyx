@@ -273,11 +273,12 @@ cdef class Chain:
             S.col_ptr, S.col_row = <int*>self._numbers(parts["col_ptr"], np.intc), <int*>self._numbers(parts["col_row"], np.intc)
             S.col_at = <int*>self._numbers(parts["col_at"], np.intc)
             S.index, S.sign = <int*>self._numbers(parts["index"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
-            S.work = self._vector(self.workspace, np.zeros((L.n_in + L.n_out) * LA_PANEL))
+            S.room = max(L.n_in, L.n_out) * LA_PANEL
+            S.work = self._vector(self.workspace, np.zeros((S.threads, S.room)))
             S.values = L.coeff
             if S.index != NULL:
                 S.values = self._vector(self.workspace, np.zeros(S.nonzeros))
-                S.full = self._vector(self.workspace, np.zeros(S.nonzeros))
+                S.full = self._vector(self.workspace, np.zeros((S.threads, S.nonzeros)))
         elif L.kind == CONV:
             g = &S.conv
             (g.c_in, g.h_in, g.w_in, g.c_out, g.h_out, g.w_out, g.kh, g.kw, g.sh, g.sw, g.top, g.left, g.circular) = parts["geometry"]

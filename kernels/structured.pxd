@@ -1,5 +1,6 @@
 # Products with layers that are constrained: apply, adjoint, coordinates of the gradient, update.
 
+from cython.parallel cimport prange
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
 from types cimport real, Layer, Structure, la_conv, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV
@@ -7,6 +8,7 @@ from blas cimport gemm
 from small cimport Small, product
 
 cdef extern from "la_structured.h":
+    const int PANEL "LA_PANEL"
     ctypedef struct la_structured_float:
         void (*sparse_product)(int, int, const int*, const int*, const int*, const float*, int, const float*, ptrdiff_t,
                                float*, ptrdiff_t, float*) noexcept nogil
@@ -45,12 +47,27 @@ cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept 
             A[<Py_ssize_t>r * lda + c] = 0
 
 
+cdef inline int share(Structure* S, int s, int part, size_t itemsize) noexcept nogil:
+    """Where a thread's share of s rows begins: in whole panels of the largest vectors where that leaves no thread idle."""
+    cdef int unit = PANEL if s >= S.threads * PANEL else 64 // <int>itemsize
+    return min(s, <int>(<long>((s + unit - 1) // unit) * part // S.threads) * unit)
+
+
 cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
                                 real* out, int ldout) noexcept nogil:
-    if real is float:
-        la_structured_f.sparse_product(m, n, ptr, column, at, <float*>S.values, s, A, lda, out, ldout, <float*>S.work)
-    else:
-        la_structured_d.sparse_product(m, n, ptr, column, at, <double*>S.values, s, A, lda, out, ldout, <double*>S.work)
+    cdef int p, threads = S.threads
+    cdef Py_ssize_t first, rows
+    for p in prange(threads, num_threads=threads, schedule="static", use_threads_if=threads > 1):
+        first = share(S, s, p, sizeof(real))
+        rows = share(S, s, p + 1, sizeof(real)) - first
+        if rows == 0:
+            pass
+        elif real is float:
+            la_structured_f.sparse_product(m, n, ptr, column, at, <float*>S.values, <int>rows, A + first * lda, lda,
+                                           out + first * ldout, ldout, <float*>S.work + p * S.room)
+        else:
+            la_structured_d.sparse_product(m, n, ptr, column, at, <double*>S.values, <int>rows, A + first * lda, lda,
+                                           out + first * ldout, ldout, <double*>S.work + p * S.room)
 
 
 cdef inline void structured_apply(Layer* L, int s, const real* A, int lda, real* out, int ldout) noexcept nogil:
@@ -121,15 +138,24 @@ cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, re
 
 
 cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
-    """The gradient of every nonzero, then its sum over the nonzeros of a parameter."""
+    """The gradient of every nonzero, by each thread over its rows; then its sum over the nonzeros of a parameter."""
     cdef Structure* S = L.more
     cdef real* raw = <real*>S.raw
     cdef real* each = raw if S.index == NULL else <real*>S.full
-    cdef int k
-    if real is float:
-        la_structured_f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, s, D, ldd, A, lda, each, <float*>S.work)
-    else:
-        la_structured_d.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, s, D, ldd, A, lda, each, <double*>S.work)
+    cdef int k, p, threads = S.threads
+    cdef Py_ssize_t first, rows
+    for p in prange(threads, num_threads=threads, schedule="static", use_threads_if=threads > 1):
+        first = share(S, s, p, sizeof(real))
+        rows = share(S, s, p + 1, sizeof(real)) - first
+        if real is float:
+            la_structured_f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, <int>rows, D + first * ldd, ldd, A + first * lda, lda,
+                                        each + <Py_ssize_t>p * S.nonzeros, <float*>S.work + p * S.room)
+        else:
+            la_structured_d.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, <int>rows, D + first * ldd, ldd, A + first * lda, lda,
+                                        each + <Py_ssize_t>p * S.nonzeros, <double*>S.work + p * S.room)
+    for p in range(1, threads):
+        for k in range(S.nonzeros):
+            each[k] += each[<Py_ssize_t>p * S.nonzeros + k]
     if S.index == NULL:
         return
     memset(raw, 0, S.size * sizeof(real))

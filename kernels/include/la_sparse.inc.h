@@ -5,37 +5,55 @@
  * The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
  */
 
-#define WAYS 4
+#define WAYS 2
 #define PANEL (WAYS * LANES)
 
-/* B (columns, PANEL) = A (rows <= PANEL, columns)^T, zero where A ends. */
+/* B (columns, PANEL) = A (rows <= PANEL, columns)^T, zero where A ends; in squares of a vector a side. */
 static void FN(sparse_pack)(int rows, int columns, const T *A, ptrdiff_t lda, T *B)
 {
-    for (int j0 = 0; j0 < columns; j0 += 8) {
-        const int j1 = j0 + 8 < columns ? j0 + 8 : columns;
-        for (int r = 0; r < rows; r++)
-            for (int j = j0; j < j1; j++)
-                B[(ptrdiff_t)j * PANEL + r] = A[r * lda + j];
-    }
-    if (rows < PANEL)
-        for (int j = 0; j < columns; j++)
-            for (int r = rows; r < PANEL; r++)
-                B[(ptrdiff_t)j * PANEL + r] = 0;
+    int j = 0;
+    for (; j + LANES <= columns; j += LANES, A += LANES)
+        for (int i = 0; i < PANEL; i += LANES) {
+            V x[LANES];
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++) {
+                x[r] = (V){0};
+                if (i + r < rows)
+                    x[r] = LOAD(A + (i + r) * lda);
+            }
+            FN(turn)(x);
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++)
+                STORE(B + (ptrdiff_t)(j + r) * PANEL + i, x[r]);
+        }
+    for (; j < columns; j++, A++)
+        for (int r = 0; r < PANEL; r++)
+            B[(ptrdiff_t)j * PANEL + r] = r < rows ? A[r * lda] : 0;
 }
 
-/* A (rows, columns) = B (columns, PANEL)^T. */
+/* A (rows <= PANEL, columns) = B (columns, PANEL)^T. */
 static void FN(sparse_unpack)(int rows, int columns, const T *B, T *A, ptrdiff_t lda)
 {
-    for (int j0 = 0; j0 < columns; j0 += 8) {
-        const int j1 = j0 + 8 < columns ? j0 + 8 : columns;
+    int j = 0;
+    for (; j + LANES <= columns; j += LANES, A += LANES)
+        for (int i = 0; i < rows; i += LANES) {
+            V x[LANES];
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++)
+                x[r] = LOAD(B + (ptrdiff_t)(j + r) * PANEL + i);
+            FN(turn)(x);
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++)
+                if (i + r < rows)
+                    STORE(A + (i + r) * lda, x[r]);
+        }
+    for (; j < columns; j++, A++)
         for (int r = 0; r < rows; r++)
-            for (int j = j0; j < j1; j++)
-                A[r * lda + j] = B[(ptrdiff_t)j * PANEL + r];
-    }
+            A[r * lda] = B[(ptrdiff_t)j * PANEL + r];
 }
 
 /* out (s, m) = A (s, n) @ S^T, where row i of S (m, n) has the entries value[at[k]] at column[k], ptr[i] <= k < ptr[i + 1];
- * `at` NULL is k itself. `work` has room for (n + m) * PANEL elements. */
+ * `at` NULL is k itself. `work` has room for n * PANEL elements: small enough for the second-level cache. */
 static void FN(sparse_product)(int m, int n, const int *ptr, const int *column, const int *at, const T *value, int s,
                                const T *A, ptrdiff_t lda, T *out, ptrdiff_t ldout, T *work)
 {
@@ -53,27 +71,28 @@ static void FN(sparse_product)(int m, int n, const int *ptr, const int *column, 
             }
         return;
     }
-    T *B = work, *C = work + (ptrdiff_t)n * PANEL;
+    T *B = work, lines[LANES * PANEL];
     for (int r = 0; r < s; r += PANEL) {
         const int rows = s - r < PANEL ? s - r : PANEL;
         FN(sparse_pack)(rows, n, A + r * lda, lda, B);
         for (int i = 0; i < m; i++) {
             V acc[WAYS];
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int v = 0; v < WAYS; v++)
                 acc[v] = (V){0};
             for (int k = ptr[i]; k < ptr[i + 1]; k++) {
                 const T w = value[at ? at[k] : k];
                 const T *b = B + (ptrdiff_t)column[k] * PANEL;
-#pragma GCC unroll 4
+#pragma GCC unroll 2
                 for (int v = 0; v < WAYS; v++)
                     acc[v] += w * LOAD(b + v * LANES);
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int v = 0; v < WAYS; v++)
-                STORE(C + (ptrdiff_t)i * PANEL + v * LANES, acc[v]);
+                STORE(lines + i % LANES * PANEL + v * LANES, acc[v]);
+            if ((i + 1) % LANES == 0 || i + 1 == m)
+                FN(sparse_unpack)(rows, i % LANES + 1, lines, out + r * ldout + i / LANES * LANES, ldout);
         }
-        FN(sparse_unpack)(rows, m, C, out + r * ldout, ldout);
     }
 }
 
@@ -91,25 +110,37 @@ static void FN(sparse_grad)(int m, int n, const int *ptr, const int *column, int
             }
         return;
     }
-    T *B = work, *C = work + (ptrdiff_t)n * PANEL;
-    for (int k = 0; k < ptr[m]; k++)
-        g[k] = 0;
+    T *B = work, lines[LANES * PANEL];
     for (int r = 0; r < s; r += PANEL) {
         const int rows = s - r < PANEL ? s - r : PANEL;
         FN(sparse_pack)(rows, n, A + r * lda, lda, B);
-        FN(sparse_pack)(rows, m, D + r * ldd, ldd, C);
         for (int i = 0; i < m; i++) {
+            if (i % LANES == 0)
+                FN(sparse_pack)(rows, m - i < LANES ? m - i : LANES, D + r * ldd + i, ldd, lines);
             V d[WAYS];
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int v = 0; v < WAYS; v++)
-                d[v] = LOAD(C + (ptrdiff_t)i * PANEL + v * LANES);
-            for (int k = ptr[i]; k < ptr[i + 1]; k++) {
-                const T *b = B + (ptrdiff_t)column[k] * PANEL;
-                V acc = d[0] * LOAD(b);
-#pragma GCC unroll 4
-                for (int v = 1; v < WAYS; v++)
-                    acc += d[v] * LOAD(b + v * LANES);
-                g[k] += FN(sum)(acc);
+                d[v] = LOAD(lines + i % LANES * PANEL + v * LANES);
+            for (int k = ptr[i]; k < ptr[i + 1]; k += LANES) {
+                /* as many nonzeros as a vector has lanes: their sums are one vector */
+                const int count = ptr[i + 1] - k < LANES ? ptr[i + 1] - k : LANES;
+                V acc[LANES];
+#pragma GCC unroll 16
+                for (int l = 0; l < LANES; l++) {
+                    const T *b = B + (ptrdiff_t)column[l < count ? k + l : k] * PANEL;
+                    acc[l] = d[0] * LOAD(b);
+#pragma GCC unroll 2
+                    for (int v = 1; v < WAYS; v++)
+                        acc[l] += d[v] * LOAD(b + v * LANES);
+                }
+                V found = FN(sums)(acc);
+                if (count == LANES) {
+                    if (r)
+                        found += LOAD(g + k);
+                    STORE(g + k, found);
+                } else
+                    for (int l = 0; l < count; l++)
+                        g[k + l] = r ? g[k + l] + found[l] : found[l];
             }
         }
     }

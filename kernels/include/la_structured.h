@@ -6,7 +6,7 @@
 #include "la_vector.h"
 
 /* rows of a panel of sparse products, at most */
-#define LA_PANEL 64
+#define LA_PANEL 32
 
 /* The geometry of a convolution, in pixels, and how its scratch memory is laid out, in elements. */
 typedef struct {

@@ -28,28 +28,6 @@ static la_table_double la_double;
 
 #ifdef LA_HAVE_TILES
 
-/* Shuffles that need constant lists of lanes: stage h of a transposition, for each number of lanes. */
-#ifdef __has_builtin
-#if __has_builtin(__builtin_shufflevector)
-#define LA_SHUFFLE
-#define LA_LOW(L, h, a, b) LA_LOW_(L, h, a, b)
-#define LA_LOW_(L, h, a, b) LA_LOW_##L(h, a, b)
-#define LA_HIGH(L, h, a, b) LA_HIGH_(L, h, a, b)
-#define LA_HIGH_(L, h, a, b) LA_HIGH_##L(h, a, b)
-/* lane e of the low half: a[e] if bit h of e is clear, else b[e - h]; of the high half: a[e + h] if clear, else b[e] */
-#define LA_LO(e, L, h) ((e) & (h) ? (L) + (e) - (h) : (e))
-#define LA_HI(e, L, h) ((e) & (h) ? (L) + (e) : (e) + (h))
-#define LA_4(F, e, L, h) F(e, L, h), F(e + 1, L, h), F(e + 2, L, h), F(e + 3, L, h)
-#define LA_LOW_4(h, a, b) __builtin_shufflevector(a, b, LA_4(LA_LO, 0, 4, h))
-#define LA_HIGH_4(h, a, b) __builtin_shufflevector(a, b, LA_4(LA_HI, 0, 4, h))
-#define LA_LOW_8(h, a, b) __builtin_shufflevector(a, b, LA_4(LA_LO, 0, 8, h), LA_4(LA_LO, 4, 8, h))
-#define LA_HIGH_8(h, a, b) __builtin_shufflevector(a, b, LA_4(LA_HI, 0, 8, h), LA_4(LA_HI, 4, 8, h))
-#define LA_16(F, h) LA_4(F, 0, 16, h), LA_4(F, 4, 16, h), LA_4(F, 8, 16, h), LA_4(F, 12, 16, h)
-#define LA_LOW_16(h, a, b) __builtin_shufflevector(a, b, LA_16(LA_LO, h))
-#define LA_HIGH_16(h, a, b) __builtin_shufflevector(a, b, LA_16(LA_HI, h))
-#endif
-#endif
-
 #define LA_BODY "la_tile.inc.h"
 #define LA_NO_BASE
 #include "la_each.h"

@@ -170,41 +170,17 @@ static void FN(transpose)(int rows, int columns, const T *A, ptrdiff_t lda, T *o
 {
     for (int i = 0; i < rows; i += LANES)
         for (int j = 0; j < columns; j += LANES) {
-#ifdef LA_SHUFFLE
-            V x[LANES], y[LANES];
+            V x[LANES];
 #pragma GCC unroll 16
             for (int r = 0; r < LANES; r++) {
                 x[r] = (V){0};
                 if (i + r < rows)
                     x[r] = LOAD(A + (i + r) * lda + j);
             }
-            /* swap quarters of ever smaller squares: stage h exchanges bit h of the row with bit h of the column */
-#define STAGE(from, to, h)                                                                                            \
-    _Pragma("GCC unroll 16") for (int r = 0; r < LANES; r++) to[r] = r & h ? LA_HIGH(LANES, h, from[r - h], from[r])   \
-                                                                           : LA_LOW(LANES, h, from[r], from[r + h]);
-            STAGE(x, y, 1)
-            STAGE(y, x, 2)
-#if LANES >= 8
-            STAGE(x, y, 4)
-#if LANES >= 16
-            STAGE(y, x, 8)
-#define RESULT x
-#else
-#define RESULT y
-#endif
-#else
-#define RESULT x
-#endif
+            FN(turn)(x);
 #pragma GCC unroll 16
             for (int r = 0; r < LANES; r++)
-                STORE(out + (j + r) * ldout + i, RESULT[r]);
-#undef RESULT
-#undef STAGE
-#else
-            for (int c = 0; c < LANES; c++)
-                for (int r = 0; r < LANES; r++)
-                    out[(j + c) * ldout + i + r] = i + r < rows ? A[(i + r) * lda + j + c] : 0;
-#endif
+                STORE(out + (j + r) * ldout + i, x[r]);
         }
 }
 

@@ -79,12 +79,19 @@ def uses_tile(*sides: int) -> bool:
     return LEVELS[ISA] > 0 and max(sides) <= TILE.most and math.prod(sides) <= TILE.volume
 
 
+# layers that BLAS multiplies with
+MATRICES = ("dense", "tied", "basis", "fixed")
+
+
 def wants_blas_threads(problem: Problem, rows: int) -> bool:
-    """Whether the largest product of a step repays threads of BLAS."""
-    sides = [layer.shape for layer in problem.net.layers]
-    if problem.X is not None and problem.X.ndim == 2:
+    """Whether the largest product of a step that is left to BLAS repays its threads."""
+    sides = [layer.shape for layer in problem.net.layers if layer.form.kind in MATRICES]
+    for layer in problem.net.layers:
+        if layer.form.kind == "blocks":
+            sides.extend(zip(layer.form.numbers[1::2], layer.form.numbers[::2], strict=True))
+    if problem.X is not None and problem.X.ndim == 2 and problem.rows != rows:
         sides.append(problem.X.shape)
-    return rows * max(a * b for a, b in sides) >= BLAS_WORTH
+    return rows * max((a * b for a, b in sides), default=0) >= BLAS_WORTH
 
 
 def fits_registers(problem: Problem, descent: Descent) -> bool:

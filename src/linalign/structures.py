@@ -10,6 +10,8 @@ from .layers import Layer
 from .validate import Array
 
 KINDS = {"dense": 0, "tied": 1, "basis": 2, "fixed": 3, "diagonal": 4, "blocks": 5, "sparse": 6, "conv": 7}
+# their products are shared out among threads
+SHARED = ("conv", "sparse")
 
 
 def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
@@ -20,7 +22,7 @@ def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
     form = layer.form
     if form.kind == "dense":
         return None
-    found: dict[str, Any] = {"kind": KINDS[form.kind], "shape": layer.shape, "threads": threads if form.kind == "conv" else 1}
+    found: dict[str, Any] = {"kind": KINDS[form.kind], "shape": layer.shape, "threads": threads if form.kind in SHARED else 1}
     found["scale"] = None
     if metric == "matrix" and form.kind not in ("basis", "fixed") and not np.all(layer.multiplicity == 1):
         found["scale"] = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
