@@ -198,7 +198,7 @@ cdef class Chain:
         c.A = <void**>self._table((d + 1) * sizeof(void*))
         for i in range(1, d + 1):
             c.W[i], c.R[i], c.A[i] = self.layers[i - 1].theta, self._own(side, side), self._own(side, side)
-        c.D[0], c.D[1], c.spare = self._own(side, side), self._own(side, side), self._own(side, side)
+        c.D[0], c.D[1] = self._own(side, side), self._own(side, side)
         c.Y = e.loss.targets
         if not c.diagonal:
             c.X = e.X

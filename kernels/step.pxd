@@ -35,7 +35,6 @@ cdef extern from "la_chain.h":
         void* D[2]
         void* X
         void* Y
-        void* spare
         double* lr
         double* decay
         double factor
@@ -478,10 +477,9 @@ cdef inline int look(real* tag, Engine* e, double* value, double floor, double t
     if e.train != NULL and not e.gradients:
         # any finite loss is at most this tol, so that no step is taken
         e.train(&e.tiny, 1, value, 0, INFINITY)
-        if not isfinite(value[0]):
-            return DIVERGED
-        return CONVERGED if value[0] + floor <= tol else RUNNING
-    status = forward_from_pivot(tag, e, value) if e.pivot else forward_from_data(tag, e, value)
+        status = RUNNING
+    else:
+        status = forward_from_pivot(tag, e, value) if e.pivot else forward_from_data(tag, e, value)
     if status != RUNNING:
         return status
     if not isfinite(value[0]):

@@ -22,6 +22,7 @@ cdef extern from "la_structured.h":
     la_structured_float la_structured_f
     la_structured_double la_structured_d
     void la_structured_select(int level) noexcept nogil
+    int la_share(int samples, int part, int parts) noexcept nogil
     void la_conv_f_apply(const la_conv*, int, int, const float*, const float*, ptrdiff_t, float*, ptrdiff_t, float*,
                          ptrdiff_t) noexcept nogil
     void la_conv_d_apply(const la_conv*, int, int, const double*, const double*, ptrdiff_t, double*, ptrdiff_t, double*,
@@ -50,7 +51,7 @@ cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept 
 cdef inline int share(Structure* S, int s, int part, size_t itemsize) noexcept nogil:
     """Where a thread's share of s rows begins: in whole panels of the largest vectors where that leaves no thread idle."""
     cdef int unit = PANEL if s >= S.threads * PANEL else 64 // <int>itemsize
-    return min(s, <int>(<long>((s + unit - 1) // unit) * part // S.threads) * unit)
+    return min(s, la_share((s + unit - 1) // unit, part, S.threads) * unit)
 
 
 cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,

@@ -11,10 +11,9 @@ typedef struct {
     void **W;                /* W_i (k_i, k_{i-1}), its own rows only */
     void **R;                /* W_i^T */
     void **A;                /* A_i (rows, k_i) */
-    void *D[2];              /* gradients of A_i, in turns */
+    void *D[2];              /* gradients of A_i, in turns; free between calls */
     const void *X;           /* (rows, k_0), or its diagonal, or NULL for the identity */
     const void *Y;           /* (rows, k_d) */
-    void *spare;
     const double *lr, *decay;
     double factor;
 } la_chain;

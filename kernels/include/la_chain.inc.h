@@ -9,33 +9,10 @@
  */
 
 #define PITCH ((int)(64 / sizeof(T)))
-#define VECTORS (PITCH / LANES)
 
-/* C (m, n) = alpha * A (m, k) @ B (k, n) + beta * C in rows of PITCH; A[i, p] stands at A[i * a_row + p * a_col]. */
-static inline __attribute__((always_inline)) void FN(tiny)(int m, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
-                                                           const T *B, T beta, T *C)
-{
-    int i = 0;
-#define BLOCK(r) FN(block)(r, VECTORS, k, alpha, A + i * a_row, a_row, a_col, B, PITCH, beta, C + i * PITCH, PITCH)
-#if WIDE
-    for (; i + 8 <= m; i += 8)
-        BLOCK(8);
-    switch (m - i) {
-    case 7: BLOCK(7); break;
-    case 6: BLOCK(6); break;
-    case 5: BLOCK(5); break;
-    case 4: BLOCK(4); break;
-#else
-    for (; i + 4 <= m; i += 4)
-        BLOCK(4);
-    switch (m - i) {
-#endif
-    case 3: BLOCK(3); break;
-    case 2: BLOCK(2); break;
-    case 1: BLOCK(1); break;
-    }
-#undef BLOCK
-}
+/* C (m, one row of PITCH) = alpha * A (m, k) @ B + beta * C */
+#define PRODUCT(m, k, alpha, A, a_row, a_col, B, beta, C) \
+    FN(blocks)(PITCH / LANES, m, k, alpha, A, a_row, a_col, B, PITCH, beta, C, PITCH)
 
 /* Up to `steps` steps; values[t] is the loss before step t. Returns the steps taken: fewer where the loss is not a finite number,
  * or with `floor` at most `tol`. */
@@ -57,9 +34,9 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
                 for (int j = 0; j < PITCH; j += LANES)
                     STORE(A[1] + r * PITCH + j, x[r] * LOAD(R[1] + r * PITCH + j));
         else if (x)
-            FN(tiny)(s, k[0], 1, x, PITCH, 1, R[1], 0, A[1]);
+            PRODUCT(s, k[0], 1, x, PITCH, 1, R[1], 0, A[1]);
         for (int i = 2; i <= d; i++)
-            FN(tiny)(s, k[i - 1], 1, A[i - 1], PITCH, 1, R[i], 0, A[i]);
+            PRODUCT(s, k[i - 1], 1, A[i - 1], PITCH, 1, R[i], 0, A[i]);
         T *D = c->D[0], *below = c->D[1];
         for (int j = 0; j < s * PITCH; j += LANES)
             STORE(D + j, LOAD((T *)A[d] + j));
@@ -69,16 +46,16 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
             break;
         for (int i = d; i > 1; i--) {
             const T rate = (T)-c->lr[i], keep = (T)(1 - c->lr[i] * c->decay[i]);
-            FN(tiny)(s, k[i], 1, D, PITCH, 1, W[i], 0, below);
-            FN(tiny)(k[i], s, rate, D, 1, PITCH, A[i - 1], keep, W[i]);
-            FN(tiny)(k[i - 1], s, rate, A[i - 1], 1, PITCH, D, keep, R[i]);
+            PRODUCT(s, k[i], 1, D, PITCH, 1, W[i], 0, below);
+            PRODUCT(k[i], s, rate, D, 1, PITCH, A[i - 1], keep, W[i]);
+            PRODUCT(k[i - 1], s, rate, A[i - 1], 1, PITCH, D, keep, R[i]);
             T *spare = D;
             D = below;
             below = spare;
         }
         const T rate = (T)-c->lr[1], keep = (T)(1 - c->lr[1] * c->decay[1]);
         if (x && !c->diagonal)
-            FN(tiny)(k[0], s, rate, x, 1, PITCH, D, keep, R[1]);
+            PRODUCT(k[0], s, rate, x, 1, PITCH, D, keep, R[1]);
         else
             for (int r = 0; r < k[0]; r++) {
                 const T f = x ? rate * x[r] : rate;
@@ -86,12 +63,13 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
                     STORE(R[1] + r * PITCH + j, keep * LOAD(R[1] + r * PITCH + j) + f * LOAD(D + r * PITCH + j));
             }
     }
-    FN(transpose)(k[0], k[1], R[1], PITCH, c->spare, PITCH);
-    for (int r = 0; r < k[1]; r++)
-        for (int j = 0; j < PITCH; j += LANES)
-            STORE(W[1] + r * PITCH + j, LOAD((T *)c->spare + r * PITCH + j));
+    /* a transposition writes whole vectors of rows, for which W_1 has no room */
+    T *first = c->D[0];
+    FN(transpose)(k[0], k[1], R[1], PITCH, first, PITCH);
+    for (int j = 0; j < k[1] * PITCH; j += LANES)
+        STORE(W[1] + j, LOAD(first + j));
     return t;
 }
 
 #undef PITCH
-#undef VECTORS
+#undef PRODUCT

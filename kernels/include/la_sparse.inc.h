@@ -13,19 +13,8 @@ static void FN(sparse_pack)(int rows, int columns, const T *A, ptrdiff_t lda, T 
 {
     int j = 0;
     for (; j + LANES <= columns; j += LANES, A += LANES)
-        for (int i = 0; i < PANEL; i += LANES) {
-            V x[LANES];
-#pragma GCC unroll 16
-            for (int r = 0; r < LANES; r++) {
-                x[r] = (V){0};
-                if (i + r < rows)
-                    x[r] = LOAD(A + (i + r) * lda);
-            }
-            FN(turn)(x);
-#pragma GCC unroll 16
-            for (int r = 0; r < LANES; r++)
-                STORE(B + (ptrdiff_t)(j + r) * PANEL + i, x[r]);
-        }
+        for (int i = 0; i < PANEL; i += LANES)
+            FN(square)(rows - i, A + i * lda, lda, B + (ptrdiff_t)j * PANEL + i, PANEL);
     for (; j < columns; j++, A++)
         for (int r = 0; r < PANEL; r++)
             B[(ptrdiff_t)j * PANEL + r] = r < rows ? A[r * lda] : 0;

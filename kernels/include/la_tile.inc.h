@@ -44,48 +44,42 @@ static inline __attribute__((always_inline)) void FN(block)(
         }
 }
 
-/* C (m, n) = alpha * A (m, k) @ B (k, n) + beta * C; A[i, p] stands at A[i * a_row + p * a_col]. */
+/* C = alpha * A (m, k) @ B + beta * C for B and C of `vectors` vectors a row; A[i, p] stands at A[i * a_row + p * a_col]. */
+static inline __attribute__((always_inline)) void FN(blocks)(
+    const int vectors, int m, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
+    const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
+{
+    int i = 0;
+#define BLOCK(r) FN(block)(r, vectors, k, alpha, A + i * a_row, a_row, a_col, B, ldb, beta, C + i * ldc, ldc)
+    if (WIDE || vectors == 1) {
+        for (; i + 8 <= m; i += 8)
+            BLOCK(8);
+        switch (m - i) {
+        case 7: BLOCK(7); return;
+        case 6: BLOCK(6); return;
+        case 5: BLOCK(5); return;
+        case 4: BLOCK(4); return;
+        }
+    } else
+        for (; i + 4 <= m; i += 4)
+            BLOCK(4);
+    switch (m - i) {
+    case 3: BLOCK(3); break;
+    case 2: BLOCK(2); break;
+    case 1: BLOCK(1); break;
+    }
+#undef BLOCK
+}
+
+/* C (m, n) = alpha * A (m, k) @ B (k, n) + beta * C; A as above. */
 static void FN(gemm)(int m, int n, int k, T alpha, const T *A, ptrdiff_t a_row, ptrdiff_t a_col,
                      const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
 {
-    int vectors = (n + LANES - 1) / LANES, j = 0;
-#define BLOCK(r, v) FN(block)(r, v, k, alpha, A + i * a_row, a_row, a_col, B + j * LANES, ldb, beta, C + i * ldc + j * LANES, ldc)
-    for (; j + 2 <= vectors; j += 2) {
-        int i = 0;
-#if WIDE
-        for (; i + 8 <= m; i += 8)
-            BLOCK(8, 2);
-#else
-        for (; i + 4 <= m; i += 4)
-            BLOCK(4, 2);
-#endif
-        switch (m - i) {
-#if WIDE
-        case 7: BLOCK(7, 2); break;
-        case 6: BLOCK(6, 2); break;
-        case 5: BLOCK(5, 2); break;
-        case 4: BLOCK(4, 2); break;
-#endif
-        case 3: BLOCK(3, 2); break;
-        case 2: BLOCK(2, 2); break;
-        case 1: BLOCK(1, 2); break;
-        }
-    }
-    if (j < vectors) {
-        int i = 0;
-        for (; i + 8 <= m; i += 8)
-            BLOCK(8, 1);
-        switch (m - i) {
-        case 7: BLOCK(7, 1); break;
-        case 6: BLOCK(6, 1); break;
-        case 5: BLOCK(5, 1); break;
-        case 4: BLOCK(4, 1); break;
-        case 3: BLOCK(3, 1); break;
-        case 2: BLOCK(2, 1); break;
-        case 1: BLOCK(1, 1); break;
-        }
-    }
-#undef BLOCK
+    int j = 0;
+    for (; j + LANES < n; j += 2 * LANES)
+        FN(blocks)(2, m, k, alpha, A, a_row, a_col, B + j, ldb, beta, C + j, ldc);
+    if (j < n)
+        FN(blocks)(1, m, k, alpha, A, a_row, a_col, B + j, ldb, beta, C + j, ldc);
 }
 
 /* One pass over W (m, n) for one row in flight: y = W a, then W = beta * W + scale * c a^T; y or c may be NULL. */
@@ -169,19 +163,8 @@ static void FN(sum_update)(int m, int n, T *W, ptrdiff_t ldw, const T *d, T *z, 
 static void FN(transpose)(int rows, int columns, const T *A, ptrdiff_t lda, T *out, ptrdiff_t ldout)
 {
     for (int i = 0; i < rows; i += LANES)
-        for (int j = 0; j < columns; j += LANES) {
-            V x[LANES];
-#pragma GCC unroll 16
-            for (int r = 0; r < LANES; r++) {
-                x[r] = (V){0};
-                if (i + r < rows)
-                    x[r] = LOAD(A + (i + r) * lda + j);
-            }
-            FN(turn)(x);
-#pragma GCC unroll 16
-            for (int r = 0; r < LANES; r++)
-                STORE(out + (j + r) * ldout + i, x[r]);
-        }
+        for (int j = 0; j < columns; j += LANES)
+            FN(square)(rows - i, A + i * lda + j, lda, out + j * ldout + i, ldout);
 }
 
 /* C = alpha * G + beta * C over `count` elements. */

@@ -46,6 +46,22 @@ static inline __attribute__((always_inline)) void FN(turn)(V *x)
 #endif
 }
 
+/* out (LANES, LANES) = A (rows <= LANES, LANES)^T, zero where A ends. */
+static inline __attribute__((always_inline)) void FN(square)(int rows, const T *A, ptrdiff_t lda, T *out, ptrdiff_t ldout)
+{
+    V x[LANES];
+#pragma GCC unroll 16
+    for (int r = 0; r < LANES; r++) {
+        x[r] = (V){0};
+        if (r < rows)
+            x[r] = LOAD(A + r * lda);
+    }
+    FN(turn)(x);
+#pragma GCC unroll 16
+    for (int r = 0; r < LANES; r++)
+        STORE(out + r * ldout, x[r]);
+}
+
 /* The sums of x[0], .., x[LANES - 1], each over its lanes. */
 static inline __attribute__((always_inline)) V FN(sums)(V *x)
 {
