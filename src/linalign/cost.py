@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from . import kernel
-from .layers import Layer
+from .kernel import sides
 from .problem import Descent, Problem
 
 # an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the time
@@ -55,21 +55,6 @@ class Pivot:
     rows: int
     macs: int
     nanoseconds: float
-
-
-def sides(layer: Layer) -> list[tuple[int, int]]:
-    """Outputs and inputs of the dense products that take a row through the layer, or take as long."""
-    form = layer.form
-    if form.kind == "diagonal":
-        return [(layer.shape[0], 1)]
-    if form.kind == "blocks":
-        return [(b, a) for a, b in zip(form.numbers[::2], form.numbers[1::2], strict=True)]
-    if form.kind == "sparse":
-        return [(layer.work, 1)]
-    if form.kind == "conv":
-        c_in, _, _, c_out, h, w, kh, kw = form.numbers[:8]
-        return [(c_out * h * w, c_in * kh * kw)]
-    return [layer.shape]
 
 
 def sizes(problem: Problem) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import structures, validate
+from .layers import Layer
 from .problem import Descent, Problem
 
 try:
@@ -79,19 +80,27 @@ def uses_tile(*sides: int) -> bool:
     return LEVELS[ISA] > 0 and max(sides) <= TILE.most and math.prod(sides) <= TILE.volume
 
 
-# layers that BLAS multiplies with
-MATRICES = ("dense", "tied", "basis", "fixed")
+def sides(layer: Layer) -> list[tuple[int, int]]:
+    """Outputs and inputs of the dense products that take a row through the layer, or take as long."""
+    form = layer.form
+    if form.kind == "diagonal":
+        return [(layer.shape[0], 1)]
+    if form.kind == "blocks":
+        return [(b, a) for a, b in zip(form.numbers[::2], form.numbers[1::2], strict=True)]
+    if form.kind == "sparse":
+        return [(layer.work, 1)]
+    if form.kind == "conv":
+        c_in, _, _, c_out, h, w, kh, kw = form.numbers[:8]
+        return [(c_out * h * w, c_in * kh * kw)]
+    return [layer.shape]
 
 
 def wants_blas_threads(problem: Problem, rows: int) -> bool:
     """Whether the largest product of a step that is left to BLAS repays its threads."""
-    sides = [layer.shape for layer in problem.net.layers if layer.form.kind in MATRICES]
-    for layer in problem.net.layers:
-        if layer.form.kind == "blocks":
-            sides.extend(zip(layer.form.numbers[1::2], layer.form.numbers[::2], strict=True))
-    if problem.X is not None and problem.X.ndim == 2 and problem.rows != rows:
-        sides.append(problem.X.shape)
-    return rows * max((a * b for a, b in sides), default=0) >= BLAS_WORTH
+    found = [side for layer in problem.net.layers if layer.form.kind not in structures.OWN for side in sides(layer)]
+    if problem.X is not None and problem.X.ndim == 2:
+        found.append(problem.X.shape)
+    return rows * max((a * b for a, b in found), default=0) >= BLAS_WORTH
 
 
 def fits_registers(problem: Problem, descent: Descent) -> bool:

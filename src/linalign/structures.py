@@ -10,8 +10,9 @@ from .layers import Layer
 from .validate import Array
 
 KINDS = {"dense": 0, "tied": 1, "basis": 2, "fixed": 3, "diagonal": 4, "blocks": 5, "sparse": 6, "conv": 7}
-# their products are shared out among threads
-SHARED = ("conv", "sparse")
+# their products are loops of the kernel's own, without BLAS; those of the first two are shared out among threads
+OWN = ("conv", "sparse", "diagonal")
+SHARED = OWN[:2]
 
 
 def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
