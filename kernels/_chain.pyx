@@ -14,8 +14,16 @@ cdef extern from "la_structured.h":
     const int LA_PANEL
 
 cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #define LA_SHARES 1
+    #else
+    #define LA_SHARES 0
+    #endif
+    """
     const int LA_DEBUG
     const int LA_NATIVE
+    const int LA_SHARES
 
 
 cdef int ask(void* owner, double* value) noexcept with gil:
@@ -33,6 +41,11 @@ def build() -> list:
     if LA_NATIVE:
         found.append("-march=native: this build runs on processors like this one only")
     return found
+
+
+def shares() -> bool:
+    """Whether products can be shared out among threads."""
+    return LA_SHARES != 0
 
 
 def padding(int columns, int itemsize, int most) -> int:

@@ -55,26 +55,39 @@ cdef inline int padded(int n, int lanes) noexcept nogil:
     return (n + lanes - 1) // lanes * lanes
 
 
+cdef inline int share(int lines, int part, int parts) noexcept nogil:
+    """Where a part of the lines begins: at a multiple of 8, and the last ends with them."""
+    return lines if part == parts else <int>(<long>lines * part // parts) // 8 * 8
+
+
+cdef inline int columns_of(int threads, int m, int n) noexcept nogil:
+    """Of the grids of all threads, the columns of the one whose blocks of C (m, n) have the shortest sides: least is packed twice."""
+    cdef int c, best = 1
+    for c in range(1, threads + 1):
+        if threads % c == 0 and <double>m * c / threads + <double>n / c < <double>m * best / threads + <double>n / best:
+            best = c
+    return best
+
+
 cdef inline void shares(Small* small, bint tile, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
                         const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
-    """The product by all threads, each its share of the rows of C, or of the columns if those are more."""
-    cdef int p, first, last, threads = small.threads
-    cdef bint by_rows = tile or m >= n
+    """The product by all threads, each its block of C; the tile's blocks are of whole rows."""
+    cdef int p, top, left, rows, columns, threads = small.threads, across = 1 if tile else columns_of(threads, m, n)
+    cdef int down = threads // across
     for p in prange(threads, num_threads=threads, schedule="static"):
-        first = <int>(<long>(m if by_rows else n) * p // threads) // 8 * 8
-        last = m if by_rows else n
-        if p + 1 < threads:
-            last = <int>(<long>last * (p + 1) // threads) // 8 * 8
-        if first == last:
-            pass
-        elif not by_rows:
-            gemm(ta, tb, m, last - first, k, alpha, A, lda, B + (<Py_ssize_t>first * ldb if tb else first), ldb, beta, C + first, ldc)
-        elif tile:
-            tiles(last - first, n, k, alpha, A + (first if ta else <Py_ssize_t>first * lda), 1 if ta else lda, lda if ta else 1,
-                  B, ldb, beta, C + <Py_ssize_t>first * ldc, ldc)
-        else:
-            gemm(ta, tb, last - first, n, k, alpha, A + (first if ta else <Py_ssize_t>first * lda), lda, B, ldb, beta,
-                 C + <Py_ssize_t>first * ldc, ldc)
+        top, left = share(m, p // across, down), share(n, p % across, across)
+        rows, columns = share(m, p // across + 1, down) - top, share(n, p % across + 1, across) - left
+        if rows and columns:
+            part(tile, ta, tb, rows, columns, k, alpha, A + (top if ta else <Py_ssize_t>top * lda), lda,
+                 B + (<Py_ssize_t>left * ldb if tb else left), ldb, beta, C + <Py_ssize_t>top * ldc + left, ldc)
+
+
+cdef inline void part(bint tile, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
+                      const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
+    if tile:
+        tiles(m, n, k, alpha, A, 1 if ta else lda, lda if ta else 1, B, ldb, beta, C, ldc)
+    else:
+        gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
 
 
 cdef inline void tiles(int m, int n, int k, double alpha, const real* A, Py_ssize_t a_row, Py_ssize_t a_col,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -397,6 +398,36 @@ def test_products_of_integers_are_exact(isa):
             exact = 2 * A.T.astype(LD) @ B.T.astype(LD) - C
             kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume)
             assert np.array_equal(C, exact)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 6, 7])
+@isa
+def test_shared_products_of_integers_are_exact(isa, threads):
+    """Every grid of blocks, with threads left over; the tile's rows and those of BLAS, all large enough to be shared."""
+    rng = np.random.default_rng(threads)
+    name, tile = isas()[isa]
+    for dtype in DTYPES:
+        for m, n, k in [
+            (64, 64, 64),
+            (60, 53, 61),
+            (300, 9, 80),
+            (9, 300, 80),
+            (130, 130, 20),
+            (1, 500, 400),
+            (500, 1, 400),
+            (70, 200, 33),
+        ]:
+            for ta, tb in product((False, True), repeat=2):
+                A, B = operand(rng, *((k, m) if ta else (m, k)), dtype), operand(rng, *((n, k) if tb else (k, n)), dtype)
+                C = operand(rng, m, n, dtype)
+                for array in (A, B, C):
+                    array[...] = rng.integers(-9, 10, array.shape)
+                exact = 2 * (A.T if ta else A).astype(LD) @ (B.T if tb else B).astype(LD) - C
+                kernel._chain.multiply(
+                    ta, tb, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume, threads=threads,
+                )  # fmt: skip
+                assert np.array_equal(C, exact), (m, n, k, ta, tb)
+                assert not padding_of(C).any()
 
 
 # ---- the chain's own interface ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import linalign as la
 from linalign import losses
+from linalign.threads import count, limit
 
 loop = sys.modules["linalign.loop"]
 IMPLEMENTATIONS = ["kernel", "reference"]
@@ -570,12 +572,6 @@ def blas_threads():
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def numpys_alone():
-    """Which of the copies of BLAS is NumPy's own, in the order of `blas_threads`."""
-    files = [pool["filepath"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return [len(files) > 1 and "numpy" in file for file in files]
-
-
 @pytest.mark.parametrize("threads", [None, 1, 2])
 def test_the_threads_of_blas_are_put_back(threads):
     net, X, Y = problem()
@@ -616,7 +612,7 @@ def test_the_threads_of_blas_are_put_back_after_runs_that_overlap():
         assert blas_threads() == before
 
 
-def test_small_products_never_start_threads():
+def test_the_kernel_shares_products_itself_and_leaves_blas_one_thread():
     seen = []
 
     def fn(P):
@@ -625,10 +621,48 @@ def test_small_products_never_start_threads():
 
     with threadpool_limits(2, user_api="blas"):
         la.train(problem()[0], None, loss=losses.EndToEnd(fn), lr=0.1, steps=1)
-        la.train(la.Network.dense([300, 300]).init("gaussian", rng=0), None, loss=losses.EndToEnd(fn), lr=0.1, steps=0, threads=2)
-    assert all(n == 1 for n in seen[0])
-    # NumPy's own copy, if SciPy has another, stays at one: its spinning workers would take a core from the loop
-    assert seen[-1] == [1 if own else 2 for own in numpys_alone()]
+        wide = la.Network.dense([300, 300]).init("gaussian", rng=0)
+        la.train(wide, None, loss=losses.EndToEnd(fn), lr=0.1, steps=0, threads=2)
+        kernels = len(seen)
+        la.train(wide, None, loss=losses.EndToEnd(fn), lr=0.1, steps=0, threads=2, implementation="reference")
+    # spinning workers of BLAS would take a core from the loop
+    assert all(n == 1 for counts in seen[:kernels] for n in counts)
+    assert all(n == 2 for n in seen[-1])
+
+
+def test_threads_are_as_many_as_blas_is_set_up_for():
+    for n in (1, 2):
+        with threadpool_limits(n, user_api="blas"):
+            assert count(None) == n
+            with limit(1):
+                # the limits of a run that goes on are not what was set up
+                assert count(None) == n
+                assert count(7) == 7
+
+
+FORKED = """
+import multiprocessing, sys
+import numpy as np
+import linalign as la
+
+rng = np.random.default_rng(0)
+net = la.Network.dense([200, 200, 200]).init("gaussian", rng=1)
+X, Y = rng.standard_normal((300, 200)), rng.standard_normal((300, 200))
+
+def last(_=None):
+    return la.train(net, X, Y, lr=1e-6, steps=20, threads=2).loss[-1]
+
+here = last()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    there = pool.map(last, range(2))
+assert np.allclose(there, here, rtol=1e-12)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_of_a_process_that_has_started_threads_trains_too():
+    # the threads of OpenMP are lost in a fork, and a child that shares its products with them waits for ever
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
 
 
 # ---- the progress bar ------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def add_options(train: argparse.ArgumentParser) -> None:
     add = train.add_argument_group("how it is computed (none of these changes the result beyond rounding)").add_argument
     add("--reduce", default="auto", metavar="R", help='"auto", "none", or reductions R,R,... [auto]')
     add("--pivot", default="auto", metavar="P", help='where the identity enters the chain, "auto" or 0 to the number of layers [auto]')
-    add("--threads", type=int, metavar="N", help="BLAS threads at most [as BLAS is set up]")
+    add("--threads", type=int, metavar="N", help="threads at most [as many as BLAS is set up for]")
     add("--implementation", choices=("kernel", "reference"), default="kernel", help="compiled, or plain NumPy [kernel]")
 
     add = train.add_argument_group("output").add_argument

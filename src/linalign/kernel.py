@@ -24,8 +24,10 @@ LOSSES = {"squared": 0, "logistic": 1, "exponential": 2, "cross_entropy": 3, "en
 
 # multiply-adds of a convolution that repay waking a second thread, some microseconds
 CONV_WORTH = 250_000
-# below this many in its largest product a step gains nothing from a second thread of BLAS
-BLAS_WORTH = 256**3
+# multiply-adds of the largest product that repay each thread more
+SHARE_WORTH = 75_000
+# whether the kernel has threads of its own (OpenMP); without them products are left to those of BLAS
+SHARES = _chain.shares()
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,28 @@ def sides(layer: Layer) -> list[tuple[int, int]]:
     return [layer.shape]
 
 
-def wants_blas_threads(problem: Problem, rows: int) -> bool:
-    """Whether the largest product of a step that is left to BLAS repays its threads."""
+@dataclass
+class _Team:
+    """The process that started threads of OpenMP. A fork loses them, and would wait for them for ever."""
+
+    process: int | None = None
+
+    def at_most(self, wanted: int) -> int:
+        """How many threads may be started here: `wanted`, but one in a child of a process that had started some."""
+        if wanted > 1 and self.process is None:
+            self.process = os.getpid()
+        return wanted if self.process in (None, os.getpid()) else 1
+
+
+_TEAM = _Team()
+
+
+def sharers(problem: Problem, rows: int, threads: int) -> int:
+    """How many threads share the products of a step: no more than the largest of those that BLAS or the tile makes repays."""
     found = [side for layer in problem.net.layers if layer.form.kind not in structures.OWN for side in sides(layer)]
     if problem.X is not None and problem.X.ndim == 2:
         found.append(problem.X.shape)
-    return rows * max((a * b for a, b in found), default=0) >= BLAS_WORTH
+    return min(threads, max(1, rows * max((a * b for a, b in found), default=0) // SHARE_WORTH))
 
 
 def fits_registers(problem: Problem, descent: Descent) -> bool:
@@ -121,8 +139,9 @@ def runs_in_registers(problem: Problem, descent: Descent, pivot: int, rows: int)
 def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1) -> Any:
     """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner.
 
-    `threads`: of convolutions, and of products that are too small for those of BLAS, which are limited from outside.
+    `threads`: that share products and convolutions; BLAS is held to one from outside.
     """
+    threads = _TEAM.at_most(threads)
     loss = problem.loss
     observations: dict[str, Any] | None = None
     if loss.kind == "entries":
@@ -145,7 +164,7 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
         list(problem.net.params), X, problem.T, kind=LOSSES[loss.kind], factor=problem.factor, floor=problem.floor,
         pivot=0 if descent.update == "cyclic" else pivot, rows=rows, lr=descent.lr, momentum=descent.momentum,
         decay=descent.weight_decay, cyclic=descent.update == "cyclic", level=LEVELS[ISA], most=TILE.most, volume=TILE.volume,
-        threads=1 if wants_blas_threads(problem, rows) else threads,
+        threads=sharers(problem, rows, threads),
         structures=[structures.parts(layer, descent.metric, threads if rows * layer.work >= CONV_WORTH else 1)
                     for layer in problem.net.layers],
         observations=observations, function=function, tiny=tiny,

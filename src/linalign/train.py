@@ -83,7 +83,7 @@ def train(
     pivot : "auto" or 0..d
         Where the identity enters the chain; all give the same gradient.
     threads : int, optional
-        BLAS threads at most; products too small to gain always use one.
+        Threads at most, by default as many as BLAS is set up for; products too small to gain use fewer.
     progress : bool
         Show a bar (needs tqdm).
     implementation : "kernel" or "reference" (plain NumPy, by backpropagation on the data as given)
@@ -114,9 +114,9 @@ def train(
         net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         record=record, implementation=implementation,
     )  # fmt: skip
-    with for_plan(workers):
+    with for_plan(workers, problem):
         made, work = settings.plan(problem, reduce, pivot, plan)
-    with for_loop(workers, work, made.pivot.rows, made.implementation):
+    with for_loop(workers, made.implementation):
         run = _execute(made, work, settings, progress=progress, threads=count(workers))
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
 
@@ -226,7 +226,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
     descent = simultaneous(net.depth)
     plan, work = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
-    with for_loop(None, work, plan.pivot.rows, implementation):
+    with for_loop(None, implementation):
         if implementation == "reference":
             value, gradients = ReferenceEngine(problem, descent).gradients()
         else:

@@ -70,8 +70,11 @@ def is_vector(value: Any) -> bool:
 
 def finite(name: str, array: Array) -> Array:
     """`array`, if it has neither nan nor inf."""
-    # nan and inf show in the sum of squares, which needs no array of its own; where it overflows, every entry is looked at
-    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+    # nan and inf show in the sum, which needs no array of its own; where it overflows, every entry is looked at
+    # a sum and no product: BLAS would start its threads here, and they spin on into the loop (threads.py)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(array, axis=None)
+    if not math.isfinite(total) and not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         place = ", ".join(map(str, where))
         raise ValueError(f"{name}[{place}] is {array[where]}; every entry must be finite: drop or fill such rows")
