@@ -129,7 +129,8 @@ cdef class Chain:
         """All arguments are checked by the caller; see `linalign.kernel`.
 
         `structures[i]` is None for a dense layer, or what `linalign.structures.parts` made of layer i. `tiny`: all matrices have at most
-        `lanes` rows and columns, pivot 0, the squared loss, no momentum; the whole loop is one function in C.
+        `lanes` rows and columns, the pivot is at an end (the outputs only with diagonal data or none), the squared loss, no momentum;
+        the whole loop is one function in C.
         """
         cdef int i, d = len(weights)
         cdef Layer* L
@@ -160,7 +161,7 @@ cdef class Chain:
         widths = [shapes[0][1], *(shape[0] for shape in shapes)]
         e.n_in, e.n_out, e.rows = widths[0], widths[d], rows
         e.diagonal = X is not None and X.ndim == 1
-        if e.diagonal and tiny:
+        if e.diagonal and tiny and not pivot:
             e.tiny.diagonal, e.diagonal = True, False
             e.tiny.X = self._vector(self.workspace, X)
             X = np.diag(X)
@@ -200,20 +201,29 @@ cdef class Chain:
         e = &self.e
         c = &e.tiny
         cdef int i, d = e.depth, side = 64 // self.dtype.itemsize
-        if max(*widths, e.rows) > side or e.pivot or e.cyclic or e.mixed or e.momentum or e.loss.kind or any(
+        cdef bint turned = e.pivot == d
+        if max(*widths, e.rows) > side or (e.pivot and not turned) or (turned and e.X != NULL and not e.diagonal) or e.cyclic or e.mixed or e.momentum or e.loss.kind or any(
                 [self.layers[i].kind for i in range(d)]):
             raise ValueError(f"widths {widths} on {e.rows} rows are no chain that fits in registers")
-        c.depth, c.rows, c.factor = d, e.rows, e.loss.factor
-        c.widths = <int*>self._numbers(widths, np.intc)
-        c.lr, c.decay = <double*>self._numbers([0, *lr], np.float64), <double*>self._numbers([0, *decay], np.float64)
+        c.depth, c.rows, c.factor, c.turned = d, e.rows, e.loss.factor, turned
+        # the transposed network begins at the outputs
+        way = -1 if turned else 1
+        c.widths = <int*>self._numbers(widths[::way], np.intc)
+        c.lr, c.decay = <double*>self._numbers([0, *lr[::way]], np.float64), <double*>self._numbers([0, *decay[::way]], np.float64)
         c.W = <void**>self._table((d + 1) * sizeof(void*))
         c.R = <void**>self._table((d + 1) * sizeof(void*))
         c.A = <void**>self._table((d + 1) * sizeof(void*))
         for i in range(1, d + 1):
-            c.W[i], c.R[i], c.A[i] = self.layers[i - 1].theta, self._own(side, side), self._own(side, side)
+            c.W[i], c.R[i], c.A[i] = self._own(side, side), self._own(side, side), self._own(side, side)
+            if turned:
+                c.R[i] = self.layers[d - i].theta
+            else:
+                c.W[i] = self.layers[i - 1].theta
         c.D[0], c.D[1] = self._own(side, side), self._own(side, side)
         c.Y = e.loss.targets
-        if not c.diagonal:
+        if turned:
+            c.scale = e.X
+        elif not c.diagonal:
             c.X = e.X
         e.train = la_chain_train(e.small.level, self.single)
 

@@ -27,7 +27,7 @@ cdef enum:
 
 cdef extern from "la_chain.h":
     ctypedef struct la_chain:
-        int depth, rows, diagonal
+        int depth, rows, diagonal, turned
         int* widths
         void** W
         void** R
@@ -35,6 +35,7 @@ cdef extern from "la_chain.h":
         void* D[2]
         void* X
         void* Y
+        void* scale
         double* lr
         double* decay
         double factor

@@ -7,13 +7,15 @@
 /* All matrices are in rows of 64 bytes, zero beyond their columns, with room for as many rows as fit in one; layers count from 1. */
 typedef struct {
     int depth, rows, diagonal;
+    int turned;              /* the network is transposed, from its outputs to its inputs: what is given are the R_i */
     const int *widths;       /* k_0 .. k_d */
-    void **W;                /* W_i (k_i, k_{i-1}), its own rows only */
+    void **W;                /* W_i (k_i, k_{i-1}); of those that are given, W or R, their own rows only */
     void **R;                /* W_i^T */
     void **A;                /* A_i (rows, k_i) */
     void *D[2];              /* gradients of A_i, in turns; free between calls */
     const void *X;           /* (rows, k_0), or its diagonal, or NULL for the identity */
     const void *Y;           /* (rows, k_d) */
+    const void *scale;       /* x (k_d) if the outputs are A_d diag(x), or NULL */
     const double *lr, *decay;
     double factor;
 } la_chain;

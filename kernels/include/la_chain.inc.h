@@ -1,11 +1,12 @@
-/* Training of a chain whose matrices all fit in a few registers, from pivot 0, for one element type and instruction set.
+/* Training of a chain whose matrices all fit in a few registers, from an end, for one element type and instruction set.
  *
  * At these sizes transposing a factor takes longer than a product. Each layer is therefore kept twice, W_i and its transpose:
  *
  *     A_i = A_{i-1} W_i^T          D_{i-1} = D_i W_i          W_i += rate D_i^T A_{i-1}          W_i^T += rate A_{i-1}^T D_i
  *
  * Both copies get the same sums in the same order, so they stay the same to the last bit. The first layer has no adjoint and
- * lives as its transpose alone. The includer defines T, V, LANES and FN(x): see la_each.h.
+ * lives as its transpose alone. From pivot d it is the transposed network, x^T -> x^T W_1^T ... W_d^T read from the outputs, that is
+ * trained on the identity, with the data behind it. The includer defines T, V, LANES and FN(x): see la_each.h.
  */
 
 #define PITCH ((int)(64 / sizeof(T)))
@@ -14,18 +15,26 @@
 #define PRODUCT(m, k, alpha, A, a_row, a_col, B, beta, C) \
     FN(blocks)(PITCH / LANES, m, k, alpha, A, a_row, a_col, B, PITCH, beta, C, PITCH)
 
+/* out = in diag(scale) */
+#define SCALE(in, out) \
+    for (int j = 0; j < s * PITCH; j += LANES) \
+        STORE((T *)(out) + j, LOAD((T *)(in) + j) * LOAD(scale + j % PITCH))
+
 /* Up to `steps` steps; values[t] is the loss before step t. Returns the steps taken: fewer where the loss is not a finite number,
  * or with `floor` at most `tol`. */
 static long FN(chain)(const la_chain *c, long steps, double *values, double floor, double tol)
 {
     const int d = c->depth, s = c->rows;
     const int *k = c->widths;
-    const T *Y = c->Y, *x = c->X;
+    const T *Y = c->Y, *x = c->X, *scale = c->scale;
     T **A = (T **)c->A, **W = (T **)c->W, **R = (T **)c->R;
     const T slope = (T)(2 * c->factor);
     long t = 0;
     for (int i = 1; i <= d; i++)
-        FN(transpose)(k[i], k[i - 1], W[i], PITCH, R[i], PITCH);
+        if (c->turned)
+            FN(transpose)(k[i - 1], k[i], R[i], PITCH, W[i], PITCH);
+        else
+            FN(transpose)(k[i], k[i - 1], W[i], PITCH, R[i], PITCH);
     if (!x) /* the data are the identity */
         A[1] = R[1];
     for (; t < steps; t++) {
@@ -38,12 +47,17 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
         for (int i = 2; i <= d; i++)
             PRODUCT(s, k[i - 1], 1, A[i - 1], PITCH, 1, R[i], 0, A[i]);
         T *D = c->D[0], *below = c->D[1];
-        for (int j = 0; j < s * PITCH; j += LANES)
-            STORE(D + j, LOAD((T *)A[d] + j));
+        if (scale)
+            SCALE(A[d], D);
+        else
+            for (int j = 0; j < s * PITCH; j += LANES)
+                STORE(D + j, LOAD((T *)A[d] + j));
         const double value = c->factor * FN(residual)(s * PITCH, D, Y, slope);
         values[t] = value;
         if (!(value - value == 0) || value + floor <= tol)
             break;
+        if (scale)
+            SCALE(D, D);
         for (int i = d; i > 1; i--) {
             const T rate = (T)-c->lr[i], keep = (T)(1 - c->lr[i] * c->decay[i]);
             PRODUCT(s, k[i], 1, D, PITCH, 1, W[i], 0, below);
@@ -63,6 +77,8 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
                     STORE(R[1] + r * PITCH + j, keep * LOAD(R[1] + r * PITCH + j) + f * LOAD(D + r * PITCH + j));
             }
     }
+    if (c->turned)
+        return t;
     /* a transposition writes whole vectors of rows, for which W_1 has no room */
     T *first = c->D[0];
     FN(transpose)(k[0], k[1], R[1], PITCH, first, PITCH);
@@ -73,3 +89,4 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
 
 #undef PITCH
 #undef PRODUCT
+#undef SCALE

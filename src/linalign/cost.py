@@ -147,16 +147,27 @@ def pivots(problem: Problem) -> list[Pivot]:
 
 
 def in_registers(problem: Problem) -> Pivot:
-    """Pivot 0 where the whole chain fits in registers: no product waits for a transposed factor, or for its caller."""
-    k, s = problem.net.widths, problem.rows
-    found: list[Product] = [(s, k[1], k[0])] * 2 if problem.X is not None and problem.X.ndim == 2 else []
+    """The faster end where the whole chain fits in registers: no product waits for a transposed factor, or for its caller.
+
+    The outputs are an end only where the data are diagonal or the identity.
+    """
+    k, X = problem.net.widths, problem.X
+    diagonal = X is not None and X.ndim == 1
+    found = [_registers(0, problem.rows, k, dense=X is not None and not diagonal, scaled=problem.rows * k[1] if diagonal else 0)]
+    if X is None or diagonal:
+        found.append(_registers(problem.net.depth, k[-1], k[::-1], dense=False, scaled=k[-1] * k[0] if diagonal else 0))
+    return min(found, key=lambda pivot: pivot.nanoseconds)
+
+
+def _registers(at: int, s: int, k: tuple[int, ...], *, dense: bool, scaled: int) -> Pivot:
+    """The chain of widths k on s rows; `scaled` entries are multiplied by the data, forth and back."""
+    found: list[Product] = [(s, k[1], k[0])] * 2 if dense else []
     for a, b in pairwise(k[1:]):
         found += [(s, b, a), (s, a, b), (b, a, s)]
-    macs = sum(m * n * i for m, n, i in found) + (2 * s * k[1] if problem.X is not None and problem.X.ndim == 1 else 0)
+    macs = sum(m * n * i for m, n, i in found) + 2 * scaled
     # the transposed copies, which products make too, are no part of the mathematics
     found += [(a, b, s) for a, b in pairwise(k[1:])]
-    taken = sum(TINY_PRODUCT + TINY_ROW * m * i for m, _, i in found)
-    return Pivot(0, s, macs, round(TINY_STEP + taken, 1))
+    return Pivot(at, s, macs, round(TINY_STEP + sum(TINY_PRODUCT + TINY_ROW * m * i for m, _, i in found), 1))
 
 
 def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tuple[Pivot, str, tuple[Pivot, ...]]:
@@ -166,7 +177,8 @@ def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tup
         return only, "cyclic updates have one schedule", ()
     found = pivots(problem)
     if pivot == "auto" and kernel.fits_registers(problem, descent):
-        return in_registers(problem), "every matrix fits in a few registers", tuple(found[1:])
+        chosen = in_registers(problem)
+        return chosen, "every matrix fits in a few registers", tuple(p for p in found if p.at != chosen.at)
 
     def others(chosen: Pivot) -> tuple[Pivot, ...]:
         return tuple(p for p in found if p is not chosen)

@@ -132,8 +132,9 @@ def fits_registers(problem: Problem, descent: Descent) -> bool:
 
 
 def runs_in_registers(problem: Problem, descent: Descent, pivot: int, rows: int) -> bool:
-    """Whether that loop is taken: from pivot 0, with the rows of the data in flight."""
-    return pivot == 0 and rows == problem.rows and fits_registers(problem, descent)
+    """Whether that loop is taken: from an end, with the rows of the data in flight, or from the outputs of diagonal data or none."""
+    outputs = pivot == problem.net.depth and (problem.X is None or problem.X.ndim == 1)
+    return (outputs or (pivot == 0 and rows == problem.rows)) and fits_registers(problem, descent)
 
 
 def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1) -> Any:
