@@ -17,12 +17,12 @@ from threadpoolctl import threadpool_limits
 import linalign as la
 from linalign import kernel
 
-from .tiles import MOST, seconds
+from .tiles import seconds
 from .workloads import AUTO, WORKLOADS, Workload
 
-TILED = [(n, n, n) for n in (2, 4, 8, 16, 24, 32, 48, 64)] + [(s, n, n) for s in (2, 4, 10) for n in (16, 32, 64)]
+TILED = [(n, n, n) for n in (2, 4, 8, 16, 24, 32, 48, 64, 100, 128)] + [(s, n, n) for s in (2, 4, 10, 300) for n in (16, 32, 64, 128)]
 # the small ones say what a call costs
-LARGE = [(s, n, n) for s in (2, 4, 10, 32, 100) for n in (100, 256)] + [(n, n, n) for n in (4, 8, 16, 80, 100, 200)]
+LARGE = [(s, n, n) for s in (2, 4, 10, 32, 100) for n in (200, 256)] + [(n, n, n) for n in (4, 8, 16, 200, 300)]
 # workloads with larger layers take minutes
 LARGEST_LAYER = 900_000
 # seconds of one measurement, and how many of each plan
@@ -32,15 +32,14 @@ Plan = tuple[tuple[str, ...], int]
 """The reductions asked for and the pivot."""
 
 
-def fit(shapes: list[tuple[int, int, int]], volume: int) -> tuple[float, float, float, float]:
-    """`call, rate, half` of `cost.Machine` by nonnegative least squares, and the median error of the model."""
-    level = kernel.LEVELS[kernel.ISA]
+def fit(shapes: list[tuple[int, int, int]], level: int) -> tuple[float, float, float, float]:
+    """`call, rate, half` of `cost.Machine` by nonnegative least squares, and the median error of the model. Level 0: BLAS."""
     rows = []
     for m, n, k in shapes:
         for form in ("NN", "NT", "TN"):
             # the gradient of a layer has the rows in flight inside
             a, b, c = (n, k, m) if form == "TN" else (m, n, k)
-            t = seconds(form, a, b, c, np.float64, level, volume) * 1e9
+            t = seconds(form, a, b, c, np.float64, level) * 1e9
             # relative errors count: divide each equation by its time
             rows.append(np.array([1.0, a * b * c, a * b]) / t)
     A = np.array(rows)
@@ -87,8 +86,8 @@ def choice(workload: Workload) -> tuple[Plan, Plan, float]:
 def main(names: list[str]) -> None:
     """Print the constants and the choices."""
     with threadpool_limits(1, "blas"):
-        for kind, shapes, volume in (("tile", TILED, MOST**3), ("BLAS", LARGE, 0)):
-            call, rate, half, error = fit(shapes, volume)
+        for kind, shapes, level in (("tile", TILED, kernel.LEVELS[kernel.ISA]), ("BLAS", LARGE, 0)):
+            call, rate, half, error = fit(shapes, level)
             print(
                 f"{kernel.ISA}, {kind}: Machine({call:.0f}, {rate:.0f}, {half:.1f}, 20)   # half of the products within {error:.0%}",
                 flush=True,

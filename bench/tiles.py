@@ -1,7 +1,7 @@
 """Where the register tile beats BLAS: `python -m bench.tiles` prints the table of kernels/README.md.
 
 For every instruction set of this processor and both float types, the time of one n x n x n product (and of the thin ones
-of a chain with few rows in flight) in the three forms of the loop: rows times a matrix (NN), rows times its transpose (NT),
+of a chain with few rows in flight, or many) in the three forms of the loop: rows times a matrix (NN), rows times its transpose (NT),
 and the gradient (TN, added to the layer). One thread; the best of several repeats of both, in turn.
 """
 
@@ -15,13 +15,14 @@ from threadpoolctl import threadpool_limits
 from linalign import kernel
 from linalign._kernels import _chain
 
-SIZES = (2, 3, 4, 5, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
-THIN = ((10, 64), (5, 32), (3, 64), (10, 32), (2, 16))
+SIZES = (2, 3, 4, 5, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 160, 192, 256)
+THIN = ((10, 64), (5, 32), (3, 64), (10, 32), (2, 16), (10, 128), (32, 192))
+MANY = ((1000, 5), (1000, 32), (1000, 100), (1000, 192))
 FORMS = {"NN": (False, False), "NT": (False, True), "TN": (True, False)}
-MOST = 64
+MOST = 256
 
 
-def seconds(form: str, m: int, n: int, k: int, dtype: type, level: int, volume: int) -> float:
+def seconds(form: str, m: int, n: int, k: int, dtype: type, level: int) -> float:
     """The best time of one product C (m, n) of inner size k."""
     ta, tb = FORMS[form]
     rng = np.random.default_rng(0)
@@ -37,7 +38,7 @@ def seconds(form: str, m: int, n: int, k: int, dtype: type, level: int, volume: 
     best = np.inf
     for _ in range(7):
         began = time.perf_counter()
-        _chain.multiply(ta, tb, alpha, A, B, beta, C, level=level, most=MOST, volume=volume, repeats=repeats)
+        _chain.multiply(ta, tb, alpha, A, B, beta, C, level=level, most=MOST, repeats=repeats)
         best = min(best, (time.perf_counter() - began) / repeats)
     return best
 
@@ -51,14 +52,14 @@ def main() -> None:
                 print(f"\n{kernel.isa_name(level)}, {np.dtype(dtype)}: nanoseconds by BLAS / tile (ratio)")
                 print(f"{'m x n x k':>14}  " + "  ".join(f"{form:>24}" for form in FORMS))
                 shapes = [(n, n, n) for n in SIZES]
-                for s, n in THIN:
+                for s, n in (*THIN, *MANY):
                     shapes.append((s, n, n))
                 for m, n, k in shapes:
                     cells = []
                     for form in FORMS:
                         # the gradient of a layer has the rows in flight inside
                         a, b, c = (n, k, m) if form == "TN" else (m, n, k)
-                        slow, fast = (seconds(form, a, b, c, dtype, level, volume) for volume in (0, MOST**3))
+                        slow, fast = (seconds(form, a, b, c, dtype, at) for at in (0, level))
                         cells.append(f"{slow * 1e9:9.0f} / {fast * 1e9:6.0f} ({slow / fast:4.1f})")
                     print(f"{f'{m} x {n} x {k}':>14}  " + "  ".join(f"{cell:>24}" for cell in cells))
 

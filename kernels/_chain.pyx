@@ -74,15 +74,15 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
 
 
-def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long volume, long repeats=1, int threads=1):
+def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long repeats=1, int threads=1):
     """`C = alpha op(A) op(B) + beta C`, as the loop does it, `repeats` times: for tests and for `bench/tiles.py`.
 
     The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
     """
     cdef Small small
     dtype = A.dtype
-    scratch = buffer(most, most, dtype, most)
-    small.level, small.most, small.volume, small.threads = level, most, volume, threads
+    scratch = buffer(threads * most, most, dtype, most)
+    small.level, small.most, small.threads = level, most, threads
     small.scratch = <void*>address(scratch)
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
     cdef size_t a = address(A), b = address(B), c = address(C)
@@ -124,7 +124,7 @@ cdef class Chain:
     cdef object outputs
 
     def __init__(self, weights, X, targets, *, int kind, double factor, double floor, int pivot, int rows, lr, double momentum,
-                 decay, bint cyclic, int level, int most, long volume, int threads=1, structures=None, observations=None, function=None,
+                 decay, bint cyclic, int level, int most, int threads=1, structures=None, observations=None, function=None,
                  bint tiny=False):
         """All arguments are checked by the caller; see `linalign.kernel`.
 
@@ -153,8 +153,8 @@ cdef class Chain:
         e.depth, e.pivot, e.cyclic, e.momentum = d, pivot, cyclic, momentum
         e.owner = <void*>self
         e.ask = ask
-        e.small.level, e.small.most, e.small.volume = level, most, volume
-        e.small.scratch = self._own(most, most)
+        e.small.level, e.small.most = level, most
+        e.small.scratch = self._own(threads * most, most)
         e.small.threads = threads
         structures = structures or [None] * d
         shapes = [W.shape if parts is None else parts["shape"] for W, parts in zip(weights, structures)]
@@ -202,8 +202,9 @@ cdef class Chain:
         c = &e.tiny
         cdef int i, d = e.depth, side = 64 // self.dtype.itemsize
         cdef bint turned = e.pivot == d
-        if max(*widths, e.rows) > side or (e.pivot and not turned) or (turned and e.X != NULL and not e.diagonal) or e.cyclic or e.mixed or e.momentum or e.loss.kind or any(
-                [self.layers[i].kind for i in range(d)]):
+        at_an_end = turned and (e.X == NULL or e.diagonal) or not e.pivot and not e.mixed
+        constrained = any([self.layers[i].kind for i in range(d)])
+        if max(*widths, e.rows) > side or not at_an_end or constrained or e.cyclic or e.momentum or e.loss.kind:
             raise ValueError(f"widths {widths} on {e.rows} rows are no chain that fits in registers")
         c.depth, c.rows, c.factor, c.turned = d, e.rows, e.loss.factor, turned
         # the transposed network begins at the outputs
@@ -279,10 +280,11 @@ cdef class Chain:
             L.theta = self._own(L.n_out, L.n_in)
             S.full = self._own(L.n_out, L.n_in)
         if L.kind == TIED:
-            S.runs = len(parts["row"])
-            S.run_row, S.run_col = <int*>self._numbers(parts["row"], np.intc), <int*>self._numbers(parts["col"], np.intc)
-            S.run_length, S.run_param = <int*>self._numbers(parts["length"], np.intc), <int*>self._numbers(parts["param"], np.intc)
-            S.run_step, S.run_sign = <int*>self._numbers(parts["step"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
+            r = &S.runs
+            r.count = len(parts["row"])
+            r.row, r.column = <int*>self._numbers(parts["row"], np.intc), <int*>self._numbers(parts["col"], np.intc)
+            r.length, r.parameter = <int*>self._numbers(parts["length"], np.intc), <int*>self._numbers(parts["param"], np.intc)
+            r.step, r.sign = <int*>self._numbers(parts["step"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
         elif L.kind == BASIS:
             S.basis, S.dual = self._vector(self.workspace, parts["basis"]), self._vector(self.workspace, parts["dual"])
         elif L.kind == FIXED:

@@ -33,15 +33,20 @@ cdef extern from "la_tile.h":
 
 cdef struct Small:
     int level         # 0: BLAS only
-    int most          # a product goes to the tile if no dimension is larger and rows * columns * inner <= volume
-    long volume
+    int most          # a product goes to the tile if its columns and its inner size are no larger; a multiple of 16
     int threads       # that share a product; one where BLAS has threads of its own
-    void* scratch     # (most, most) elements of a transposed factor, whole vectors of rows too
+    void* scratch     # a thread: (most, most) elements of a transposed factor, whole vectors of rows too
 
 
-cdef inline void transpose(int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
-    """B (n, m) = A (m, n)^T, in blocks that stay in the first cache."""
-    cdef int i, j, i0, j0, i1, j1
+cdef inline void transpose(Small* small, int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
+    """B (n, m) = A (m, n)^T, in whole vectors where the sides are, else in blocks that stay in the first cache."""
+    cdef int i, j, i0, j0, i1, j1, lanes = <int>(64 // sizeof(real))
+    if small.level and m % lanes == 0 and n % lanes == 0:
+        if real is float:
+            la_float.transpose(m, n, A, lda, B, ldb)
+        else:
+            la_double.transpose(m, n, A, lda, B, ldb)
+        return
     for i0 in range(0, m, 16):
         i1 = min(i0 + 16, m)
         for j0 in range(0, n, 16):
@@ -78,16 +83,28 @@ cdef inline void shares(Small* small, bint tile, bint ta, bint tb, int m, int n,
         top, left = share(m, p // across, down), share(n, p % across, across)
         rows, columns = share(m, p // across + 1, down) - top, share(n, p % across + 1, across) - left
         if rows and columns:
-            part(tile, ta, tb, rows, columns, k, alpha, A + (top if ta else <Py_ssize_t>top * lda), lda,
+            part(small, p, tile, ta, tb, rows, columns, k, alpha, A + (top if ta else <Py_ssize_t>top * lda), lda,
                  B + (<Py_ssize_t>left * ldb if tb else left), ldb, beta, C + <Py_ssize_t>top * ldc + left, ldc)
 
 
-cdef inline void part(bint tile, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
+cdef inline void part(Small* small, int thread, bint tile, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
                       const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
-    if tile:
-        tiles(m, n, k, alpha, A, 1 if ta else lda, lda if ta else 1, B, ldb, beta, C, ldc)
-    else:
+    cdef real* packed
+    cdef int ldp
+    if not tile:
         gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+        return
+    if tb:
+        # by each thread for itself: what another has just written is slow to reach
+        ldp = padded(n, <int>(64 // sizeof(real)))
+        packed = <real*>small.scratch + <Py_ssize_t>thread * small.most * small.most
+        if real is float:
+            la_float.transpose(n, k, B, ldb, packed, ldp)
+        else:
+            la_double.transpose(n, k, B, ldb, packed, ldp)
+        B = packed
+        ldb = ldp
+    tiles(m, n, k, alpha, A, 1 if ta else lda, lda if ta else 1, B, ldb, beta, C, ldc)
 
 
 cdef inline void tiles(int m, int n, int k, double alpha, const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
@@ -104,28 +121,15 @@ cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, do
     cdef int lanes = <int>(64 // sizeof(real))
     cdef int i, j
     cdef long macs = <long>m * n * k
-    cdef real* packed
     # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
-    if (small.level and m <= small.most and n <= small.most and k <= small.most and macs <= small.volume
-            and not (tb and small.level == 4 and n > 16 and 3 * m < n)):
-        if tb:
-            packed = <real*>small.scratch
-            j = padded(n, lanes)
-            if real is float:
-                la_float.transpose(n, k, B, ldb, packed, j)
-            else:
-                la_double.transpose(n, k, B, ldb, packed, j)
-            B = packed
-            ldb = j
-        if small.threads > 1 and macs >= WAKE:
-            shares(small, True, ta, False, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
-        else:
-            tiles(m, n, k, alpha, A, 1 if ta else lda, lda if ta else 1, B, ldb, beta, C, ldc)
-        return
+    cdef bint tile = (small.level and n <= small.most and k <= small.most
+                      and not (tb and small.level == 4 and n > 16 and 3 * m < n))
     if small.threads > 1 and macs >= WAKE:
-        shares(small, False, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+        shares(small, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
-        gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+        part(small, 0, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+    if tile:
+        return
     if 0 < ldc - n < lanes:
         # buffers are reused with other shapes: what BLAS leaves alone must not look like data to the tile
         for i in range(m):

@@ -215,7 +215,7 @@ cdef inline void apply(Engine* e, Layer* L, int s, const real* A, int lda, real*
     if not has_matrix(L):
         structured_apply(L, s, A, lda, out, ldout)
     elif A == NULL:
-        transpose(L.n_out, L.n_in, <real*>L.theta, L.ld, out, ldout)
+        transpose(&e.small, L.n_out, L.n_in, <real*>L.theta, L.ld, out, ldout)
     else:
         rows_by_transpose(e, s, L.n_out, L.n_in, A, lda, <real*>L.theta, L.ld, out, ldout)
 
@@ -443,7 +443,7 @@ cdef inline int cycle(real* tag, Engine* e, double* value, double floor, double 
         D = <real*>(e.ping if e.mixed else e.O)
         ldd = e.ld[d] if e.mixed else e.ldo
         if e.A[i] == NULL:
-            transpose(e.n_out, L.n_in, <real*>e.Z[0], e.ld[0], D, ldd)
+            transpose(&e.small, e.n_out, L.n_in, <real*>e.Z[0], e.ld[0], D, ldd)
         else:
             rows_by_transpose(e, e.rows, e.n_out, L.n_in, <real*>e.A[i], e.ld[i], <real*>e.Z[i], e.ld[i], D, ldd)
         if e.mixed:

@@ -3,7 +3,7 @@
 from cython.parallel cimport prange
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
-from types cimport real, Layer, Structure, la_conv, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV
+from types cimport real, Layer, Structure, la_conv, la_runs, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV
 from blas cimport gemm
 from small cimport Small, product
 
@@ -14,11 +14,15 @@ cdef extern from "la_structured.h":
                                float*, ptrdiff_t, float*) noexcept nogil
         void (*sparse_grad)(int, int, const int*, const int*, int, const float*, ptrdiff_t, const float*, ptrdiff_t,
                             float*, float*) noexcept nogil
+        void (*tied_gather)(const la_runs*, const float*, ptrdiff_t, float*) noexcept nogil
+        void (*tied_spread)(const la_runs*, const float*, float*, ptrdiff_t) noexcept nogil
     ctypedef struct la_structured_double:
         void (*sparse_product)(int, int, const int*, const int*, const int*, const double*, int, const double*, ptrdiff_t,
                                double*, ptrdiff_t, double*) noexcept nogil
         void (*sparse_grad)(int, int, const int*, const int*, int, const double*, ptrdiff_t, const double*, ptrdiff_t,
                             double*, double*) noexcept nogil
+        void (*tied_gather)(const la_runs*, const double*, ptrdiff_t, double*) noexcept nogil
+        void (*tied_spread)(const la_runs*, const double*, double*, ptrdiff_t) noexcept nogil
     la_structured_float la_structured_f
     la_structured_double la_structured_d
     void la_structured_select(int level) noexcept nogil
@@ -172,21 +176,14 @@ cdef inline void gather_matrix(real* tag, Layer* L, bint plain) noexcept nogil:
     cdef real* g
     cdef real* line
     cdef Py_ssize_t k
-    cdef int t, j, i, n
-    cdef real sign, total
+    cdef int j, i
+    cdef real total
     if L.kind == TIED:
         memset(raw, 0, S.size * sizeof(real))
-        for t in range(S.runs):
-            line = G + <Py_ssize_t>S.run_row[t] * L.ld + S.run_col[t]
-            g = raw + S.run_param[t]
-            sign = <real>S.run_sign[t]
-            n = S.run_length[t]
-            if S.run_step[t] == 1:
-                for j in range(n):
-                    g[j] += sign * line[j]
-            else:
-                for j in range(n):
-                    g[-j] += sign * line[j]
+        if real is float:
+            la_structured_f.tied_gather(&S.runs, G, L.ld, raw)
+        else:
+            la_structured_d.tied_gather(&S.runs, G, L.ld, raw)
     elif L.kind == BASIS:
         for k in range(S.size):
             total = 0
@@ -206,20 +203,12 @@ cdef inline void refresh(real* tag, Layer* L) noexcept nogil:
     cdef real* b
     cdef real* line
     cdef Py_ssize_t k
-    cdef int t, j, i, n
-    cdef real sign
+    cdef int j, i
     if L.kind == TIED:
-        for t in range(S.runs):
-            line = W + <Py_ssize_t>S.run_row[t] * L.ld + S.run_col[t]
-            b = w + S.run_param[t]
-            sign = <real>S.run_sign[t]
-            n = S.run_length[t]
-            if S.run_step[t] == 1:
-                for j in range(n):
-                    line[j] = sign * b[j]
-            else:
-                for j in range(n):
-                    line[j] = sign * b[-j]
+        if real is float:
+            la_structured_f.tied_spread(&S.runs, w, W, L.ld)
+        else:
+            la_structured_d.tied_spread(&S.runs, w, W, L.ld)
     elif L.kind == BASIS:
         memset(W, 0, <Py_ssize_t>L.n_out * L.ld * sizeof(real))
         for k in range(S.size):

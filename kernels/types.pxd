@@ -36,6 +36,14 @@ cdef extern from "la_structured.h":
     ctypedef struct la_conv:
         int c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, sh, sw, top, left, circular
     ptrdiff_t la_conv_layout(la_conv*) noexcept nogil
+    ctypedef struct la_runs:
+        int count
+        const int* row
+        const int* column
+        const int* length
+        const int* parameter
+        const int* step
+        const int* sign
 
 cdef struct Structure:
     # what a constrained layer has besides its parameters; unused pointers are NULL
@@ -46,14 +54,7 @@ cdef struct Structure:
     void* work            # scratch of the products
     Py_ssize_t room       # elements of it a thread
     int threads
-    # TIED: runs of a row that take consecutive parameters, up (step 1) or down (-1)
-    int runs
-    int* run_row
-    int* run_col
-    int* run_length
-    int* run_param
-    int* run_step
-    int* run_sign
+    la_runs runs          # of a tied layer
     # BASIS: (size, out * in), and the basis that the gradient is measured in
     void* basis
     void* dual

@@ -36,9 +36,8 @@ def isas():
     best = kernel.LEVELS[kernel.available()]
     have = {name: (name, kernel.TILES[level]) for name, level in kernel.LEVELS.items() if level <= best}
     if best:
-        # every product that may take the tile does; and every one but the smallest goes to BLAS, over the same padding
-        have["tile"] = (kernel.available(), kernel.Tile(64, 64**3))
-        have["mixed"] = (kernel.available(), kernel.Tile(64, 9**3))
+        # products of all but the smallest shapes go to BLAS, some of them over padded rows
+        have["mixed"] = (kernel.available(), 16)
     return have
 
 

@@ -60,13 +60,12 @@ SHAPES = {
     "two vectors": ((32, 31, 33, 32), 33),
     # buffers are reused with short and long rows
     "long and short": ((40, 3, 34, 7, 40), 5),
-    # both sides of the largest side and of the largest volume of the tile
+    # long rows, and both sides of what goes to the tile where all but the smallest products go to BLAS
     "63 to 65": ((63, 64, 65), 64),
     "65 samples": ((3, 64, 4), 65),
     "above": ((66, 5, 67), 3),
-    "24": ((24, 24, 24), 24),
-    "24 and 25": ((24, 25, 24), 24),
-    "48 and 49": ((48, 48, 49), 48),
+    "16 and 17": ((16, 16, 17), 17),
+    "above the tile": ((3, 193, 2, 192), 4),
 }
 # one shape a kind of schedule for the losses
 LOSS_SHAPES = {
@@ -349,8 +348,12 @@ def test_every_pivot_gives_the_gradient_of_any_network(widths, n, loss, dtype, i
 SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 23, 24, 25, 31, 33, 48, 63, 64, 65]
 
 
-def operand(rng, rows, columns, dtype):
-    array = kernel._chain.buffer(rows, columns, dtype, 64)
+# on both sides of the widest matrices of the tile, and many rows
+WIDE = [(5, 192, 192), (5, 193, 192), (9, 192, 193), (40, 128, 129), (40, 129, 128), (400, 10, 64), (300, 30, 17), (193, 9, 3), (6, 130, 3)]
+
+
+def operand(rng, rows, columns, dtype, most):
+    array = kernel._chain.buffer(rows, columns, dtype, most)
     array[...] = rng.standard_normal((rows, columns))
     return array
 
@@ -370,15 +373,15 @@ def test_products(isa, dtype, ta, tb):
     rng = np.random.default_rng([ta, tb])
     name, tile = isas()[isa]
     # every side with itself, and three hundred drawn at random
-    sizes = [(s, s, s) for s in SIDES] + [tuple(rng.choice(SIDES, 3).tolist()) for _ in range(300)]
+    sizes = [(s, s, s) for s in SIDES] + WIDE + [tuple(rng.choice(SIDES, 3).tolist()) for _ in range(300)]
     u = np.finfo(dtype).eps / 2
     for m, n, k in sizes:
-        A, B = operand(rng, *((k, m) if ta else (m, k)), dtype), operand(rng, *((n, k) if tb else (k, n)), dtype)
-        C, alpha, beta = operand(rng, m, n, dtype), *((1.0, 0.0), (-0.5, 1.0), (2.0, 0.25))[(m + n + k) % 3]
+        A, B = operand(rng, *((k, m) if ta else (m, k)), dtype, tile), operand(rng, *((n, k) if tb else (k, n)), dtype, tile)
+        C, alpha, beta = operand(rng, m, n, dtype, tile), *((1.0, 0.0), (-0.5, 1.0), (2.0, 0.25))[(m + n + k) % 3]
         left, right, before = ((M.T if t else M).astype(LD) for M, t in ((A, ta), (B, tb), (C, False)))
         if beta == 0:
             C[...] = np.nan
-        kernel._chain.multiply(ta, tb, alpha, A, B, beta, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume)
+        kernel._chain.multiply(ta, tb, alpha, A, B, beta, C, level=kernel.LEVELS[name], most=tile)
         exact = alpha * left @ right + beta * before
         size = abs(alpha) * np.abs(left) @ np.abs(right) + abs(beta) * np.abs(before)
         compare(f"{m} x {k} by {k} x {n}", C, exact, (k + 3) * u / (1 - (k + 3) * u) * size)
@@ -392,11 +395,11 @@ def test_products_of_integers_are_exact(isa):
     name, tile = isas()[isa]
     for dtype in DTYPES:
         for m, n, k in (rng.choice(SIDES, 3).tolist() for _ in range(100)):
-            A, B, C = operand(rng, k, m, dtype), operand(rng, n, k, dtype), operand(rng, m, n, dtype)
+            A, B, C = operand(rng, k, m, dtype, tile), operand(rng, n, k, dtype, tile), operand(rng, m, n, dtype, tile)
             for array in (A, B, C):
                 array[...] = rng.integers(-9, 10, array.shape)
             exact = 2 * A.T.astype(LD) @ B.T.astype(LD) - C
-            kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume)
+            kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile)
             assert np.array_equal(C, exact)
 
 
@@ -418,13 +421,13 @@ def test_shared_products_of_integers_are_exact(isa, threads):
             (70, 200, 33),
         ]:
             for ta, tb in product((False, True), repeat=2):
-                A, B = operand(rng, *((k, m) if ta else (m, k)), dtype), operand(rng, *((n, k) if tb else (k, n)), dtype)
-                C = operand(rng, m, n, dtype)
+                A, B = operand(rng, *((k, m) if ta else (m, k)), dtype, tile), operand(rng, *((n, k) if tb else (k, n)), dtype, tile)
+                C = operand(rng, m, n, dtype, tile)
                 for array in (A, B, C):
                     array[...] = rng.integers(-9, 10, array.shape)
                 exact = 2 * (A.T if ta else A).astype(LD) @ (B.T if tb else B).astype(LD) - C
                 kernel._chain.multiply(
-                    ta, tb, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile.most, volume=tile.volume, threads=threads,
+                    ta, tb, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile, threads=threads,
                 )  # fmt: skip
                 assert np.array_equal(C, exact), (m, n, k, ta, tb)
                 assert not padding_of(C).any()

@@ -81,7 +81,7 @@ def read(plan):
 @pytest.fixture(autouse=True)
 def avx2(monkeypatch):
     monkeypatch.setattr(kernel, "ISA", "avx2")
-    monkeypatch.setattr(kernel, "TILE", kernel.Tile(64, 64**3))
+    monkeypatch.setattr(kernel, "TILE", 64)
 
 
 TEXTS = {
@@ -146,7 +146,7 @@ plan: 8,316 multiply-adds a step; backpropagation as given takes 20,280, 2.44 ti
   split     not used                  the network and the data are one block
   run       6-20-20-20-3, 6 rows      8,316 multiply-adds a step
   pivot     4 of 4, 3 rows in flight  fewest multiply-adds
-  kernel    tile-avx2                 sides up to 64, 262,144 multiply-adds a product; workspace 2,760 bytes
+  kernel    tile-avx2                 no product has more than 64 columns, or sums of more terms; workspace 2,760 bytes
   not used  other pivots              multiply-adds a step: 0 (16,920), 1 (28,920), 2 (12,120), 3 (32,520)""",
     cyclic_logistic: """\
 plan: 2,516 multiply-adds a step; backpropagation as given takes 5,280, 2.1 times as many
@@ -157,7 +157,7 @@ plan: 2,516 multiply-adds a step; backpropagation as given takes 5,280, 2.1 time
   split    not used                  needs a quadratic loss, logistic is not
   run      6-5-4-1, 40 rows          2,516 multiply-adds a step
   pivot    0 of 3, 6 rows in flight  cyclic updates have one schedule
-  kernel   tile-avx2                 sides up to 64, 262,144 multiply-adds a product; workspace 1,664 bytes""",
+  kernel   tile-avx2                 no product has more than 64 columns, or sums of more terms; workspace 1,664 bytes""",
     reference: """\
 plan: 1,000 multiply-adds a step; backpropagation as given takes 1,000, 1 times as many
   given   5-5-5-5, 5 rows           squared loss, simultaneous updates, float64
@@ -173,7 +173,7 @@ plan: 160 multiply-adds a step; backpropagation as given takes 50,272, 314 times
   split     not used                  switched off
   run       8-4-1, 8 rows             160 multiply-adds a step
   pivot     1 of 2, 4 rows in flight  asked for
-  kernel    tile-avx2                 sides up to 64, 262,144 multiply-adds a product; workspace 1,504 bytes
+  kernel    tile-avx2                 no product has more than 64 columns, or sums of more terms; workspace 1,504 bytes
   not used  other pivots              multiply-adds a step: 0 (608), 2 (112)""",
 }
 

@@ -348,7 +348,7 @@ def test_a_check_that_fails_is_a_refusal(monkeypatch):
 
 def test_the_whole_text_of_a_plan(monkeypatch):
     monkeypatch.setattr(kernel, "ISA", "avx2")
-    monkeypatch.setattr(kernel, "TILE", kernel.Tile(64, 24**3))
+    monkeypatch.setattr(kernel, "TILE", 24)
     monkeypatch.setattr(planner, "GAIN", 0.95)
     net, X, Y = drawn(convs((28, 28), *[(3, 1, "same", 1)] * 3), 50)
     plan = la.explain(net, X, Y)

@@ -1,4 +1,4 @@
-/* Convolutions and sparse products: one table of functions an element type, for the best instruction set at import. */
+/* Convolutions, sparse products and tied layers: one table of functions an element type, for the best instruction set at import. */
 #ifndef LA_STRUCTURED_H
 #define LA_STRUCTURED_H
 
@@ -36,6 +36,12 @@ static ptrdiff_t la_conv_layout(la_conv *g)
     return g->p_room + g->o_room + g->d_room;
 }
 
+/* A matrix as runs along its rows, whose parameters are consecutive, up (step 1) or down (step -1). */
+typedef struct {
+    int count;
+    const int *row, *column, *length, *parameter, *step, *sign;
+} la_runs;
+
 #define LA_STRUCTURED(T, NAME)                                                                                                   \
     typedef struct {                                                                                                             \
         void (*conv_apply)(const la_conv *, int, int, const T *, const T *, ptrdiff_t, T *, ptrdiff_t, T *);                     \
@@ -44,6 +50,8 @@ static ptrdiff_t la_conv_layout(la_conv *g)
         void (*sparse_product)(int, int, const int *, const int *, const int *, const T *, int, const T *, ptrdiff_t, T *,       \
                                ptrdiff_t, T *);                                                                                  \
         void (*sparse_grad)(int, int, const int *, const int *, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, T *);      \
+        void (*tied_gather)(const la_runs *, const T *, ptrdiff_t, T *);                                                         \
+        void (*tied_spread)(const la_runs *, const T *, T *, ptrdiff_t);                                                         \
     } NAME;
 
 LA_STRUCTURED(float, la_structured_float)
@@ -53,8 +61,10 @@ LA_STRUCTURED(double, la_structured_double)
 #include "la_each.h"
 #define LA_BODY "la_sparse.inc.h"
 #include "la_each.h"
+#define LA_BODY "la_tied.inc.h"
+#include "la_each.h"
 
-#define LA_FUNCTIONS(P) {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad}
+#define LA_FUNCTIONS(P) {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad, P##tied_gather, P##tied_spread}
 
 static la_structured_float la_structured_f = LA_FUNCTIONS(la_f_base_);
 static la_structured_double la_structured_d = LA_FUNCTIONS(la_d_base_);

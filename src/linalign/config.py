@@ -29,7 +29,7 @@ def config() -> dict[str, Any]:
         "scipy": scipy.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
         "instruction set": f"{kernel.ISA} in use, {kernel.available()} available",
-        "register tile": f"sides up to {kernel.TILE.most}, {kernel.TILE.volume} multiply-adds" if kernel.LEVELS[kernel.ISA] else "none",
+        "register tile": f"results of at most {kernel.TILE} columns, and sums of as many terms" if kernel.LEVELS[kernel.ISA] else "none",
         "build": ", ".join(kernel.build_flags()),
         "blas": "; ".join(blas),
     }

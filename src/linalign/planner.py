@@ -358,10 +358,9 @@ def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
     if kernel.runs_in_registers(work.problem, descent, pivot.at, pivot.rows):
         return f"registers, {kernel.ISA}", "no row is longer than 64 bytes: the loop is one function, and keeps a transpose of each layer"
     widths = work.problem.net.widths
-    sides = [(pivot.rows, a, b) for a, b in pairwise(widths)]
-    small = [kernel.uses_tile(*side) for side in sides]
+    small = [kernel.uses_tile(pivot.rows, b, a) and kernel.uses_tile(b, a, pivot.rows) for a, b in pairwise(widths)]
     if all(small):
-        return f"tile-{kernel.ISA}", f"sides up to {kernel.TILE.most}, {kernel.TILE.volume:,} multiply-adds a product"
+        return f"tile-{kernel.ISA}", f"no product has more than {kernel.TILE} columns, or sums of more terms"
     if pivot.rows == 1 and kernel.LEVELS[kernel.ISA]:
         return f"one pass, {kernel.ISA}", "one row in flight: product and update share a pass over each layer"
     if any(small):

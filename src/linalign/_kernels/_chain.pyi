@@ -21,7 +21,6 @@ def multiply(
     *,
     level: int,
     most: int,
-    volume: int,
     repeats: int = 1,
     threads: int = 1,
 ) -> None: ...
@@ -50,7 +49,6 @@ class Chain:
         cyclic: bool,
         level: int,
         most: int,
-        volume: int,
         threads: int = 1,
         structures: list[dict[str, Any] | None] | None = None,
         observations: dict[str, Any] | None = None,
