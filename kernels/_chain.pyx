@@ -396,6 +396,14 @@ cdef class Chain:
             return CALLBACK_FAILED
         return RUNNING
 
+    def alone(self):
+        """One thread for every product from now on."""
+        cdef int i
+        self.e.small.threads = 1
+        for i in range(self.e.depth):
+            if self.layers[i].more != NULL:
+                self.layers[i].more.threads = 1
+
     def watch(self, noise, beside) -> bool:
         """Whether `advance` can score the interfaces on its way: dense layers, no side above SIDE.
 

@@ -17,13 +17,13 @@ SOURCE = Path(la.__file__).parent
 
 # from the ground up; a package stands for its modules. Imports go to the same line or to one above it in this list.
 ORDER = [
-    ["validate", "reference", "errors", "singular", "_kernels"],
+    ["validate", "reference", "errors", "later", "singular", "_kernels"],
     ["layers", "losses", "lanes", "compressed"],
     ["init", "chain_init", "network", "problem", "layer_spec"],
     ["structures", "kernel", "config", "spectrum", "vectors", "alignment", "bases", "certificate", "theory"],
     ["reduce", "stream"],
     ["cost", "plan", "planner"],
-    ["engine", "observe", "promise", "record", "run", "plot", "state"],
+    ["engine", "small_scores", "observe", "promise", "record", "run", "plot", "state"],
     ["threads", "loop", "train"],
     ["journal", "table", "job", "workers", "sweep"],
     ["data", "readers", "cli", "cli_common", "cli_check", "cli_reproduce", "cli_train", "reproduce", "__main__", "interop", "__init__"],

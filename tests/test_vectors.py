@@ -9,7 +9,7 @@ import pytest
 from theory_cases import orthogonal
 
 import linalign as la
-from linalign import vectors
+from linalign import small_scores, vectors
 from linalign.spectrum import _norm
 
 EVERY = ["samples", "inputs", "width", "split"]
@@ -138,6 +138,70 @@ def test_large_layers_go_to_threads_and_are_the_same():
     want = plain(later, start)
     assert found[1] == pytest.approx(want, abs=1e-10)
     assert found[2][1] == pytest.approx(1.0, abs=1e-12)
+
+
+# ---- beside the run ----------------------------------------------------------------------------------------------------------
+
+BESIDE = [("alignment_svd", "invariance"), ("invariance",), ("alignment_svd",)]
+
+
+def beside(names, threads, **options):
+    """A run whose first layer has inputs that the data do not reach, with scores every 7 steps."""
+    rng = np.random.default_rng(4)
+    net = la.Network.dense([30, 22, 8, 5]).init("xavier", rng=0)
+    X, Y = rng.standard_normal((9, 30)) / 5, rng.standard_normal((9, 5))
+    options = {"lr": 0.05, "steps": 400, "record": dict.fromkeys(names, 7), "reduce": ("inputs", "width")} | options
+    return la.train(net, X, Y, threads=threads, **options)
+
+
+@pytest.fixture
+def tasks(monkeypatch):
+    """What is left to other threads: every such first layer, however small."""
+    seen = []
+    original = small_scores.SmallScores._task
+
+    def counted(self, weights, names):
+        seen.append(names)
+        return original(self, weights, names)
+
+    monkeypatch.setattr(small_scores, "WIDE", 1)
+    monkeypatch.setattr(small_scores.SmallScores, "_task", counted)
+    return seen
+
+
+@pytest.mark.parametrize("names", BESIDE, ids="-".join)
+def test_scores_found_beside_the_run_are_those_found_in_it(names, tasks):
+    alone = beside(names, 1)
+    assert not tasks
+    run = beside(names, 3)
+    # one task a record, but two at the first, which does not know what else will be asked for
+    assert len(tasks) == len(run.history[names[0]]) + len(names) - 1
+    assert all(np.array_equal(a, b) for a, b in zip(run.network.params, alone.network.params, strict=True))
+    for name in names:
+        assert np.array_equal(run.history[name].steps, alone.history[name].steps)
+        assert np.abs(run.history[name].values - alone.history[name].values).max() <= 1e-12
+
+
+def test_a_run_that_diverges_keeps_the_scores_found_beside_it(tasks):
+    runs = []
+    for threads in (1, 2):
+        with pytest.raises(la.DivergenceError) as caught:
+            beside(("alignment_svd", "invariance"), threads, lr=30.0)
+        runs.append(caught.value.run)
+    alone, run = runs
+    assert tasks
+    for name in run.history:
+        assert np.array_equal(run.history[name].steps, alone.history[name].steps)
+        assert run.history[name].values == pytest.approx(alone.history[name].values, abs=1e-8)
+
+
+def test_a_score_that_fails_beside_the_run_says_so(tasks, monkeypatch):
+    def broken(self, weights, names):
+        raise np.linalg.LinAlgError("no vectors")
+
+    monkeypatch.setattr(small_scores.SmallScores, "_task", broken)
+    with pytest.raises(np.linalg.LinAlgError, match="no vectors"):
+        beside(("alignment_svd",), 2)
 
 
 # ---- how often -------------------------------------------------------------------------------------------------------------

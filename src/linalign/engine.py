@@ -58,6 +58,9 @@ class Engine(ABC):
         """`advance`, and sine and cosine of every interface before the steps in `at`; needs `watch`."""
         raise NotImplementedError
 
+    def alone(self) -> None:  # noqa: B027 - an engine that shares nothing has nothing to do
+        """The other threads are taken from now on: those of one product wait for each other, and would wait for long."""
+
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
         """A copy of the state, in the arrays of an earlier one if they are given: fresh memory takes longer to touch than to copy."""
         if into is None:
@@ -139,6 +142,9 @@ class ChainEngine(Engine):
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
         status, taken = self._chain.advance(steps, values, tol)
         return status, taken
+
+    def alone(self) -> None:
+        self._chain.alone()
 
     def watch(self, noise: Array, beside: Array | None) -> bool:
         answer: bool = self._chain.watch(noise, beside)

@@ -147,3 +147,4 @@ class Loop:
             self.status, self.values[self.done] = self.engine.value(self.tol)
         if self.status in (RUNNING, CONVERGED):
             self._record(last=True)
+        self.recorder.settle()

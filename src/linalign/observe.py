@@ -20,8 +20,9 @@ from .alignment import _angles, _balancedness, _noise, _skew
 from .planner import Work
 from .reduce.inputs import InputsLift
 from .reduce.width import WidthLift
+from .small_scores import SmallScores
 from .validate import Array
-from .vectors import Scores, SmallScores
+from .vectors import Scores
 
 Angles = list[tuple[float, float]]
 
@@ -97,8 +98,16 @@ class SmallObserver(Observer):
     Notation: `E_i` is what of layer i is outside; `E_1 = B_1 + B_2`, inside and outside `S_1`.
     """
 
-    def __init__(self, small: Callable[[], list[Array]], work: Work, step: Callable[[], int]) -> None:
-        super().__init__(small, work.problem.net.matrices, step)
+    def __init__(
+        self,
+        small: Callable[[], list[Array]],
+        work: Work,
+        step: Callable[[], int],
+        threads: int = 1,
+        alone: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(small, work.problem.net.matrices, step, threads)
+        self._alone = alone
         given = [W.astype(np.float64, copy=False) for W in work.given.net.matrices()]
         self._d = len(given)
         self._heights: list[int] = [W.shape[0] for W in given]
@@ -133,7 +142,7 @@ class SmallObserver(Observer):
     def _make_scores(self) -> SmallScores:
         first = self._E[0]
         inputs = None if first is None or self._V is None else (first, self._V)
-        return SmallScores(self._matrices, self._start(), self._step, self._given, self._bases, self._E, inputs)
+        return SmallScores(self._matrices, self._start(), self._step, self._given, self._bases, self._E, inputs, self._threads, self._alone)
 
     def _first(self) -> None:
         """Constants of the first layer: a root of `B_1 B_1^T`, and the couplings of `S_1` with its complement."""
@@ -299,9 +308,13 @@ def _floors(heights: list[int], noise: list[float]) -> Array:
 
 def observer(
     work: Work, moving: bool, params: Callable[[], list[Array]], full: Callable[[], list[Array]], step: Callable[[], int],
-    threads: int = 1,
+    threads: int = 1, alone: Callable[[], None] | None = None,
 ) -> Observer:  # fmt: skip
-    """The cheapest observer that is exact. `moving`: whether what is outside decays; `params()` are those of the small network."""
+    """The cheapest observer that is exact.
+
+    `moving`: whether what is outside decays; `params()` are those of the small network; `alone()` tells the loop that its other
+    threads are taken.
+    """
     if moving or not any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
         as_given = not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers
         return (GivenObserver if as_given else Observer)(full, work.given.net.matrices, step, threads)
@@ -310,4 +323,4 @@ def observer(
     def small() -> list[Array]:
         return [layer.matrix(theta) for layer, theta in zip(layers, params(), strict=True)]
 
-    return SmallObserver(small, work, step)
+    return SmallObserver(small, work, step, threads, alone)

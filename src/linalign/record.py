@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,10 +14,13 @@ from . import spectrum, validate
 
 # the package exports functions of the same names as these modules
 from .alignment import _alignment_top
+from .later import Later
 from .network import Network
 from .observe import Observer
 from .validate import Array
 
+# scores that may be waited for at a time: each keeps a copy of the small network
+MOST_WAITING = 8
 # points of a log-spaced schedule, a decade
 PER_DECADE = 20
 
@@ -153,7 +157,8 @@ class Recorder:
             self._at[name] = schedule(name, every, steps)
         self._next = dict.fromkeys(self._at, 0)
         # pieces, one a record or one a slice of the loop
-        self._values: dict[str, list[Array]] = {name: [] for name in self._at}
+        self._values: dict[str, list[Array | Later]] = {name: [] for name in self._at}
+        self._waiting: deque[Later] = deque()
         self._steps: dict[str, list[Array]] = {name: [] for name in self._at}
 
     def __bool__(self) -> bool:
@@ -205,15 +210,28 @@ class Recorder:
             due = j < len(at) and at[j] == step
             self._next[name] = j + due
             if due or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
-                value = np.array(self._take[name](state))
+                value = self._take[name](state)
                 self._steps[name].append(np.array([step]))
-                self._values[name].append(value[None])
+                if isinstance(value, Later):
+                    self._values[name].append(value)
+                    self._waiting.append(value)
+                    self.settle(MOST_WAITING)
+                else:
+                    self._values[name].append(np.array(value)[None])
+
+    def settle(self, most: int = 0) -> None:
+        """Wait until at most so many are still being found."""
+        while len(self._waiting) > most:
+            self._waiting.popleft().wait()
 
     def history(self, until: int) -> dict[str, History]:
-        """What was recorded, up to a step."""
+        """What was recorded, up to a step. Raises: what a score that is found beside the run raised."""
         found = {}
-        for name, pieces in self._steps.items():
-            steps = np.concatenate([np.empty(0, dtype=np.int64), *pieces])
-            values = np.concatenate(self._values[name]) if pieces else np.empty(0)
-            found[name] = History(steps[steps <= until], values[steps <= until])
+        for name in self._steps:
+            # a network that is leaving the finite numbers may have no scores
+            pieces = [(at, value) for at, value in zip(self._steps[name], self._values[name], strict=True) if at[0] <= until]
+            steps = np.concatenate([np.empty(0, dtype=np.int64), *[at for at, _ in pieces]])
+            values = [np.array([value.result()]) if isinstance(value, Later) else value for _, value in pieces]
+            together = np.concatenate(values) if values else np.empty(0)
+            found[name] = History(steps[steps <= until], together[steps <= until])
         return found
