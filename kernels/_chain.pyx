@@ -82,6 +82,7 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
     cdef Small small
     dtype = A.dtype
     scratch = buffer(threads * most, most, dtype, most)
+    small.room = most * most
     small.level, small.most, small.threads = level, most, threads
     small.scratch = <void*>address(scratch)
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
@@ -154,12 +155,14 @@ cdef class Chain:
         e.owner = <void*>self
         e.ask = ask
         e.small.level, e.small.most = level, most
-        e.small.scratch = self._own(threads * most, most)
         e.small.threads = threads
         structures = structures or [None] * d
         shapes = [W.shape if parts is None else parts["shape"] for W, parts in zip(weights, structures)]
         widths = [shapes[0][1], *(shape[0] for shape in shapes)]
         e.n_in, e.n_out, e.rows = widths[0], widths[d], rows
+        # no factor that the tile transposes has longer sides; in whole vectors
+        side = min(most, (max(*widths, rows, 0 if X is None else len(X)) + 15) // 16 * 16)
+        e.small.scratch, e.small.room = self._own(threads * side, side), side * side
         e.diagonal = X is not None and X.ndim == 1
         if e.diagonal and tiny and not pivot:
             e.tiny.diagonal, e.diagonal = True, False

@@ -35,7 +35,8 @@ cdef struct Small:
     int level         # 0: BLAS only
     int most          # a product goes to the tile if its columns and its inner size are no larger; a multiple of 16
     int threads       # that share a product; one where BLAS has threads of its own
-    void* scratch     # a thread: (most, most) elements of a transposed factor, whole vectors of rows too
+    void* scratch     # a thread: `room` elements of a transposed factor, whole vectors of rows too
+    Py_ssize_t room
 
 
 cdef inline void transpose(Small* small, int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
@@ -97,7 +98,7 @@ cdef inline void part(Small* small, int thread, bint tile, bint ta, bint tb, int
     if tb:
         # by each thread for itself: what another has just written is slow to reach
         ldp = padded(n, <int>(64 // sizeof(real)))
-        packed = <real*>small.scratch + <Py_ssize_t>thread * small.most * small.most
+        packed = <real*>small.scratch + <Py_ssize_t>thread * small.room
         if real is float:
             la_float.transpose(n, k, B, ldb, packed, ldp)
         else:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from linalign import spectrum as sp
+from linalign.layers import Conv2d
 from linalign.network import Network
 
 al = importlib.import_module("linalign.alignment")  # the package exports a function of the same name
@@ -233,6 +234,36 @@ def test_balancedness(widths):
     # balanced implies aligned, aligned does not imply balanced
     assert al.misalignment([W, 2 * W.T])[0] < 10 * max(widths) * EPS
     assert al.balancedness([W, 2 * W.T])[0] > 1
+
+
+def with_zeros(rng, rows, columns, share):
+    W = np.zeros((rows, columns))
+    W.flat[rng.choice(W.size, max(1, int(share * W.size)), replace=False)] = rng.standard_normal(max(1, int(share * W.size)))
+    return W
+
+
+@pytest.mark.parametrize("kind", ["masks", "masks that fill in", "between dense layers", "narrow ends", "convolutions", "orthogonal"])
+def test_layers_of_few_nonzeros_score_the_same_as_sparse_matrices(kind, monkeypatch):
+    rng = np.random.default_rng(5)
+    chains = {
+        "masks": lambda: [with_zeros(rng, b, a, 0.004) for a, b in pairwise((200, 190, 210, 200))],
+        "masks that fill in": lambda: [with_zeros(rng, b, a, 0.03) for a, b in pairwise((200, 190, 210, 200))],
+        "between dense layers": lambda: [rng.standard_normal((200, 150)), with_zeros(rng, 140, 200, 0.02), rng.standard_normal((150, 140))],
+        "narrow ends": lambda: [with_zeros(rng, 800, 130, 0.01), with_zeros(rng, 140, 800, 0.01)],
+        "convolutions": lambda: Network([Conv2d(20, 3), Conv2d(20, 3), Conv2d(20, 3)]).init("gaussian", rng=0).matrices(),
+        "orthogonal": lambda: [np.eye(200)[rng.permutation(200)] for _ in range(3)],
+    }
+    chain = chains[kind]()
+    made = []
+    array = al.sparse.csr_array
+    monkeypatch.setattr(al.sparse, "csr_array", lambda A: made.append(A.shape) or array(A))
+    found = [al.alignment(chain), al.misalignment(chain), al.balancedness(chain)]
+    assert made
+    monkeypatch.setattr(al, "SPARSE_SHARE", -1.0)
+    del made[:]
+    for ours, dense in zip(found, [al.alignment(chain), al.misalignment(chain), al.balancedness(chain)], strict=True):
+        assert ours == pytest.approx(dense, rel=1e-13, abs=1e-14)
+    assert not made
 
 
 def test_spectra():

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import eigh
 
 from . import validate
@@ -24,6 +25,8 @@ from .vectors import Scores
 
 # norms in this range can be raised to the eighth power, times eps^2, within the range of float64
 SAFE = (1e-15, 1e15)
+# matrices of this many rows and columns, of which at most this share of the entries is not zero, are multiplied as sparse ones
+SPARSE_SIDE, SPARSE_SHARE = 128, 0.03
 
 
 @along
@@ -204,12 +207,30 @@ def _safe(W: Array) -> tuple[Array, float]:
     return W, _norm(W)
 
 
-def _skew(W: Array, V: Array, Z: Array) -> tuple[float, float]:
-    """`||K - K^T||_F` and `||K||_F` of `K = A B`, `A = W W^T`, `B = V^T V`, from `Z = V W`; W (k, a), V (b, k)."""
+def _thin(A: Array) -> Any:
+    """A as it is best multiplied: of scipy.sparse where few entries are not zero, as in masks and convolutions."""
+    if min(A.shape) < SPARSE_SIDE or np.count_nonzero(A) > SPARSE_SHARE * A.size:
+        return A
+    return sparse.csr_array(A)
+
+
+def _made(A: Any) -> Any:
+    """A product as it is best multiplied on: an array once it has filled in."""
+    return A.toarray() if sparse.issparse(A) and A.nnz > SPARSE_SHARE * math.prod(A.shape) else A
+
+
+def _size(A: Any) -> float:
+    """The Frobenius norm of either kind."""
+    return _norm(A.data if sparse.issparse(A) else A)
+
+
+def _skew(W: Any, V: Any, Z: Any) -> tuple[float, float]:
+    """`||K - K^T||_F` and `||K||_F` of `K = A B`, `A = W W^T`, `B = V^T V`, from `Z = V W`; W (k, a), V (b, k), sparse or not."""
     k, a, b = W.shape[0], W.shape[1], V.shape[0]
     if k < 64 or k <= 4 * min(a, b):
-        K = W @ (Z.T @ V) if a <= b else (W @ Z.T) @ V
-        return _norm(K - K.T), _norm(K)
+        K = W @ _made(Z.T @ V) if a <= b else _made(W @ Z.T) @ V
+        return _size(K - K.T), _size(K)
+    W, V, Z = (M.toarray() if sparse.issparse(M) else M for M in (W, V, Z))
     if a < b:  # the roles of A and B can be exchanged: K becomes its transpose
         W, V, Z = V.T, W.T, Z.T
     # B lives in the few columns of Q: K = G Q^T, and only the part of G outside Q has no partner in K^T
@@ -220,19 +241,19 @@ def _skew(W: Array, V: Array, Z: Array) -> tuple[float, float]:
     return math.hypot(_norm(inside - inside.T), math.sqrt(2.0) * _norm(outside)), _norm(G)
 
 
-def _gram_norm(W: Array) -> float:
+def _gram_norm(W: Any) -> float:
     """`||W W^T||_F`, by the smaller side; its root lies between the spectral and the Frobenius norm of W."""
-    return _norm(W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W)
+    return _size(W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W)
 
 
-def _angle(W: Array, V: Array, floor: float) -> tuple[float, float]:
+def _angle(W: Any, V: Any, floor: float) -> tuple[float, float]:
     """The sine and cosine of the interface between W (k, a), below, and V (b, k), above; (0, 1) if `||V W|| <= floor`.
 
     The sine is the antisymmetric part of K; `tr(K K) = ||Z Z^T||^2` gives the cosine. Each is computed in the form that is
     accurate where it is small.
     """
-    Z = V @ W
-    if _norm(Z) <= floor:
+    Z = _made(V @ W)
+    if _size(Z) <= floor:
         return 0.0, 1.0
     skew, whole = _skew(W, V, Z)
     sine = min(skew / (math.sqrt(2.0) * whole), 1.0)
@@ -242,7 +263,7 @@ def _angle(W: Array, V: Array, floor: float) -> tuple[float, float]:
 
 
 def _angles(matrices: Matrices) -> list[tuple[float, float]]:
-    safe = [_safe(W) for W in matrices]
+    safe = [(_thin(W), size) for W, size in map(_safe, matrices)]
     out = []
     for i in range(len(matrices) - 1):
         (W, size), (V, above) = safe[i], safe[i + 1]
@@ -331,6 +352,7 @@ def _balancedness(matrices: Matrices) -> Vector:
         if k >= 64 and k > 8 * (a + b):
             R = np.linalg.qr(np.hstack([W, V.T]))[1]
             W, V = R[:, :a], R[:, a:].T
+        W, V = _thin(W), _thin(V)
         with np.errstate(over="ignore"):
-            out[i] = np.ldexp(_norm(V.T @ V - W @ W.T), 2 * exponent)
+            out[i] = np.ldexp(_size(V.T @ V - W @ W.T), 2 * exponent)
     return out

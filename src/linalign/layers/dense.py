@@ -10,6 +10,9 @@ from ..validate import Array
 from .base import Form
 from .sides import Rectangular
 
+# of every dense layer: a plan asks for it often
+DENSE = Form("dense")
+
 
 @dataclass(frozen=True)
 class Dense(Rectangular):
@@ -34,7 +37,7 @@ class Dense(Rectangular):
 
     @property
     def form(self) -> Form:
-        return Form("dense")
+        return DENSE
 
     def matrix(self, theta: Array) -> Array:
         return theta
