@@ -218,11 +218,11 @@ cdef class Chain:
         c.R = <void**>self._table((d + 1) * sizeof(void*))
         c.A = <void**>self._table((d + 1) * sizeof(void*))
         for i in range(1, d + 1):
-            c.W[i], c.R[i], c.A[i] = self._own(side, side), self._own(side, side), self._own(side, side)
+            c.A[i] = self._own(side, side)
             if turned:
-                c.R[i] = self.layers[d - i].theta
+                c.W[i], c.R[i] = self._own(side, side), self.layers[d - i].theta
             else:
-                c.W[i] = self.layers[i - 1].theta
+                c.W[i], c.R[i] = self.layers[i - 1].theta, self._own(side, side)
         c.D[0], c.D[1] = self._own(side, side), self._own(side, side)
         c.Y = e.loss.targets
         if turned:

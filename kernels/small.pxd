@@ -31,6 +31,9 @@ cdef extern from "la_tile.h":
     int la_detect() noexcept nogil
     void la_select(int level) noexcept nogil
 
+cdef extern from "la_structured.h":
+    int la_share(int lines, int part, int parts) noexcept nogil
+
 cdef struct Small:
     int level         # 0: BLAS only
     int most          # a product goes to the tile if its columns and its inner size are no larger; a multiple of 16
@@ -39,14 +42,19 @@ cdef struct Small:
     Py_ssize_t room
 
 
+cdef inline void transpose_vectors(int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
+    """B (n, m) = A (m, n)^T by whole vectors of rows and columns: both have room for them; needs has_vectors."""
+    if real is float:
+        la_float.transpose(m, n, A, lda, B, ldb)
+    else:
+        la_double.transpose(m, n, A, lda, B, ldb)
+
+
 cdef inline void transpose(Small* small, int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
     """B (n, m) = A (m, n)^T, in whole vectors where the sides are, else in blocks that stay in the first cache."""
     cdef int i, j, i0, j0, i1, j1, lanes = <int>(64 // sizeof(real))
     if small.level and m % lanes == 0 and n % lanes == 0:
-        if real is float:
-            la_float.transpose(m, n, A, lda, B, ldb)
-        else:
-            la_double.transpose(m, n, A, lda, B, ldb)
+        transpose_vectors(m, n, A, lda, B, ldb)
         return
     for i0 in range(0, m, 16):
         i1 = min(i0 + 16, m)
@@ -57,13 +65,23 @@ cdef inline void transpose(Small* small, int m, int n, const real* A, int lda, r
                     B[<Py_ssize_t>j * ldb + i] = A[<Py_ssize_t>i * lda + j]
 
 
+cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept nogil:
+    """The padding of short rows must not look like data to the tile: buffers are reused with other shapes."""
+    cdef int r, c
+    if lda - columns >= 64 // <int>sizeof(real):
+        return
+    for r in range(rows):
+        for c in range(columns, lda):
+            A[<Py_ssize_t>r * lda + c] = 0
+
+
 cdef inline int padded(int n, int lanes) noexcept nogil:
     return (n + lanes - 1) // lanes * lanes
 
 
-cdef inline int share(int lines, int part, int parts) noexcept nogil:
-    """Where a part of the lines begins: at a multiple of 8, and the last ends with them."""
-    return lines if part == parts else <int>(<long>lines * part // parts) // 8 * 8
+cdef inline int share(int lines, int part, int parts, int unit) noexcept nogil:
+    """Where a part of the lines begins, in whole units; the last part ends with them."""
+    return min(lines, la_share((lines + unit - 1) // unit, part, parts) * unit)
 
 
 cdef inline int columns_of(int threads, int m, int n) noexcept nogil:
@@ -81,8 +99,8 @@ cdef inline void shares(Small* small, bint tile, bint ta, bint tb, int m, int n,
     cdef int p, top, left, rows, columns, threads = small.threads, across = 1 if tile else columns_of(threads, m, n)
     cdef int down = threads // across
     for p in prange(threads, num_threads=threads, schedule="static"):
-        top, left = share(m, p // across, down), share(n, p % across, across)
-        rows, columns = share(m, p // across + 1, down) - top, share(n, p % across + 1, across) - left
+        top, left = share(m, p // across, down, 8), share(n, p % across, across, 8)
+        rows, columns = share(m, p // across + 1, down, 8) - top, share(n, p % across + 1, across, 8) - left
         if rows and columns:
             part(small, p, tile, ta, tb, rows, columns, k, alpha, A + (top if ta else <Py_ssize_t>top * lda), lda,
                  B + (<Py_ssize_t>left * ldb if tb else left), ldb, beta, C + <Py_ssize_t>top * ldc + left, ldc)
@@ -99,10 +117,7 @@ cdef inline void part(Small* small, int thread, bint tile, bint ta, bint tb, int
         # by each thread for itself: what another has just written is slow to reach
         ldp = padded(n, <int>(64 // sizeof(real)))
         packed = <real*>small.scratch + <Py_ssize_t>thread * small.room
-        if real is float:
-            la_float.transpose(n, k, B, ldb, packed, ldp)
-        else:
-            la_double.transpose(n, k, B, ldb, packed, ldp)
+        transpose_vectors(n, k, B, ldb, packed, ldp)
         B = packed
         ldb = ldp
     tiles(m, n, k, alpha, A, 1 if ta else lda, lda if ta else 1, B, ldb, beta, C, ldc)
@@ -119,8 +134,6 @@ cdef inline void tiles(int m, int n, int k, double alpha, const real* A, Py_ssiz
 cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
                          const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """C (m, n) = alpha * op(A) (m, k) @ op(B) (k, n) + beta * C. Short rows are padded with zeros to 64 bytes."""
-    cdef int lanes = <int>(64 // sizeof(real))
-    cdef int i, j
     cdef long macs = <long>m * n * k
     # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
     cdef bint tile = (small.level and n <= small.most and k <= small.most
@@ -129,13 +142,8 @@ cdef inline void product(Small* small, bint ta, bint tb, int m, int n, int k, do
         shares(small, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
         part(small, 0, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
-    if tile:
-        return
-    if 0 < ldc - n < lanes:
-        # buffers are reused with other shapes: what BLAS leaves alone must not look like data to the tile
-        for i in range(m):
-            for j in range(n, ldc):
-                C[<Py_ssize_t>i * ldc + j] = 0
+    if not tile:
+        clear_margin(m, n, C, ldc)
 
 
 cdef inline bint has_vectors(Small* small) noexcept nogil:

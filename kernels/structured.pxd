@@ -5,7 +5,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
 from types cimport real, Layer, Structure, la_conv, la_runs, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV
 from blas cimport gemm
-from small cimport Small, product
+from small cimport Small, clear_margin, product, share
 
 cdef extern from "la_structured.h":
     const int PANEL "LA_PANEL"
@@ -26,7 +26,6 @@ cdef extern from "la_structured.h":
     la_structured_float la_structured_f
     la_structured_double la_structured_d
     void la_structured_select(int level) noexcept nogil
-    int la_share(int samples, int part, int parts) noexcept nogil
     void la_conv_f_apply(const la_conv*, int, int, const float*, const float*, ptrdiff_t, float*, ptrdiff_t, float*,
                          ptrdiff_t) noexcept nogil
     void la_conv_d_apply(const la_conv*, int, int, const double*, const double*, ptrdiff_t, double*, ptrdiff_t, double*,
@@ -42,20 +41,9 @@ cdef inline bint has_matrix(Layer* L) noexcept nogil:
     return L.kind <= FIXED
 
 
-cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept nogil:
-    """The padding of short rows must not look like data to the tile: buffers are reused with other shapes."""
-    cdef int r, c
-    if lda - columns >= 64 // <int>sizeof(real):
-        return
-    for r in range(rows):
-        for c in range(columns, lda):
-            A[<Py_ssize_t>r * lda + c] = 0
-
-
-cdef inline int share(Structure* S, int s, int part, size_t itemsize) noexcept nogil:
+cdef inline int first_row(Structure* S, int s, int part, size_t itemsize) noexcept nogil:
     """Where a thread's share of s rows begins: in whole panels of the largest vectors where that leaves no thread idle."""
-    cdef int unit = PANEL if s >= S.threads * PANEL else 64 // <int>itemsize
-    return min(s, la_share((s + unit - 1) // unit, part, S.threads) * unit)
+    return share(s, part, S.threads, PANEL if s >= S.threads * PANEL else 64 // <int>itemsize)
 
 
 cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
@@ -63,8 +51,8 @@ cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, St
     cdef int p, threads = S.threads
     cdef Py_ssize_t first, rows
     for p in prange(threads, num_threads=threads, schedule="static", use_threads_if=threads > 1):
-        first = share(S, s, p, sizeof(real))
-        rows = share(S, s, p + 1, sizeof(real)) - first
+        first = first_row(S, s, p, sizeof(real))
+        rows = first_row(S, s, p + 1, sizeof(real)) - first
         if rows == 0:
             pass
         elif real is float:
@@ -150,8 +138,8 @@ cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, con
     cdef int k, p, threads = S.threads
     cdef Py_ssize_t first, rows
     for p in prange(threads, num_threads=threads, schedule="static", use_threads_if=threads > 1):
-        first = share(S, s, p, sizeof(real))
-        rows = share(S, s, p + 1, sizeof(real)) - first
+        first = first_row(S, s, p, sizeof(real))
+        rows = first_row(S, s, p + 1, sizeof(real)) - first
         if real is float:
             la_structured_f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, <int>rows, D + first * ldd, ldd, A + first * lda, lda,
                                         each + <Py_ssize_t>p * S.nonzeros, <float*>S.work + p * S.room)

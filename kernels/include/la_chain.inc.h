@@ -15,11 +15,6 @@
 #define PRODUCT(m, k, alpha, A, a_row, a_col, B, beta, C) \
     FN(blocks)(PITCH / LANES, m, k, alpha, A, a_row, a_col, B, PITCH, beta, C, PITCH)
 
-/* out = in diag(scale) */
-#define SCALE(in, out) \
-    for (int j = 0; j < s * PITCH; j += LANES) \
-        STORE((T *)(out) + j, LOAD((T *)(in) + j) * LOAD(scale + j % PITCH))
-
 /* Up to `steps` steps; values[t] is the loss before step t. Returns the steps taken: fewer where the loss is not a finite number,
  * or with `floor` at most `tol`. */
 static long FN(chain)(const la_chain *c, long steps, double *values, double floor, double tol)
@@ -48,7 +43,7 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
             PRODUCT(s, k[i - 1], 1, A[i - 1], PITCH, 1, R[i], 0, A[i]);
         T *D = c->D[0], *below = c->D[1];
         if (scale)
-            SCALE(A[d], D);
+            FN(scale)(s, PITCH, A[d], PITCH, scale, D, PITCH);
         else
             for (int j = 0; j < s * PITCH; j += LANES)
                 STORE(D + j, LOAD((T *)A[d] + j));
@@ -57,7 +52,7 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
         if (!(value - value == 0) || value + floor <= tol)
             break;
         if (scale)
-            SCALE(D, D);
+            FN(scale)(s, PITCH, D, PITCH, scale, D, PITCH);
         for (int i = d; i > 1; i--) {
             const T rate = (T)-c->lr[i], keep = (T)(1 - c->lr[i] * c->decay[i]);
             PRODUCT(s, k[i], 1, D, PITCH, 1, W[i], 0, below);
@@ -89,4 +84,3 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
 
 #undef PITCH
 #undef PRODUCT
-#undef SCALE

@@ -89,10 +89,10 @@ static void la_structured_select(int level)
     la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_base_);
 }
 
-/* Samples first..last of `parts` equal shares. */
-static int la_share(int samples, int part, int parts)
+/* Where a part of some lines begins, of `parts` equal shares. */
+static int la_share(int lines, int part, int parts)
 {
-    return (int)((long long)samples * part / parts);
+    return (int)((long long)lines * part / parts);
 }
 
 #define LA_CONV(T, NAME, TABLE)                                                                                                  \

@@ -27,6 +27,8 @@ from .vectors import Scores
 SAFE = (1e-15, 1e15)
 # matrices of this many rows and columns, of which at most this share of the entries is not zero, are multiplied as sparse ones
 SPARSE_SIDE, SPARSE_SHARE = 128, 0.03
+# rows that are looked at first: with so many times that share there, nobody counts the others
+PROBED, CLEARLY = 16, 4
 
 
 @along
@@ -209,7 +211,10 @@ def _safe(W: Array) -> tuple[Array, float]:
 
 def _thin(A: Array) -> Any:
     """A as it is best multiplied: of scipy.sparse where few entries are not zero, as in masks and convolutions."""
-    if min(A.shape) < SPARSE_SIDE or np.count_nonzero(A) > SPARSE_SHARE * A.size:
+    if min(A.shape) < SPARSE_SIDE:
+        return A
+    probe = A[:: len(A) // PROBED]
+    if np.count_nonzero(probe) > CLEARLY * SPARSE_SHARE * probe.size or np.count_nonzero(A) > SPARSE_SHARE * A.size:
         return A
     return sparse.csr_array(A)
 

@@ -127,7 +127,7 @@ def nanoseconds(found: list[Product], itemsize: int) -> float:
     tile, blas = MACHINES[kernel.ISA]
     total = 0.0
     for m, n, k in found:
-        machine = tile if kernel.uses_tile(m, n, k) else blas
+        machine = tile if kernel.uses_tile(n, k) else blas
         total += machine.call + m * n * (k + machine.half) / machine.rate * itemsize / 8
         moved = (m * n + n * k + m * k) * itemsize
         if moved > machine.cache:

@@ -70,9 +70,9 @@ ISA = isa()
 TILE = TILES[LEVELS[ISA]]
 
 
-def uses_tile(m: int, n: int, k: int) -> bool:
-    """Whether a product (m, n) of inner size k goes to the register tile; rows may be as many as they like."""
-    return LEVELS[ISA] > 0 and max(n, k) <= TILE
+def uses_tile(columns: int, terms: int) -> bool:
+    """Whether a product of so many columns, each entry a sum of so many terms, goes to the register tile; rows do not count."""
+    return LEVELS[ISA] > 0 and max(columns, terms) <= TILE
 
 
 def sides(layer: Layer) -> list[tuple[int, int]]:

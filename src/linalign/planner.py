@@ -358,7 +358,7 @@ def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
     if kernel.runs_in_registers(work.problem, descent, pivot.at, pivot.rows):
         return f"registers, {kernel.ISA}", "no row is longer than 64 bytes: the loop is one function, and keeps a transpose of each layer"
     widths = work.problem.net.widths
-    small = [kernel.uses_tile(pivot.rows, b, a) and kernel.uses_tile(b, a, pivot.rows) for a, b in pairwise(widths)]
+    small = [kernel.uses_tile(b, a) and kernel.uses_tile(a, pivot.rows) for a, b in pairwise(widths)]
     if all(small):
         return f"tile-{kernel.ISA}", f"no product has more than {kernel.TILE} columns, or sums of more terms"
     if pivot.rows == 1 and kernel.LEVELS[kernel.ISA]:

@@ -1,6 +1,6 @@
 """Threads: how many a run may use, and how many it leaves to BLAS.
 
-The kernel shares its products out itself, and keeps BLAS to one thread: the workers of a copy of BLAS spin for some 0.2 s
+The kernel shares its products out itself, and keeps BLAS to one thread: the workers of a copy of BLAS spin for some 0.1 s
 after their last product, and take a core from whatever follows. The number of BLAS threads is one for the whole process, in
 every copy that is loaded. So it is the least that anyone inside asked for, and the last to leave puts back what was there.
 """
@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 from . import kernel
 from .problem import Problem
 
-# multiply-adds that one thread takes as long for as twice the workers of BLAS spin
+# multiply-adds that take one thread some 0.3 s: halving that saves more than the workers of BLAS then take from the loop
 PLAN_WORTH = 8e9
 # passes over each layer with a basis of a subspace, in a search for closed ones
 SEARCHES = 4
@@ -94,7 +94,5 @@ def for_loop(wanted: int | None, implementation: str) -> AbstractContextManager[
 def _effort(problem: Problem) -> float:
     """Multiply-adds of a plan, to within a few times: the data are factorised, and the layers taken through small subspaces."""
     net = problem.net
-    if problem.X is None:
-        return 0.0
     rank = min(problem.rows, net.widths[0])
     return problem.rows * net.widths[0] * rank + SEARCHES * net.size * (rank + net.widths[-1])
