@@ -2,6 +2,7 @@
 
 from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO
 from libc.string cimport memset
+from arena cimport Arena, take, release
 from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
@@ -48,9 +49,9 @@ def shares() -> bool:
     return LA_SHARES != 0
 
 
-def padding(int columns, int itemsize, int most) -> int:
+cpdef int padding(int columns, int itemsize, int most) noexcept:
     """The leading dimension of rows of that many columns: short rows are padded to 64 bytes for the tile."""
-    lanes = 64 // itemsize
+    cdef int lanes = 64 // itemsize
     return columns if columns > most else (columns + lanes - 1) // lanes * lanes
 
 
@@ -71,7 +72,7 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     raw = np.empty(rows * ld * itemsize + 64, dtype=np.uint8)
     raw.fill(0)
     start = (64 - address(raw) % 64) % 64
-    return raw[start:start + rows * ld * itemsize].view(dtype).reshape(rows, ld)[:, :columns]
+    return np.ndarray((rows, columns), dtype, raw, start, (ld * itemsize, itemsize))
 
 
 def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long repeats=1, int threads=1):
@@ -106,12 +107,14 @@ cdef class Chain:
     Not thread-safe; one Chain a thread.
     """
 
+    cdef Arena arena
     cdef Engine e
     cdef Layer* layers
     cdef void** A
     cdef void** Z
     cdef int* ld
     cdef int most
+    cdef int itemsize
     cdef double floor
     cdef bint single
     cdef Scores scores
@@ -137,15 +140,15 @@ cdef class Chain:
         cdef Layer* L
         self.dtype = weights[0].dtype
         self.single = self.dtype == np.float32
-        cdef int itemsize = self.dtype.itemsize
+        self.itemsize = self.dtype.itemsize
         la_select(level)
         la_structured_select(level)
         self.workspace = []
         self.most = most
-        self.layers = <Layer*>self._table(d * sizeof(Layer))
-        self.A = <void**>self._table((d + 1) * sizeof(void*))
-        self.Z = <void**>self._table((d + 1) * sizeof(void*))
-        self.ld = <int*>self._table((d + 1) * sizeof(int))
+        self.layers = <Layer*>take(&self.arena, d * sizeof(Layer))
+        self.A = <void**>take(&self.arena, (d + 1) * sizeof(void*))
+        self.Z = <void**>take(&self.arena, (d + 1) * sizeof(void*))
+        self.ld = <int*>take(&self.arena, (d + 1) * sizeof(int))
         self.floor = floor
         e = &self.e
         memset(e, 0, sizeof(Engine))
@@ -177,7 +180,7 @@ cdef class Chain:
             raise ValueError(f"{rows} rows in flight do not fit pivot {pivot} of widths {widths} on {e.samples} rows of data")
         e.mixed = pivot == 0 and X is not None and rows != e.samples
         for i in range(d + 1):
-            self.ld[i] = padding(widths[i], itemsize, most)
+            self.ld[i] = padding(widths[i], self.itemsize, most)
         self.params, self.velocities, self.gradients = [], [], []
         for i in range(d):
             L = &self.layers[i]
@@ -192,31 +195,40 @@ cdef class Chain:
             L.velocity = self._matrix(self.velocities, np.zeros_like(weights[i])) if momentum else NULL
         if X is not None:
             e.X = self._copy(X)
-            e.ldx = padding(X.shape[1], itemsize, most)
+            e.ldx = padding(X.shape[1], self.itemsize, most)
         self.refresh()
+        self.function = function
         self._chains(widths)
-        self._objective(targets, kind, factor, observations, function)
+        self._objective(targets, kind, factor, observations)
         if tiny:
-            self._tiny(widths, lr, decay)
+            self._tiny(widths)
 
-    def _tiny(self, widths, lr, decay):
+    def _tiny(self, widths):
         """Bind the loop that holds each layer twice, once transposed."""
         e = &self.e
         c = &e.tiny
-        cdef int i, d = e.depth, side = 64 // self.dtype.itemsize
+        cdef Layer* L
+        cdef int i, d = e.depth, side = 64 // self.itemsize
         cdef bint turned = e.pivot == d
         at_an_end = turned and (e.X == NULL or e.diagonal) or not e.pivot and not e.mixed
-        constrained = any([self.layers[i].kind for i in range(d)])
+        constrained = False
+        for i in range(d):
+            constrained = constrained or self.layers[i].kind != 0
         if max(*widths, e.rows) > side or not at_an_end or constrained or e.cyclic or e.momentum or e.loss.kind:
             raise ValueError(f"widths {widths} on {e.rows} rows are no chain that fits in registers")
         c.depth, c.rows, c.factor, c.turned = d, e.rows, e.loss.factor, turned
+        k = <int*>take(&self.arena, (d + 1) * sizeof(int))
+        rates, decays = <double*>take(&self.arena, (d + 1) * sizeof(double)), <double*>take(&self.arena, (d + 1) * sizeof(double))
         # the transposed network begins at the outputs
-        way = -1 if turned else 1
-        c.widths = <int*>self._numbers(widths[::way], np.intc)
-        c.lr, c.decay = <double*>self._numbers([0, *lr[::way]], np.float64), <double*>self._numbers([0, *decay[::way]], np.float64)
-        c.W = <void**>self._table((d + 1) * sizeof(void*))
-        c.R = <void**>self._table((d + 1) * sizeof(void*))
-        c.A = <void**>self._table((d + 1) * sizeof(void*))
+        for i in range(d + 1):
+            k[i] = widths[d - i if turned else i]
+        for i in range(1, d + 1):
+            L = &self.layers[d - i if turned else i - 1]
+            rates[i], decays[i] = L.lr, L.decay
+        c.widths, c.lr, c.decay = k, rates, decays
+        c.W = <void**>take(&self.arena, (d + 1) * sizeof(void*))
+        c.R = <void**>take(&self.arena, (d + 1) * sizeof(void*))
+        c.A = <void**>take(&self.arena, (d + 1) * sizeof(void*))
         for i in range(1, d + 1):
             c.A[i] = self._own(side, side)
             if turned:
@@ -231,15 +243,16 @@ cdef class Chain:
             c.X = e.X
         e.train = la_chain_train(e.small.level, self.single)
 
-    cdef void* _table(self, size_t size) except NULL:
-        raw = np.zeros(size, dtype=np.uint8)
-        self.workspace.append(raw)
-        return <void*>address(raw)
+    cdef void* _own(self, Py_ssize_t rows, int columns) except NULL:
+        """A matrix that only the loop sees."""
+        return take(&self.arena, rows * padding(columns, self.itemsize, self.most) * self.itemsize)
 
-    cdef void* _own(self, int rows, int columns) except NULL:
-        array = buffer(rows, columns, self.dtype, self.most)
-        self.workspace.append(array)
-        return <void*>address(array)
+    cdef void* _seen(self, int rows, int columns) except NULL:
+        """The outputs: an array where a function of the user's will look at them."""
+        if self.function is None:
+            return self._own(rows, columns)
+        self.outputs = buffer(rows, columns, self.dtype, self.most)
+        return <void*>address(self.outputs)
 
     cdef void* _copy(self, source) except NULL:
         return self._matrix(self.workspace, source)
@@ -270,15 +283,14 @@ cdef class Chain:
 
     cdef int _constrain(self, Layer* L, theta, parts, bint momentum) except -1:
         """Bind a layer that is not dense: its parameters, its structure and the room for its products."""
-        cdef Structure* S = <Structure*>self._table(sizeof(Structure))
-        memset(S, 0, sizeof(Structure))
+        cdef Structure* S = <Structure*>take(&self.arena, sizeof(Structure))
         L.more = S
         L.kind = parts["kind"]
         S.size, S.threads = theta.size, parts["threads"]
         S.scale = <double*>self._numbers(parts["scale"], np.float64)
         L.coeff = self._vector(self.params, theta)
         L.velocity = self._vector(self.velocities, np.zeros_like(theta)) if momentum else NULL
-        S.raw = self._vector(self.workspace, np.zeros((S.threads, theta.size)))
+        S.raw = take(&self.arena, <size_t>S.threads * S.size * self.itemsize)
         if L.kind <= FIXED:
             L.theta = self._own(L.n_out, L.n_in)
             S.full = self._own(L.n_out, L.n_in)
@@ -302,17 +314,20 @@ cdef class Chain:
             S.col_at = <int*>self._numbers(parts["col_at"], np.intc)
             S.index, S.sign = <int*>self._numbers(parts["index"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
             S.room = max(L.n_in, L.n_out) * LA_PANEL
-            S.work = self._vector(self.workspace, np.zeros((S.threads, S.room)))
+            S.work = take(&self.arena, <size_t>S.threads * S.room * self.itemsize)
             S.values = L.coeff
             if S.index != NULL:
-                S.values = self._vector(self.workspace, np.zeros(S.nonzeros))
-                S.full = self._vector(self.workspace, np.zeros((S.threads, S.nonzeros)))
+                S.values = take(&self.arena, <size_t>S.nonzeros * self.itemsize)
+                S.full = take(&self.arena, <size_t>S.threads * S.nonzeros * self.itemsize)
         elif L.kind == CONV:
             g = &S.conv
             (g.c_in, g.h_in, g.w_in, g.c_out, g.h_out, g.w_out, g.kh, g.kw, g.sh, g.sw, g.top, g.left, g.circular) = parts["geometry"]
             S.room = la_conv_layout(g)
-            S.work = self._vector(self.workspace, np.zeros((S.threads, S.room)))
+            S.work = take(&self.arena, <size_t>S.threads * S.room * self.itemsize)
         return 0
+
+    def __dealloc__(self):
+        release(&self.arena)
 
     def refresh(self):
         """Bring what is made of the parameters up to date, after they were written from outside."""
@@ -328,11 +343,9 @@ cdef class Chain:
         """Buffers of the chains; a NULL stands for the identity, beside a layer that has a matrix."""
         e = &self.e
         cdef int i, d = e.depth, p = e.pivot
-        cdef int itemsize = self.dtype.itemsize
         widest = max(widths)
         for i in range(p + 1, d + 1):
-            self.A[i] = self._own(e.rows, widths[i])
-        self.outputs = self.workspace[len(self.workspace) - 1]
+            self.A[i] = self._own(e.rows, widths[i]) if i < d or p or e.mixed else self._seen(e.rows, widths[i])
         if p == 0 and not e.mixed and e.X != NULL:
             self.A[0] = e.X
         elif p < d and self.layers[p].kind > FIXED:
@@ -349,21 +362,19 @@ cdef class Chain:
                 self.Z[i] = self._own(rows, widths[i])
         e.loss.by_output = p > 0
         lines, columns = (e.n_out, e.samples) if p else (e.samples, e.n_out)
-        e.ldo = padding(columns, itemsize, self.most)
+        e.ldo = padding(columns, self.itemsize, self.most)
         e.O = self.A[d]
         if p or e.mixed:
-            e.O = self._own(lines, columns)
-            self.outputs = self.workspace[len(self.workspace) - 1]
+            e.O = self._seen(lines, columns)
         if 0 < p < d:
             e.H = self._own(e.rows, e.samples)
             e.Q = self._own(e.rows, e.samples)
         e.ping = self._own(e.rows, widest)
         e.pong = self._own(e.rows, widest)
 
-    def _objective(self, targets, int kind, double factor, observations, function):
+    def _objective(self, targets, int kind, double factor, observations):
         e = &self.e
         e.loss.kind, e.loss.factor = kind, factor
-        self.function = function
         if targets is not None:
             e.loss.targets = self._copy(targets.T if e.loss.by_output else targets)
         if observations is None:

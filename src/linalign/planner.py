@@ -25,6 +25,8 @@ from .reduce.split import Modes, Split
 from .validate import Array
 
 REDUCTIONS = ("filters", "samples", "inputs", "width", "split")
+# those that do the same to every network of the same widths on the same data
+OF_DATA = ("samples", "inputs")
 # a reduction whose check is off by more than this is refused
 RESIDUAL_TOLERANCE = 1e-10
 # a reduction must save this share of the multiply-adds
@@ -55,15 +57,8 @@ class Work:
     split: Split | None = None
 
     def choose(self, descent: Descent) -> Choice:
-        """The pivot of the problem as it is now; worked out once for all networks of the same widths on the same data."""
-        problem = self.problem
-        if _not_dense(problem, slice(None)):
-            return cost.choose(problem, descent)
-        known = problem.memo.setdefault("pivots", {})
-        key = problem.net.widths, problem.net.dtype, descent.update, descent.momentum != 0
-        if key not in known:
-            known[key] = cost.choose(problem, descent)
-        found: Choice = known[key]
+        """The pivot of the problem as it is now."""
+        found: Choice = _once(self.problem, ("pivot", descent.update, descent.momentum != 0), lambda: cost.choose(self.problem, descent))
         return found
 
     def lift(self, params: list[Array], steps: int) -> list[Array]:
@@ -154,14 +149,44 @@ def make_plan(
     chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
-    return _plan(work, descent, implementation, done, chosen, _kernel(work, descent, chosen[0])), work
+
+    def write() -> Plan:
+        return _plan(work, descent, implementation, done, chosen, _kernel(work, descent, chosen[0]))
+
+    if any(r.applied for r in done if r.name not in OF_DATA):
+        return write(), work
+    return _once(problem, ("plan", descent.update, descent.momentum != 0, at, *done), write), work
+
+
+def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """What follows from the data and the widths of dense layers alone: made once for all such networks on the same data."""
+    if _not_dense(problem, slice(None)):
+        return make()
+    known = problem.memo.setdefault("once", {})
+    key = problem.net.widths, problem.net.dtype, *key
+    if key not in known:
+        known[key] = make()
+    return known[key]
+
+
+def _before(given: Problem) -> int:
+    """Multiply-adds a step of the problem as given, by backpropagation."""
+    found: int = _once(given, ("before",), lambda: cost.backpropagation(given))
+    return found
 
 
 # ------------------------------------------------------------------ reductions, in order
 def _may_overflow(problem: Problem) -> bool:
-    """Whether some number is above LARGEST: a sum of squares tells at once that none is."""
-    arrays = [*problem.net.params, *(A for A in (problem.X, problem.T) if A is not None)]
-    return any(not float(np.vdot(A, A)) < LARGEST**2 and max(float(A.max()), -float(A.min())) > LARGEST for A in arrays)
+    """Whether some number is above LARGEST."""
+    data = [A for A in (problem.X, problem.T) if A is not None]
+    if "large" not in problem.memo:
+        problem.memo["large"] = any(map(_large, data))
+    return problem.memo["large"] or any(map(_large, problem.net.params))
+
+
+def _large(A: Array) -> bool:
+    """Whether some entry is above LARGEST: a sum of squares tells at once that none is."""
+    return not float(np.vdot(A, A)) < LARGEST**2 and max(float(A.max()), -float(A.min())) > LARGEST
 
 
 def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
@@ -257,7 +282,7 @@ def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction
 
 def _affordable(work: Work, descent: Descent, steps: int | None, directions: int = 0) -> float:
     """Multiply-adds that a search may take, besides the calls that it is made of; `directions` as in `SEARCH_DIRECTION`."""
-    limit = float(SEARCH_STEPS * cost.backpropagation(work.given))
+    limit = float(SEARCH_STEPS * _before(work.given))
     if steps is not None:
         run = steps * work.choose(descent)[0].nanoseconds
         calls = SEARCH_CALL + SEARCH_DIRECTION * directions
@@ -387,6 +412,6 @@ def _plan(
         dtype=validate.name_of(given.net.dtype), loss=given.loss.kind, update=descent.update,
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
-        macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=cost.backpropagation(given),
+        macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=_before(given),
         kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot),
     )  # fmt: skip

@@ -23,6 +23,7 @@ from .validate import Array
 MOST_WAITING = 8
 # points of a log-spaced schedule, a decade
 PER_DECADE = 20
+NOTHING = np.empty(0, dtype=np.int64)
 
 
 class State(Protocol):
@@ -173,6 +174,8 @@ class Recorder:
 
     def due(self, names: tuple[str, ...], first: int, last: int) -> Array:
         """The steps in first..last - 1 at which one of these is due and not yet taken."""
+        if not names:
+            return NOTHING
         steps = [self._at[name][self._next[name] :] for name in names]
         found = [at[np.searchsorted(at, first) : np.searchsorted(at, last)] for at in steps]
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+# entries that are looked at one by one sooner than summed
+SMALL = 4096
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -70,6 +72,8 @@ def is_vector(value: Any) -> bool:
 
 def finite(name: str, array: Array) -> Array:
     """`array`, if it has neither nan nor inf."""
+    if array.size <= SMALL and np.isfinite(array).all():
+        return array
     # nan and inf show in the sum, which needs no array of its own; where it overflows, every entry is looked at
     # a sum and no product: BLAS would start its threads here, and they spin on into the loop (threads.py)
     with np.errstate(over="ignore", invalid="ignore"):

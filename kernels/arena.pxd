@@ -1,0 +1,59 @@
+# Memory of a chain: zeroed pieces that start on cache lines, freed all at once.
+# A small network asks for some thirty pieces, each a few rows; as NumPy arrays they took as long as hundreds of its steps.
+
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
+
+cdef enum:
+    LINE = 64
+    # bytes of a block that small pieces share; larger pieces have a block each
+    BLOCK = 16384
+
+cdef struct Arena:
+    void** blocks
+    int count
+    # of the block in use
+    char* next
+    size_t left
+
+cdef inline void* _block(Arena* a, size_t size) noexcept:
+    """A block from a cache line on; NULL without memory."""
+    cdef void** more = <void**>realloc(a.blocks, (a.count + 1) * sizeof(void*))
+    if more == NULL:
+        return NULL
+    a.blocks = more
+    cdef void* raw = malloc(size + LINE)
+    if raw == NULL:
+        return NULL
+    a.blocks[a.count] = raw
+    a.count += 1
+    # touched here, and not page by page in the first steps
+    memset(raw, 0, size + LINE)
+    return <void*>((<uintptr_t>raw + LINE - 1) // LINE * LINE)
+
+cdef inline void* take(Arena* a, size_t size) except NULL:
+    """`size` bytes, all zero."""
+    cdef void* found
+    size = (size + LINE - 1) // LINE * LINE
+    if size > BLOCK // 4:
+        found = _block(a, size)
+    else:
+        if size > a.left:
+            a.next = <char*>_block(a, BLOCK)
+            a.left = BLOCK if a.next != NULL else 0
+        found = a.next
+        if found != NULL:
+            a.next += size
+            a.left -= size
+    if found == NULL:
+        raise MemoryError(f"no memory for {size} bytes of workspace")
+    return found
+
+cdef inline void release(Arena* a) noexcept:
+    """Free every piece."""
+    cdef int i
+    for i in range(a.count):
+        free(a.blocks[i])
+    free(a.blocks)
+    a.blocks, a.count, a.next, a.left = NULL, 0, NULL, 0
