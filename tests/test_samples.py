@@ -96,7 +96,7 @@ def test_compression_to_the_rank(n, k, rank):
     rng = np.random.default_rng(1)
     X = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, k))
     check_compression(samples.compress, X, rng.standard_normal((n, 2)), rank=rank)
-    assert samples.rank(X) == rank
+    assert samples.rank(np.linalg.svd(X)[1]) == rank
 
 
 def test_compression_of_a_constant_and_a_repeated_column():
@@ -111,7 +111,7 @@ def test_compression_of_zero_inputs():
     assert not small_X.any()
     assert not small_Y.any()
     assert constant == pytest.approx(float(np.sum(Y**2)), rel=20 * U64)
-    assert samples.rank(np.zeros((9, 4))) == 0
+    assert samples.rank(np.zeros(4)) == 0
 
 
 @pytest.mark.parametrize("block", [1, 7, 16])

@@ -68,30 +68,30 @@ def _generated(maps: _Sum, seeds: list[tuple[int, Array]]) -> list[Array]:
     """The smallest part that holds the seeds `(vertex, columns)`: closed under all maps and their transposes."""
     d = len(maps.weights)
     spaces = [Subspace(k) for k in maps.sizes]
-    waiting: list[tuple[int, Array]] = []
-
-    def put(i: int, B: Array) -> None:
-        if spaces[i].basis is None:
-            return
-        new = spaces[i].add(B, 1e-10)
-        if new is None:
-            new = np.eye(spaces[i].size)
-        if new.shape[1]:
-            waiting.append((i, new))
-
+    # what has yet to be added, by vertex: together, so that there are few and the strongest directions are taken first
+    waiting: list[list[Array]] = [[] for _ in spaces]
     for i, B in seeds:
-        put(i, B)
-    while waiting:
-        i, new = waiting.pop(0)
-        if i < d:
-            put(i + 1, maps.scaled[i] @ new)
-        if i:
-            put(i - 1, maps.scaled[i - 1].T @ new)
-        if i == 0:
-            put(0, maps.C_scaled[:, None] * new)
-            put(d, maps.M_scaled @ new)
-        if i == d:
-            put(0, maps.M_scaled.T @ new)
+        waiting[i].append(B)
+    while any(waiting):
+        now, waiting = waiting, [[] for _ in spaces]
+        for i, found in enumerate(now):
+            space = spaces[i]
+            if not found or space.basis is None:
+                continue
+            new = space.add(np.hstack(found), 1e-10)
+            if new is None:
+                new = np.eye(space.size)
+            if not new.shape[1]:
+                continue
+            if i < d:
+                waiting[i + 1].append(maps.scaled[i] @ new)
+            if i:
+                waiting[i - 1].append(maps.scaled[i - 1].T @ new)
+            if i == 0:
+                waiting[0].append(maps.C_scaled[:, None] * new)
+                waiting[d].append(maps.M_scaled @ new)
+            if i == d:
+                waiting[0].append(maps.M_scaled.T @ new)
     return [np.eye(space.size) if space.basis is None else space.basis for space in spaces]
 
 
@@ -121,7 +121,8 @@ def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Arr
         product = times(W, product)
         blocks.append(product)
     rows = [B * (rng.uniform(1, 2) / np.linalg.norm(B)) for B in blocks if np.linalg.norm(B) > 0]
-    s, Vt = np.linalg.svd(np.vstack(rows))[1:]
+    # of the triangular factor: the left vectors, five times as tall, are not wanted
+    s, Vt = np.linalg.svd(np.linalg.qr(np.vstack(rows), mode="r"))[1:]
     V = Vt.T
     # where the Gram matrices do not tell directions apart, M^T P may
     S = M.T @ product
@@ -138,7 +139,10 @@ def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Arr
 
 
 def _sweep(weights: list[Array], M: Array, Q0: Array) -> tuple[list[Array], int]:
-    """Bases that carry each column of Q0 through the layers; survivors, those that reach the end, come first."""
+    """Bases that carry each column of Q0 through the layers; survivors, those that reach the end, come first.
+
+    No bases and no survivors where the first of them is no mode of the first layer: mostly, that is seen here.
+    """
     alive = np.ones(Q0.shape[1], dtype=bool)
     Z = Q0
     for W in weights:
@@ -148,6 +152,12 @@ def _sweep(weights: list[Array], M: Array, Q0: Array) -> tuple[list[Array], int]
         Z = Z / np.where(norms > 0, norms, 1.0)
     Q = Q0[:, np.concatenate([np.flatnonzero(alive), np.flatnonzero(~alive)])]
     r = min(int(alive.sum()), min(len(W) for W in weights))
+    if r:
+        # its row of the first layer in the bases, as in `_mode_residual`
+        image = weights[0] @ Q[:, 0]
+        row = (image / np.linalg.norm(image)) @ weights[0] @ Q[:, 1:]
+        if np.linalg.norm(row) > RESIDUAL_TOLERANCE * np.linalg.norm(weights[0]):
+            return [], 0
     bases = [Q]
     for W in weights:
         U, R = np.linalg.qr(W @ bases[-1][:, :r])

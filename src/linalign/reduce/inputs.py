@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from ..layers import Dense
 from ..network import Network
@@ -18,7 +17,7 @@ from ..problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
 from .products import add_product, product
-from .samples import RANK_TOLERANCE
+from .samples import rank, singular
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
     assert problem.X is not None
     dtype = problem.net.dtype
     X = problem.X.astype(np.float64, copy=False)
-    U, s, Vt = scipy.linalg.svd(X, full_matrices=False)
-    r = max(int(np.count_nonzero(s > RANK_TOLERANCE * s[0])), 1)
+    U, s, Vt = singular(problem)
+    r = max(rank(s), 1)
     U, s, V = U[:, :r], s[:r], np.ascontiguousarray(Vt[:r].T)
     scale = float(np.linalg.norm(X))
     residual = float(np.linalg.norm(X - (X @ V) @ V.T)) / scale if scale else 0.0

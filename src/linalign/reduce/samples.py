@@ -55,7 +55,7 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
 def centre(R: Array, k: int, again: Callable[[Array], Array]) -> tuple[Array, Array, float]:
     """`compress` from the triangular factor R of `[X, Y]`, X with k columns; `again(P)` is that of `[X, Y - X P]`."""
     U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
-    r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
+    r = rank(s)
     if r == 0:
         return np.zeros((1, k)), np.zeros((1, R.shape[1] - k)), float(np.sum(R[:, k:] ** 2))
     rotated = U[:, :r].T @ R[:, k:]
@@ -70,9 +70,17 @@ def centre(R: Array, k: int, again: Callable[[Array], Array]) -> tuple[Array, Ar
     return X_small, X_small @ least_squares + centred, constant
 
 
-def rank(X: Array) -> int:
-    """The number of singular values of X above the tolerance."""
-    s = scipy.linalg.svd(X.astype(np.float64, copy=False), compute_uv=False)
+def singular(problem: Problem) -> tuple[Array, Array, Array]:
+    """Thin `U, s, V^T` of the data in float64: worked out once for all reductions that ask."""
+    if "singular" not in problem.memo:
+        assert problem.X is not None
+        problem.memo["singular"] = scipy.linalg.svd(problem.X.astype(np.float64, copy=False), full_matrices=False)
+    found: tuple[Array, Array, Array] = problem.memo["singular"]
+    return found
+
+
+def rank(s: Array) -> int:
+    """The number of singular values above the tolerance."""
     return int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
 
 
@@ -92,7 +100,7 @@ def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
     assert problem.X is not None
     assert problem.T is not None
     n, k = problem.X.shape
-    if n <= k and rank(problem.X) == n:
+    if n <= k and rank(singular(problem)[1]) == n:
         return None, Samples(n, n, 0.0)
     X, T, constant = compress(problem.X, problem.T)
     if len(X) >= n:
