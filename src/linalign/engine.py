@@ -262,6 +262,15 @@ class SumEngine(Engine):
         self._taken[0] += taken
         return (RUNNING if taken == steps else DIVERGED), taken
 
+    def watch(self, noise: Array, beside: Array | None) -> bool:
+        # asked only where modes are all that moves
+        return True
+
+    def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
+        scores = np.zeros((len(at), len(self._split.parts[0].start) - 1, 2))
+        scores[:, :, 1] = 1.0
+        return *self.advance(steps, values, tol), scores
+
     def value(self, tol: float) -> tuple[int, float]:
         total = 0.0
         for engine, weight in self._running:

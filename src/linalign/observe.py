@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import pairwise
 
 import numpy as np
 
 from . import spectrum
-from .alignment import _angles, _balancedness, _noise, _skew
+from .alignment import _angles, _balancedness, _gram_norm, _noise, _skew
 from .planner import Work
 from .reduce.inputs import InputsLift
+from .reduce.split import Modes
 from .reduce.width import WidthLift
 from .small_scores import SmallScores
 from .validate import Array
@@ -84,7 +85,6 @@ class _Still:
     whole: float
     product: float
     gram: float
-    balance: float
 
 
 def _root(A: Array) -> Array:
@@ -127,63 +127,76 @@ class SmallObserver(Observer):
         self._V = None if inputs is None else inputs.V
         self._Q = bases[1]
         self._sizes = [0.0 if E is None else float(np.linalg.norm(E)) for E in self._E]
-        self._ready = False
-
-    def _prepare(self) -> None:
-        """The constants of everything but the vectors, when they are first asked for."""
-        if self._ready:
-            return
-        self._ready = True
-        self._first()
-        self._still = [self._constant(i) for i in range(self._d - 1)]
-        self._rest = self._product_outside()
-        self._joint = self._common()
 
     def _make_scores(self) -> SmallScores:
         first = self._E[0]
         inputs = None if first is None or self._V is None else (first, self._V)
         return SmallScores(self._matrices, self._start(), self._step, self._given, self._bases, self._E, inputs, self._threads, self._alone)
 
-    def _first(self) -> None:
-        """Constants of the first layer: a root of `B_1 B_1^T`, and the couplings of `S_1` with its complement."""
-        E, Q = self._E[0], self._Q
-        self._L = self._A = self._AH = self._ZA = None
-        self._B1: Array | None = None
-        if E is None:
-            return
-        self._B1 = E if Q is None else Q.T @ E
-        self._L = _root(self._B1.T)
-        if Q is None:
-            return
-        A = E @ self._B1.T  # E E^T Q, then its part outside S_1
+    # The constants, each when it is first asked for: some take as long as thousands of steps.
+    @cached_property
+    def _B1(self) -> Array | None:
+        E = self._E[0]
+        return E if E is None or self._Q is None else self._Q.T @ E
+
+    @cached_property
+    def _L(self) -> Array | None:
+        """A root of `B_1 B_1^T`."""
+        return None if self._B1 is None else _root(self._B1.T)
+
+    @cached_property
+    def _coupling(self) -> tuple[Array | None, Array | None, Array | None]:
+        """Roots of what couples `S_1` with its complement: `A = (I - Q Q^T) E E^T Q`, `E_2^T E_2 A` beside it, and `E_2 A`."""
+        E, Q, B1 = self._E[0], self._Q, self._B1
+        if E is None or Q is None or B1 is None:
+            return None, None, None
+        A = E @ B1.T
         A -= Q @ (Q.T @ A)
         if np.linalg.norm(A) <= 1e-13 * np.linalg.norm(E) ** 2:
-            return
+            return None, None, None
         up = self._E[1] if self._d > 1 else None
         if up is None:
-            self._A = _root(A)
-            return
-        H = up.T @ (up @ A)
-        R = _root(np.hstack([A, H]))
+            return _root(A), None, None
+        Z = up @ A
+        R = _root(np.hstack([A, up.T @ Z]))
         m = A.shape[1]
-        self._A, self._AH = R[:m], R[m:]
-        self._ZA = _root(up @ A)
+        return R[:m], R[m:], _root(Z)
 
-    def _constant(self, i: int) -> _Still:
-        """The part of interface i that lies in the complement of `S_{i+1}`."""
+    def _outside(self, i: int) -> tuple[Array | None, Array | None]:
+        """The layers of interface i in the complement of `S_{i+1}`; None for zero."""
         W, V = self._E[i], self._E[i + 1]
         if i == 0 and W is not None:
-            W = np.zeros_like(W) if self._Q is None else W - self._Q @ (self._Q.T @ W)
-        low = 0.0 if W is None else W @ W.T
-        high = 0.0 if V is None else V.T @ V
-        balance = float(np.linalg.norm(np.asarray(high - low)))
+            W = None if self._Q is None else W - self._Q @ (self._Q.T @ W)
+        return W, V
+
+    @cached_property
+    def _still(self) -> list[_Still]:
+        """The parts of the interfaces that lie in the complements."""
+        return [self._constant(*self._outside(i)) for i in range(self._d - 1)]
+
+    @staticmethod
+    def _constant(W: Array | None, V: Array | None) -> _Still:
         if W is None or V is None:
-            return _Still(0.0, 0.0, 0.0, 0.0, balance)
+            return _Still(0.0, 0.0, 0.0, 0.0)
         Z = V @ W
         skew, whole = _skew(W, V, Z)
-        return _Still(skew, whole, float(np.linalg.norm(Z)), float(np.linalg.norm(Z @ Z.T)), balance)
+        return _Still(skew, whole, float(np.linalg.norm(Z)), _gram_norm(Z))
 
-    def _product_outside(self) -> Array | None:
+    @cached_property
+    def _balance(self) -> list[float]:
+        """Balancedness of the interfaces in the complements."""
+        found = []
+        for i in range(self._d - 1):
+            W, V = self._outside(i)
+            if W is None or V is None:
+                alone = V if W is None else W
+                found.append(0.0 if alone is None else _gram_norm(alone))
+            else:
+                found.append(float(_balancedness([W, V])[0]))
+        return found
+
+    @cached_property
+    def _rest(self) -> Array | None:
         """The product of what is outside, from the complement of `S_1` up; None if it is zero."""
         if self._Q is None or any(E is None for E in self._E):
             return None
@@ -195,7 +208,8 @@ class SmallObserver(Observer):
             product = E @ product
         return product
 
-    def _common(self) -> tuple[Array, Array] | None:
+    @cached_property
+    def _joint(self) -> tuple[Array, Array] | None:
         """`B_1` and the product outside up to rotations: they end apart but begin in the same inputs."""
         if self._rest is None or self._B1 is None:
             return None
@@ -207,7 +221,6 @@ class SmallObserver(Observer):
         return [W.astype(np.float64, copy=False) for W in self._matrices()]
 
     def angles(self) -> Angles:
-        self._prepare()
         weights = self._small()
         sizes = [math.hypot(float(np.linalg.norm(W)), size) for W, size in zip(weights, self._sizes, strict=True)]
         found = []
@@ -219,14 +232,15 @@ class SmallObserver(Observer):
             skew, whole = _skew(W, V, Z)
             product, gram = float(np.linalg.norm(Z)), float(np.linalg.norm(Z @ Z.T))
             skews, wholes, grams = [skew, still.skew], [whole, still.whole], [gram, still.gram]
-            if i == 0 and self._A is not None:
+            A, AH, ZA = self._coupling
+            if i == 0 and A is not None:
                 # K = [[A11 H1, A12 H2], [A21 H1, A22 H2]]: the off-diagonal blocks
-                pulled = V.T @ (V @ self._A)
-                pushed = 0.0 if self._AH is None else self._AH
+                pulled = V.T @ (V @ A)
+                pushed = 0.0 if AH is None else AH
                 skews.append(math.sqrt(2) * float(np.linalg.norm(pushed - pulled)))
                 wholes += [float(np.linalg.norm(pulled)), float(np.linalg.norm(pushed))]
-                if self._ZA is not None:
-                    grams.append(math.sqrt(2) * float(np.linalg.norm(V @ self._ZA)))
+                if ZA is not None:
+                    grams.append(math.sqrt(2) * float(np.linalg.norm(V @ ZA)))
             whole = math.hypot(*wholes)
             noise = self._noise[i] if self._noise[i] > self._noise[i + 1] else self._noise[i + 1]
             if math.hypot(product, still.product) <= self._heights[i] * noise * sizes[i] * sizes[i + 1]:
@@ -240,25 +254,23 @@ class SmallObserver(Observer):
     def constants(self) -> tuple[Array, Array | None] | None:
         if self._shrunk:
             return None
-        self._prepare()
         return _floors(self._heights, self._noise), self._L
 
     def balancedness(self) -> Array:
-        self._prepare()
         weights = self._small()
         out = []
-        for i, still in enumerate(self._still):
+        for i, balance in enumerate(self._balance):
             W, V = weights[i], weights[i + 1]
             if i == 0 and self._L is not None:
                 W = np.hstack([W, self._L])
-            parts = [float(np.linalg.norm(V.T @ V - W @ W.T)), still.balance]
-            if i == 0 and self._A is not None:
-                parts.append(math.sqrt(2) * float(np.linalg.norm(self._A)))
+            parts = [float(np.linalg.norm(V.T @ V - W @ W.T)), balance]
+            A = self._coupling[0]
+            if i == 0 and A is not None:
+                parts.append(math.sqrt(2) * float(np.linalg.norm(A)))
             out.append(math.hypot(*parts))
         return np.array(out)
 
     def singular_values(self) -> Array:
-        self._prepare()
         weights = self._small()
         if self._joint is not None:
             B1, rest = self._joint
@@ -279,7 +291,6 @@ class SmallObserver(Observer):
         return spectrum._rank_of(self.singular_values())
 
     def modes(self, U: Array, V: Array) -> Array:
-        self._prepare()
         weights = self._small()
         rows = (V if self._V is None else self._V.T @ V).T @ weights[0].T
         if self._B1 is not None:
@@ -291,6 +302,30 @@ class SmallObserver(Observer):
         if self._rest is not None:
             out = out + np.einsum("aj,ab,bj->j", U, self._rest, V)
         return np.asarray(out)
+
+
+class AlignedObserver(Observer):
+    """The quantities where scalar modes are all that moves, and the rest never meets: the network stays aligned (T3.2)."""
+
+    def angles(self) -> Angles:
+        return [(0.0, 1.0)] * (len(self._matrices()) - 1)
+
+    def constants(self) -> tuple[Array, Array | None] | None:
+        return np.zeros(len(self._start()) - 1), None
+
+
+def _stays_aligned(work: Work) -> bool:
+    """Whether the network as given is an orthogonal sum of modes and of constant layers that do not meet."""
+    if work.split is None or any(not (isinstance(lift, InputsLift) and lift.V.shape[0] == lift.V.shape[1]) for lift in work.lifts):
+        return False
+    for part in work.split.parts:
+        if part.content is None:
+            for W, V in pairwise(part.start):
+                if np.linalg.norm(V @ W) > 1e-13 * np.linalg.norm(V) * np.linalg.norm(W):
+                    return False
+        elif not isinstance(part.content, Modes):
+            return False
+    return True
 
 
 class GivenObserver(Observer):
@@ -315,6 +350,8 @@ def observer(
     `moving`: whether what is outside decays; `params()` are those of the small network; `alone()` tells the loop that its other
     threads are taken.
     """
+    if _stays_aligned(work):
+        return AlignedObserver(full, work.given.net.matrices, step, threads)
     if moving or not any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
         as_given = not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers
         return (GivenObserver if as_given else Observer)(full, work.given.net.matrices, step, threads)
