@@ -42,6 +42,22 @@ def test_aligned_starts_are_scalars(k, options):
     assert_same(full, less)
 
 
+def test_scores_of_modes_beside_layers_that_stay():
+    # the second block never moves, as its last layer is zero and no target sees it; its first two layers are not aligned
+    rng = np.random.default_rng(7)
+    W, V = [np.diag(rng.uniform(0.3, 1.0, 3)) for _ in range(3)], [rng.standard_normal((4, 4)) for _ in range(2)]
+    Q = [haar(rng, 7) for _ in range(4)]
+    for meets in (False, True):
+        below = V[0] if meets else np.zeros((4, 4))
+        layers = [scipy.linalg.block_diag(a, b) for a, b in zip(W, [below, V[1], np.zeros((4, 4))], strict=True)]
+        net = la.Network.from_matrices([Q[i + 1] @ A @ Q[i].T for i, A in enumerate(layers)])
+        Y = Q[3] @ scipy.linalg.block_diag(np.diag([1.0, 0.7, 0.4]), np.zeros((4, 4))) @ Q[0].T
+        full, less = both(net, None, Y, reduce=["split"], record={"alignment": 3, "misalignment": 3})
+        assert applied(less) == ("split",)
+        assert (full.history["alignment"].values[0, 0] < 0.99) == meets
+        assert_same(full, less)
+
+
 @options
 def test_orthogonal_starts_are_a_block_of_2r_and_one_mode(options):
     # the law of parsimony (section 8 of the theory note): k - 2 r copies of one mode

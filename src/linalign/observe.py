@@ -21,6 +21,7 @@ from .planner import Work
 from .reduce.inputs import InputsLift
 from .reduce.split import Modes
 from .reduce.width import WidthLift
+from .small_images import Images, small_images
 from .small_scores import SmallScores
 from .validate import Array
 from .vectors import Scores
@@ -32,11 +33,13 @@ class Observer:
     """The quantities from the matrices of the network as given."""
 
     def __init__(
-        self, matrices: Callable[[], list[Array]], start: Callable[[], list[Array]], step: Callable[[], int], threads: int = 1
-    ) -> None:
+        self, matrices: Callable[[], list[Array]], start: Callable[[], list[Array]], step: Callable[[], int], threads: int = 1,
+        images: Images | None = None,
+    ) -> None:  # fmt: skip
         """`start()` are the matrices at step 0 of what `matrices()` are now; `step()` says where the run stands."""
         self._matrices, self._start, self._step, self._threads = matrices, start, step, threads
         self._scores: Scores | SmallScores | None = None
+        self._images = images
 
     def _make_scores(self) -> Scores | SmallScores:
         return Scores(self._matrices, self._start(), self._step, self._threads)
@@ -50,7 +53,13 @@ class Observer:
 
     def angles(self) -> Angles:
         """Sine and cosine of every interface."""
-        return _angles(self._matrices())
+        if self._images is None:
+            return _angles(self._matrices())
+        found = self._images.angles()
+        if None not in found:
+            return [angle for angle in found if angle is not None]
+        full = self._matrices()
+        return [_angles(full[i : i + 2])[0] if angle is None else angle for i, angle in enumerate(found)]
 
     def constants(self) -> tuple[Array, Array | None] | None:
         """What is needed to take `angles` of the matrices that are run: the noise of each interface over the product of the
@@ -343,18 +352,19 @@ def _floors(heights: list[int], noise: list[float]) -> Array:
 
 def observer(
     work: Work, moving: bool, params: Callable[[], list[Array]], full: Callable[[], list[Array]], step: Callable[[], int],
-    threads: int = 1, alone: Callable[[], None] | None = None,
+    threads: int = 1, alone: Callable[[], None] | None = None, lifted: Callable[[], list[Array]] | None = None,
 ) -> Observer:  # fmt: skip
     """The cheapest observer that is exact.
 
-    `moving`: whether what is outside decays; `params()` are those of the small network; `alone()` tells the loop that its other
-    threads are taken.
+    `moving`: whether what is outside decays; `params()` are those of the small network, `lifted()` those of the network as given;
+    `alone()` tells the loop that its other threads are taken.
     """
     if _stays_aligned(work):
         return AlignedObserver(full, work.given.net.matrices, step, threads)
+    images = None if lifted is None else small_images(work.given.net.layers, lifted)
     if moving or not any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
         as_given = not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers
-        return (GivenObserver if as_given else Observer)(full, work.given.net.matrices, step, threads)
+        return (GivenObserver if as_given else Observer)(full, work.given.net.matrices, step, threads, images)
     layers = work.problem.net.layers
 
     def small() -> list[Array]:

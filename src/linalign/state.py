@@ -52,7 +52,7 @@ class State:
         """What needs not the lifted network; its constants are worked out when first asked for."""
         if self._observer is None:
             self._observer = observer(self._work, self._moving, self._engine.params, self.matrices, lambda: self.step, self._threads,
-                                      self._engine.alone)  # fmt: skip
+                                      self._engine.alone, self.params)  # fmt: skip
         return self._observer
 
     def loss(self) -> float:

@@ -1,0 +1,88 @@
+"""Interfaces of convolutions from small images: the same angles as from the matrices of the images as given."""
+
+import numpy as np
+import pytest
+
+import linalign as la
+from linalign.alignment import _angles
+from linalign.small_images import _interface, small_images
+
+C1, C2 = la.Conv1d, la.Conv2d
+
+PAIRS = {
+    "same": (C2((28, 20), 3), C2((28, 20), 3)),
+    "one axis is short": (C2((28, 4), 3), C2((28, 4), 3)),
+    "channels, even kernels": (C2((18, 13), 3, 2, 3), C2((18, 13), (2, 4), 3, 2)),
+    "valid": (C2((20, 24), (4, 3), 1, 2, "valid"), C2((17, 22), 3, 2, 1, "valid")),
+    "valid, then same": (C2(20, 3, padding="valid"), C2(18, 2)),
+    "same, then valid": (C2(20, 3), C2(20, 2, padding="valid")),
+    "circular": (C2(20, 3, padding="circular"), C2(20, 5, padding="circular")),
+    "circular, channels": (C2((20, 9), 3, 2, 2, "circular"), C2((20, 9), (2, 3), 2, 1, "circular")),
+    "one axis": (C1(60, 5, 2, 2), C1(60, 3, 2, 1)),
+    "one axis, circular": (C1(60, 5, 2, 2, "circular"), C1(60, 4, 2, 2, "circular")),
+    "no pixel is left out": (C1(7, 5), C1(7, 4)),
+}
+
+
+def taps(rng, layer, dtype=np.float64):
+    return rng.standard_normal(layer.param_shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [(np.float64, 1), (np.float64, 1e-90), (np.float64, 1e90), (np.float32, 1), (np.float32, 1e-30)]
+)
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_angles_of_the_image_as_given(name, dtype, scale):
+    low, high = PAIRS[name]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        a, b = taps(rng, low, dtype) * dtype(scale), taps(rng, high, dtype)
+        found = _interface(low, high).angle(a, b)
+        assert found == pytest.approx(_angles([low.matrix(a), high.matrix(b)])[0], rel=1e-13, abs=1e-14)
+
+
+def test_small_images_are_small():
+    low, high = C2(224, 3, 2, 2), C2(224, 3, 2, 1)
+    assert _interface(low, high).low.shape == (2 * 81, 2 * 81)
+
+
+@pytest.mark.parametrize(
+    "layers", [(C2(20, 3, padding="circular"), C2(20, 3)), (C2(20, 3, stride=2), C2(10, 3)), (C1(9, 3), la.Dense(9, 4))]
+)
+def test_other_interfaces_are_left_to_others(layers):
+    assert small_images(layers, list) is None
+
+
+def test_layers_that_do_not_meet_are_aligned():
+    low, high = C2(12, 3), C2(12, 3)
+    assert _interface(low, high).angle(np.zeros((1, 1, 3, 3)), np.ones((1, 1, 3, 3))) == (0.0, 1.0)
+
+
+def test_a_cosine_near_zero_is_left_to_others():
+    # two channels: orthogonal projections onto lines at nearly a right angle
+    low, high = C1(9, 1, 2, 2), C1(9, 1, 2, 2)
+    u, v = np.array([1.0, 0.0]), np.array([1e-4, 1.0])
+    a, b = np.outer(u, u)[:, :, None], np.outer(v, v)[:, :, None]
+    assert _interface(low, high).angle(a, b) is None
+    net = la.Network([low, high], [a, b])
+    run = la.train(net, np.eye(18)[:3], np.zeros((3, 18)), lr=1e-9, steps=1, record={"alignment": 1})
+    assert run.history["alignment"].values[0] == pytest.approx(la.alignment(net), rel=1e-10)
+
+
+@pytest.mark.parametrize("reduce", ["auto", "none"])
+def test_along_a_run(reduce):
+    # convolutions of both kinds of interface, and a dense layer that takes its scores from the matrices
+    rng = np.random.default_rng(3)
+    net = la.Network([C2(12, 3), C2(12, 3, padding="valid"), C2(10, 3, stride=2), la.Dense(25, 3)]).init("gaussian", rng=0)
+    X, Y = rng.standard_normal((40, 144)), rng.standard_normal((40, 3))
+    seen = []
+
+    def member(network):
+        seen.append(network)
+        return 0.0
+
+    run = la.train(net, X, Y, lr=1e-3, steps=12, record={"alignment": 4, "misalignment": 4, member: 4}, reduce=reduce)
+    assert len(seen) == 4
+    for at, network in enumerate(seen):
+        assert run.history["alignment"].values[at] == pytest.approx(la.alignment(network), rel=1e-12)
+        assert run.history["misalignment"].values[at] == pytest.approx(la.misalignment(network), rel=1e-11)
