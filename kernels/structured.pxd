@@ -46,21 +46,29 @@ cdef inline int first_row(Structure* S, int s, int part, size_t itemsize) noexce
     return share(s, part, S.threads, PANEL if s >= S.threads * PANEL else 64 // <int>itemsize)
 
 
+cdef inline void sparse_rows(int p, int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
+                             real* out, int ldout) noexcept nogil:
+    """A thread's share."""
+    cdef Py_ssize_t first = first_row(S, s, p, sizeof(real))
+    cdef int rows = first_row(S, s, p + 1, sizeof(real)) - <int>first
+    if rows == 0:
+        return
+    if real is float:
+        la_structured_f.sparse_product(m, n, ptr, column, at, <float*>S.values, rows, A + first * lda, lda,
+                                       out + first * ldout, ldout, <float*>S.work + p * S.room)
+    else:
+        la_structured_d.sparse_product(m, n, ptr, column, at, <double*>S.values, rows, A + first * lda, lda,
+                                       out + first * ldout, ldout, <double*>S.work + p * S.room)
+
+
 cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
                                 real* out, int ldout) noexcept nogil:
     cdef int p, threads = S.threads
-    cdef Py_ssize_t first, rows
-    for p in prange(threads, num_threads=threads, schedule="static", use_threads_if=threads > 1):
-        first = first_row(S, s, p, sizeof(real))
-        rows = first_row(S, s, p + 1, sizeof(real)) - first
-        if rows == 0:
-            pass
-        elif real is float:
-            la_structured_f.sparse_product(m, n, ptr, column, at, <float*>S.values, <int>rows, A + first * lda, lda,
-                                           out + first * ldout, ldout, <float*>S.work + p * S.room)
-        else:
-            la_structured_d.sparse_product(m, n, ptr, column, at, <double*>S.values, <int>rows, A + first * lda, lda,
-                                           out + first * ldout, ldout, <double*>S.work + p * S.room)
+    if threads == 1:  # a team of one still wakes the others, a system call
+        sparse_rows(0, m, n, ptr, column, at, S, s, A, lda, out, ldout)
+        return
+    for p in prange(threads, num_threads=threads, schedule="static"):
+        sparse_rows(p, m, n, ptr, column, at, S, s, A, lda, out, ldout)
 
 
 cdef inline void structured_apply(Layer* L, int s, const real* A, int lda, real* out, int ldout) noexcept nogil:
@@ -130,22 +138,30 @@ cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, re
         clear_margin(s, L.n_in, out, ldout)
 
 
+cdef inline void sparse_gradient(int p, Layer* L, int s, const real* D, int ldd, const real* A, int lda, real* each) noexcept nogil:
+    """The gradient of every nonzero, by a thread over its share of the rows."""
+    cdef Structure* S = L.more
+    cdef Py_ssize_t first = first_row(S, s, p, sizeof(real))
+    cdef int rows = first_row(S, s, p + 1, sizeof(real)) - <int>first
+    if real is float:
+        la_structured_f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, rows, D + first * ldd, ldd, A + first * lda, lda,
+                                    each + <Py_ssize_t>p * S.nonzeros, <float*>S.work + p * S.room)
+    else:
+        la_structured_d.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, rows, D + first * ldd, ldd, A + first * lda, lda,
+                                    each + <Py_ssize_t>p * S.nonzeros, <double*>S.work + p * S.room)
+
+
 cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
-    """The gradient of every nonzero, by each thread over its rows; then its sum over the nonzeros of a parameter."""
+    """The gradient of every nonzero; then its sum over the nonzeros of a parameter."""
     cdef Structure* S = L.more
     cdef real* raw = <real*>S.raw
     cdef real* each = raw if S.index == NULL else <real*>S.full
     cdef int k, p, threads = S.threads
-    cdef Py_ssize_t first, rows
-    for p in prange(threads, num_threads=threads, schedule="static", use_threads_if=threads > 1):
-        first = first_row(S, s, p, sizeof(real))
-        rows = first_row(S, s, p + 1, sizeof(real)) - first
-        if real is float:
-            la_structured_f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, <int>rows, D + first * ldd, ldd, A + first * lda, lda,
-                                        each + <Py_ssize_t>p * S.nonzeros, <float*>S.work + p * S.room)
-        else:
-            la_structured_d.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, <int>rows, D + first * ldd, ldd, A + first * lda, lda,
-                                        each + <Py_ssize_t>p * S.nonzeros, <double*>S.work + p * S.room)
+    if threads == 1:
+        sparse_gradient(0, L, s, D, ldd, A, lda, each)
+    else:
+        for p in prange(threads, num_threads=threads, schedule="static"):
+            sparse_gradient(p, L, s, D, ldd, A, lda, each)
     for p in range(1, threads):
         for k in range(S.nonzeros):
             each[k] += each[<Py_ssize_t>p * S.nonzeros + k]
