@@ -23,7 +23,7 @@ ORDER = [
     ["structures", "kernel", "config", "spectrum", "vectors", "alignment", "bases", "certificate", "theory"],
     ["reduce", "stream"],
     ["cost", "plan", "planner"],
-    ["engine", "small_scores", "observe", "promise", "record", "run", "plot", "state"],
+    ["engine", "small_images", "small_scores", "observe", "promise", "record", "run", "plot", "state"],
     ["threads", "loop", "train"],
     ["journal", "table", "job", "workers", "sweep"],
     ["data", "readers", "cli", "cli_common", "cli_check", "cli_reproduce", "cli_train", "reproduce", "__main__", "interop", "__init__"],
