@@ -1,6 +1,6 @@
 # make demo   set up, then train a deep linear network on handwritten digits and draw it
 # make test   set up, then run the tests
-# make bench  set up, then compare with NumPy, PyTorch and JAX on this machine (about fifteen minutes)
+# make bench  set up, then compare with NumPy, PyTorch and JAX on this machine (about forty minutes)
 # make lint   set up, then style and types
 PYTHON ?= python3
 BIN := .venv/bin

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import spectrum
-from .alignment import _angles, _balancedness, _gram_norm, _noise, _skew
+from .alignment import TRUST, WIDE, _angles, _balancedness, _clear, _gram_norm, _noise, _skew, _sums
 from .planner import Work
 from .reduce.inputs import InputsLift
 from .reduce.split import Modes
@@ -154,6 +154,11 @@ class SmallObserver(Observer):
         return None if self._B1 is None else _root(self._B1.T)
 
     @cached_property
+    def _more(self) -> Array | None:
+        """`B_1 B_1^T`."""
+        return None if self._L is None else self._L @ self._L.T
+
+    @cached_property
     def _coupling(self) -> tuple[Array | None, Array | None, Array | None]:
         """Roots of what couples `S_1` with its complement: `A = (I - Q Q^T) E E^T Q`, `E_2^T E_2 A` beside it, and `E_2 A`."""
         E, Q, B1 = self._E[0], self._Q, self._B1
@@ -235,6 +240,12 @@ class SmallObserver(Observer):
         found = []
         for i in range(self._d - 1):
             W, V, still = weights[i], weights[i + 1], self._still[i]
+            noise = self._noise[i] if self._noise[i] > self._noise[i + 1] else self._noise[i + 1]
+            floor = self._heights[i] * noise * sizes[i] * sizes[i + 1]
+            quick = self._quick(i, W, V, floor) if len(W) >= WIDE else None
+            if quick is not None:
+                found.append(quick)
+                continue
             if i == 0 and self._L is not None:
                 W = np.hstack([W, self._L])
             Z = V @ W
@@ -251,14 +262,27 @@ class SmallObserver(Observer):
                 if ZA is not None:
                     grams.append(math.sqrt(2) * float(np.linalg.norm(V @ ZA)))
             whole = math.hypot(*wholes)
-            noise = self._noise[i] if self._noise[i] > self._noise[i + 1] else self._noise[i + 1]
-            if math.hypot(product, still.product) <= self._heights[i] * noise * sizes[i] * sizes[i + 1]:
+            if math.hypot(product, still.product) <= floor:
                 found.append((0.0, 1.0))
                 continue
             sine = min(math.hypot(*skews) / (math.sqrt(2) * whole), 1.0)
             cosine = math.sqrt(1 - sine * sine) if sine < 0.7 else min(math.hypot(*grams) / whole, 1.0)
             found.append((sine, cosine))
         return found
+
+    def _quick(self, i: int, W: Array, V: Array, floor: float) -> tuple[float, float] | None:
+        """The angle from sums of squares, or None where these lose too many digits."""
+        still = self._still[i]
+        whole, square, size, grown = _sums(W, V, self._more if i == 0 else None)
+        whole, square, size = whole + still.whole**2, square + still.gram**2, size + still.product**2
+        A, AH, ZA = self._coupling
+        if i == 0 and A is not None:
+            Y = V @ A
+            whole += float(np.vdot(Y, (V @ V.T) @ Y)) + (0.0 if AH is None else float(np.vdot(AH, AH)))
+            if ZA is not None:
+                square += 2 * float(np.linalg.norm(V @ ZA)) ** 2
+        found = _clear(whole, square, grown)
+        return found if size > TRUST**2 * floor**2 else None
 
     def constants(self) -> tuple[Array, Array | None] | None:
         if self._shrunk:
