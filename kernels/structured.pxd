@@ -14,14 +14,14 @@ cdef extern from "la_structured.h":
                                float*, ptrdiff_t, float*) noexcept nogil
         void (*sparse_grad)(int, int, const int*, const int*, int, const float*, ptrdiff_t, const float*, ptrdiff_t,
                             float*, float*) noexcept nogil
-        void (*tied_gather)(const la_runs*, const float*, ptrdiff_t, float*) noexcept nogil
+        void (*tied_gather)(const la_runs*, const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         void (*tied_spread)(const la_runs*, const float*, float*, ptrdiff_t) noexcept nogil
     ctypedef struct la_structured_double:
         void (*sparse_product)(int, int, const int*, const int*, const int*, const double*, int, const double*, ptrdiff_t,
                                double*, ptrdiff_t, double*) noexcept nogil
         void (*sparse_grad)(int, int, const int*, const int*, int, const double*, ptrdiff_t, const double*, ptrdiff_t,
                             double*, double*) noexcept nogil
-        void (*tied_gather)(const la_runs*, const double*, ptrdiff_t, double*) noexcept nogil
+        void (*tied_gather)(const la_runs*, const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         void (*tied_spread)(const la_runs*, const double*, double*, ptrdiff_t) noexcept nogil
     la_structured_float la_structured_f
     la_structured_double la_structured_d
@@ -185,9 +185,9 @@ cdef inline void gather_matrix(real* tag, Layer* L, bint plain) noexcept nogil:
     if L.kind == TIED:
         memset(raw, 0, S.size * sizeof(real))
         if real is float:
-            la_structured_f.tied_gather(&S.runs, G, L.ld, raw)
+            la_structured_f.tied_gather(&S.runs, G, L.ld, raw, S.size)
         else:
-            la_structured_d.tied_gather(&S.runs, G, L.ld, raw)
+            la_structured_d.tied_gather(&S.runs, G, L.ld, raw, S.size)
     elif L.kind == BASIS:
         for k in range(S.size):
             total = 0

@@ -50,7 +50,7 @@ typedef struct {
         void (*sparse_product)(int, int, const int *, const int *, const int *, const T *, int, const T *, ptrdiff_t, T *,       \
                                ptrdiff_t, T *);                                                                                  \
         void (*sparse_grad)(int, int, const int *, const int *, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, T *);      \
-        void (*tied_gather)(const la_runs *, const T *, ptrdiff_t, T *);                                                         \
+        void (*tied_gather)(const la_runs *, const T *, ptrdiff_t, T *, ptrdiff_t);                                              \
         void (*tied_spread)(const la_runs *, const T *, T *, ptrdiff_t);                                                         \
     } NAME;
 
