@@ -351,3 +351,31 @@ def test_a_single_layer():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize(("a", "k", "b"), [(100, 90, 80), (120, 200, 12), (9, 150, 100), (70, 64, 1)])
+def test_sums_of_squares_give_the_careful_angle(a, k, b, more):
+    # layers between many units are scored by ||K||^2 - tr K^2 where that keeps its digits
+    rng = np.random.default_rng(5)
+    W, V, L = rng.standard_normal((k, a)), rng.standard_normal((b, k)), rng.standard_normal((k, 30))
+    whole, square, size, grown = al._sums(W, V, L @ L.T if more else None)
+    W = np.hstack([W, L]) if more else W
+    K = W @ W.T @ V.T @ V
+    assert np.allclose([whole, square, size], [np.sum(K * K), np.trace(K @ K), np.trace(K)], rtol=1e-12)
+    sine, norm = np.linalg.norm(K - K.T) / np.sqrt(2), np.linalg.norm(K)
+    found = al._clear(whole, square, grown)
+    if found is None:
+        # a cosine near zero, which the callers then find with care
+        assert square < 1e-2 * whole
+    else:
+        assert np.allclose(found, [sine / norm, np.sqrt(np.trace(K @ K)) / norm], rtol=1e-11)
+
+
+def test_sums_of_squares_are_not_trusted_near_an_aligned_pair():
+    rng = np.random.default_rng(6)
+    W, V = aligned_chain(rng, (90, 80, 70), rng.uniform(0.5, 2.0, (2, 70)))
+    W = W + 1e-9 * rng.standard_normal(W.shape)
+    assert al._clear(*[x for j, x in enumerate(al._sums(W, V)) if j != 2]) is None
+    K = W @ W.T @ V.T @ V
+    assert al.misalignment([W, V])[0] == pytest.approx(np.linalg.norm(K - K.T) / np.sqrt(2) / np.linalg.norm(K), rel=1e-6)

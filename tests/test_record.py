@@ -411,3 +411,18 @@ def test_the_loop_keeps_its_scores_when_a_run_ends_early():
     assert run.steps == 205
     assert run.history["alignment"].steps.tolist() == [*range(0, 201, 10), 205]
     assert np.abs(run.history["alignment"].values[:21] - free.history["alignment"].values[:21]).max() <= 1e-14
+
+
+@pytest.mark.parametrize("middle", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("coupled", [True, False])
+def test_scores_of_large_reduced_networks_are_those_of_the_full(coupled, middle):
+    # what is run is wide enough to be scored by sums of squares; inputs that the data miss couple the first subspace with the rest
+    rng = np.random.default_rng(8)
+    k = (100 if coupled else 70, 300, 90 if middle == "gaussian" else 300, 5)
+    net = la.Network.dense(k).init(["gaussian", middle, "gaussian"], rng=1)
+    X, Y = rng.standard_normal((70, k[0])), rng.standard_normal((70, 5))
+    at, reductions = {"alignment": 5, "misalignment": 5}, ["samples", "inputs", "width"]
+    full, less = (la.train(net, X, Y, lr=1e-3, steps=20, record=at, reduce=reduce, loss="mse") for reduce in ("none", reductions))
+    assert less.plan.widths_after[1] in range(64, 200)
+    for name in at:
+        assert np.allclose(full.history[name].values, less.history[name].values, rtol=1e-11, atol=1e-13)
