@@ -42,6 +42,16 @@ cdef struct Small:
     Py_ssize_t room
 
 
+# entries of a matrix that repay sharing out its transposition
+cdef enum:
+    TURN_WORTH = 16384
+
+
+cdef inline int share(int lines, int part, int parts, int unit) noexcept nogil:
+    """Where a part of the lines begins, in whole units; the last part ends with them."""
+    return min(lines, la_share((lines + unit - 1) // unit, part, parts) * unit)
+
+
 cdef inline void transpose_vectors(int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
     """B (n, m) = A (m, n)^T by whole vectors of rows and columns: both have room for them; needs has_vectors."""
     if real is float:
@@ -50,11 +60,20 @@ cdef inline void transpose_vectors(int m, int n, const real* A, int lda, real* B
         la_double.transpose(m, n, A, lda, B, ldb)
 
 
+cdef inline void transpose_strip(int first, int last, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
+    """Of rows first to last - 1 of A alone."""
+    transpose_vectors(last - first, n, A + <Py_ssize_t>first * lda, lda, B + first, ldb)
+
+
 cdef inline void transpose(Small* small, int m, int n, const real* A, int lda, real* B, int ldb) noexcept nogil:
     """B (n, m) = A (m, n)^T, in whole vectors where the sides are, else in blocks that stay in the first cache."""
-    cdef int i, j, i0, j0, i1, j1, lanes = <int>(64 // sizeof(real))
+    cdef int i, j, i0, j0, i1, j1, lanes = <int>(64 // sizeof(real)), threads = small.threads
     if small.level and m % lanes == 0 and n % lanes == 0:
-        transpose_vectors(m, n, A, lda, B, ldb)
+        if threads == 1 or m * n < TURN_WORTH:
+            transpose_vectors(m, n, A, lda, B, ldb)
+            return
+        for i in prange(threads, num_threads=threads, schedule="static"):
+            transpose_strip(share(m, i, threads, lanes), share(m, i + 1, threads, lanes), n, A, lda, B, ldb)
         return
     for i0 in range(0, m, 16):
         i1 = min(i0 + 16, m)
@@ -77,11 +96,6 @@ cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept 
 
 cdef inline int padded(int n, int lanes) noexcept nogil:
     return (n + lanes - 1) // lanes * lanes
-
-
-cdef inline int share(int lines, int part, int parts, int unit) noexcept nogil:
-    """Where a part of the lines begins, in whole units; the last part ends with them."""
-    return min(lines, la_share((lines + unit - 1) // unit, part, parts) * unit)
 
 
 cdef inline int columns_of(int threads, int m, int n) noexcept nogil:

@@ -15,14 +15,14 @@ cdef extern from "la_structured.h":
         void (*sparse_grad)(int, int, const int*, const int*, int, const float*, ptrdiff_t, const float*, ptrdiff_t,
                             float*, float*) noexcept nogil
         void (*tied_gather)(const la_runs*, const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
-        void (*tied_spread)(const la_runs*, const float*, float*, ptrdiff_t) noexcept nogil
+        void (*tied_spread)(const la_runs*, int, int, const float*, float*, ptrdiff_t) noexcept nogil
     ctypedef struct la_structured_double:
         void (*sparse_product)(int, int, const int*, const int*, const int*, const double*, int, const double*, ptrdiff_t,
                                double*, ptrdiff_t, double*) noexcept nogil
         void (*sparse_grad)(int, int, const int*, const int*, int, const double*, ptrdiff_t, const double*, ptrdiff_t,
                             double*, double*) noexcept nogil
         void (*tied_gather)(const la_runs*, const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
-        void (*tied_spread)(const la_runs*, const double*, double*, ptrdiff_t) noexcept nogil
+        void (*tied_spread)(const la_runs*, int, int, const double*, double*, ptrdiff_t) noexcept nogil
     la_structured_float la_structured_f
     la_structured_double la_structured_d
     void la_structured_select(int level) noexcept nogil
@@ -199,6 +199,23 @@ cdef inline void gather_matrix(real* tag, Layer* L, bint plain) noexcept nogil:
             raw[k] = total
 
 
+cdef inline void spread_runs(real* tag, Layer* L, int first, int last) noexcept nogil:
+    if real is float:
+        la_structured_f.tied_spread(&L.more.runs, first, last, <float*>L.coeff, <float*>L.theta, L.ld)
+    else:
+        la_structured_d.tied_spread(&L.more.runs, first, last, <double*>L.coeff, <double*>L.theta, L.ld)
+
+
+cdef inline void spread(real* tag, Layer* L) noexcept nogil:
+    """The matrix of tied parameters, by all threads: most of its lines are in the cache of the one that read them last."""
+    cdef int p, threads = L.more.threads, count = L.more.runs.count
+    if threads == 1:
+        spread_runs(tag, L, 0, count)
+        return
+    for p in prange(threads, num_threads=threads, schedule="static"):
+        spread_runs(tag, L, share(count, p, threads, 1), share(count, p + 1, threads, 1))
+
+
 cdef inline void refresh(real* tag, Layer* L) noexcept nogil:
     """The matrix, or the nonzeros, of the parameters."""
     cdef Structure* S = L.more
@@ -210,9 +227,9 @@ cdef inline void refresh(real* tag, Layer* L) noexcept nogil:
     cdef int j, i
     if L.kind == TIED:
         if real is float:
-            la_structured_f.tied_spread(&S.runs, w, W, L.ld)
+            spread(<float*>NULL, L)
         else:
-            la_structured_d.tied_spread(&S.runs, w, W, L.ld)
+            spread(<double*>NULL, L)
     elif L.kind == BASIS:
         memset(W, 0, <Py_ssize_t>L.n_out * L.ld * sizeof(real))
         for k in range(S.size):

@@ -51,7 +51,7 @@ typedef struct {
                                ptrdiff_t, T *);                                                                                  \
         void (*sparse_grad)(int, int, const int *, const int *, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, T *);      \
         void (*tied_gather)(const la_runs *, const T *, ptrdiff_t, T *, ptrdiff_t);                                              \
-        void (*tied_spread)(const la_runs *, const T *, T *, ptrdiff_t);                                                         \
+        void (*tied_spread)(const la_runs *, int, int, const T *, T *, ptrdiff_t);                                               \
     } NAME;
 
 LA_STRUCTURED(float, la_structured_float)

@@ -37,10 +37,10 @@ static void FN(tied_gather)(const la_runs *r, const T *restrict G, ptrdiff_t ld,
         parameters[k] += (copies[0][k] + copies[1][k]) + (copies[2][k] + copies[3][k]);
 }
 
-/* the entries of W, but for those that are zero by structure */
-static void FN(tied_spread)(const la_runs *r, const T *restrict parameters, T *restrict W, ptrdiff_t ld)
+/* the entries of W in runs first to last - 1, but for those that are zero by structure */
+static void FN(tied_spread)(const la_runs *r, int first, int last, const T *restrict parameters, T *restrict W, ptrdiff_t ld)
 {
-    for (int t = 0; t < r->count; t++) {
+    for (int t = first; t < last; t++) {
         T *line = W + r->row[t] * ld + r->column[t];
         const T sign = (T)r->sign[t];
         const int n = r->length[t];

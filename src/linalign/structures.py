@@ -13,6 +13,8 @@ KINDS = {"dense": 0, "tied": 1, "basis": 2, "fixed": 3, "diagonal": 4, "blocks":
 # their products are loops of the kernel's own, without BLAS; those of the first two are shared out among threads
 OWN = ("conv", "sparse", "diagonal")
 SHARED = OWN[:2]
+# entries of the matrix of tied parameters that repay sharing out its lines
+SPREAD_WORTH = 16_384
 
 
 def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
@@ -23,7 +25,8 @@ def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
     form = layer.form
     if form.kind == "dense":
         return None
-    found: dict[str, Any] = {"kind": KINDS[form.kind], "shape": layer.shape, "threads": threads if form.kind in SHARED else 1}
+    shares = form.kind in SHARED or (form.kind == "tied" and layer.shape[0] * layer.shape[1] >= SPREAD_WORTH)
+    found: dict[str, Any] = {"kind": KINDS[form.kind], "shape": layer.shape, "threads": threads if shares else 1}
     found["scale"] = None
     if metric == "matrix" and form.kind not in ("basis", "fixed") and not np.all(layer.multiplicity == 1):
         found["scale"] = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
