@@ -409,3 +409,18 @@ def test_sweeps_are_the_runs_one_by_one(layers):
         assert row["error"] is None
         assert row["loss"] == pytest.approx(run.loss[-1], rel=1e-12)
         assert kept.network.layers == run.network.layers
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "cyclic"])
+@pytest.mark.parametrize("k", [128, 136])
+def test_large_tied_matrices_are_shared_out(update, k):
+    # filled, and transposed, by all threads from 128 x 128 on
+    rng = np.random.default_rng(0)
+    net = la.Network([la.Toeplitz(k, k)] * 3).init("gaussian", rng=1)
+    Y = rng.standard_normal((k, k)) / np.sqrt(k)
+    options = {"lr": 1e-3, "steps": 20, "update": update, "reduce": "none"}
+    ours, one = (la.train(net, None, Y, threads=threads, **options) for threads in (2, 1))
+    plain = la.train(net, None, Y, implementation="reference", **options)
+    for theta, alone, wanted in zip(ours.network.params, one.network.params, plain.network.params, strict=True):
+        assert np.allclose(theta, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+        assert np.allclose(theta, alone, rtol=0, atol=1e-13 * np.abs(alone).max())
