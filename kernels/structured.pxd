@@ -226,10 +226,7 @@ cdef inline void refresh(real* tag, Layer* L) noexcept nogil:
     cdef Py_ssize_t k
     cdef int j, i
     if L.kind == TIED:
-        if real is float:
-            spread(<float*>NULL, L)
-        else:
-            spread(<double*>NULL, L)
+        spread(tag, L)
     elif L.kind == BASIS:
         memset(W, 0, <Py_ssize_t>L.n_out * L.ld * sizeof(real))
         for k in range(S.size):

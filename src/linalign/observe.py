@@ -341,7 +341,7 @@ class AlignedObserver(Observer):
     """The quantities where scalar modes are all that moves, and the rest never meets: the network stays aligned (T3.2)."""
 
     def angles(self) -> Angles:
-        return [(0.0, 1.0)] * (len(self._matrices()) - 1)
+        return [(0.0, 1.0)] * (len(self._start()) - 1)
 
     def constants(self) -> tuple[Array, Array | None] | None:
         return np.zeros(len(self._start()) - 1), None

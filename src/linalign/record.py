@@ -23,6 +23,7 @@ from .validate import Array
 MOST_WAITING = 8
 # points of a log-spaced schedule, a decade
 PER_DECADE = 20
+# no steps
 NOTHING = np.empty(0, dtype=np.int64)
 
 
@@ -178,7 +179,7 @@ class Recorder:
             return NOTHING
         steps = [self._at[name][self._next[name] :] for name in names]
         found = [at[np.searchsorted(at, first) : np.searchsorted(at, last)] for at in steps]
-        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+        return np.unique(np.concatenate(found))
 
     def put(self, names: tuple[str, ...], at: Array, scores: Array) -> None:
         """Keep what the loop recorded before the steps in `at`: sine and cosine of every interface."""
@@ -233,7 +234,7 @@ class Recorder:
         for name in self._steps:
             # a network that is leaving the finite numbers may have no scores
             pieces = [(at, value) for at, value in zip(self._steps[name], self._values[name], strict=True) if at[0] <= until]
-            steps = np.concatenate([np.empty(0, dtype=np.int64), *[at for at, _ in pieces]])
+            steps = np.concatenate([NOTHING, *[at for at, _ in pieces]])
             values = [np.array([value.result()]) if isinstance(value, Later) else value for _, value in pieces]
             together = np.concatenate(values) if values else np.empty(0)
             found[name] = History(steps[steps <= until], together[steps <= until])
