@@ -14,7 +14,7 @@ KINDS = {"dense": 0, "tied": 1, "basis": 2, "fixed": 3, "diagonal": 4, "blocks":
 OWN = ("conv", "sparse", "diagonal")
 SHARED = OWN[:2]
 # entries of the matrix of tied parameters that repay sharing out its lines
-SPREAD_WORTH = 16_384
+SPREAD_WORTH = 4096
 
 
 def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
