@@ -412,7 +412,7 @@ def test_sweeps_are_the_runs_one_by_one(layers):
 
 
 @pytest.mark.parametrize("update", ["simultaneous", "cyclic"])
-@pytest.mark.parametrize("k", [128, 136])
+@pytest.mark.parametrize("k", [64, 128, 136])
 def test_large_tied_matrices_are_shared_out(update, k):
     # filled by all threads from 64 x 64 on, and transposed from 128 x 128 on
     rng = np.random.default_rng(0)
