@@ -182,7 +182,7 @@ cdef inline void descend_constrained(Engine* e, Layer* L, int s, const real* D, 
     else:
         G = <real*>L.more.full
         if A == NULL:
-            scale_add(L.n_out, L.n_in, 1, D, ldd, True, 0, G, L.ld)
+            transpose(&e.small, s, L.n_out, D, ldd, G, L.ld)
         elif D == NULL:
             scale_add(L.n_out, L.n_in, 1, A, lda, False, 0, G, L.ld)
         else:
