@@ -364,7 +364,7 @@ def test_sums_of_squares_give_the_careful_angle(a, k, b, more):
     K = W @ W.T @ V.T @ V
     assert np.allclose([whole, square, size], [np.sum(K * K), np.trace(K @ K), np.trace(K)], rtol=1e-12)
     sine, norm = np.linalg.norm(K - K.T) / np.sqrt(2), np.linalg.norm(K)
-    found = al._clear(whole, square, grown)
+    found = al._clear(whole, square, size, grown, floor=0.0)
     if found is None:
         # a cosine near zero, which the callers then find with care
         assert square < 1e-2 * whole
@@ -376,6 +376,6 @@ def test_sums_of_squares_are_not_trusted_near_an_aligned_pair():
     rng = np.random.default_rng(6)
     W, V = aligned_chain(rng, (90, 80, 70), rng.uniform(0.5, 2.0, (2, 70)))
     W = W + 1e-9 * rng.standard_normal(W.shape)
-    assert al._clear(*[x for j, x in enumerate(al._sums(W, V)) if j != 2]) is None
+    assert al._clear(*al._sums(W, V), floor=0.0) is None
     K = W @ W.T @ V.T @ V
     assert al.misalignment([W, V])[0] == pytest.approx(np.linalg.norm(K - K.T) / np.sqrt(2) / np.linalg.norm(K), rel=1e-6)

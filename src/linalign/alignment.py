@@ -275,10 +275,10 @@ def _sums(W: Array, V: Array, more: Array | None = None) -> tuple[float, float, 
     return whole, float(np.einsum("ij,ji->", K, K)), float(np.vdot(A, B)), _norm(A) * _norm(B) / (math.sqrt(whole) or 1.0)
 
 
-def _clear(whole: float, square: float, grown: float) -> tuple[float, float] | None:
-    """Sine and cosine from `_sums`; None where they have lost too many digits."""
+def _clear(whole: float, square: float, size: float, grown: float, floor: float) -> tuple[float, float] | None:
+    """Sine and cosine from `_sums`; None where they have lost too many digits, or `||Z||` is not far above `floor`."""
     cosine = square / whole if whole > 0 else 0.0
-    if not grown <= TRUST * min(cosine, 1 - cosine):  # nan too
+    if not (grown <= TRUST * min(cosine, 1 - cosine) and size > TRUST**2 * floor**2):  # nan too
         return None
     return math.sqrt(1 - cosine), math.sqrt(cosine)
 
@@ -295,9 +295,8 @@ def _angle(W: Any, V: Any, floor: float) -> tuple[float, float]:
     accurate where it is small.
     """
     if W.shape[0] >= WIDE and not sparse.issparse(W) and not sparse.issparse(V):
-        whole, square, size, grown = _sums(W, V)
-        quick = _clear(whole, square, grown)
-        if quick is not None and size > TRUST**2 * floor**2:
+        quick = _clear(*_sums(W, V), floor)
+        if quick is not None:
             return quick
     Z = _made(V @ W)
     if _size(Z) <= floor:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import spectrum
-from .alignment import TRUST, WIDE, _angles, _balancedness, _clear, _gram_norm, _noise, _skew, _sums
+from .alignment import WIDE, _angles, _balancedness, _clear, _gram_norm, _noise, _skew, _sums
 from .planner import Work
 from .reduce.inputs import InputsLift
 from .reduce.split import Modes
@@ -281,8 +281,7 @@ class SmallObserver(Observer):
             whole += float(np.vdot(Y, (V @ V.T) @ Y)) + (0.0 if AH is None else float(np.vdot(AH, AH)))
             if ZA is not None:
                 square += 2 * float(np.linalg.norm(V @ ZA)) ** 2
-        found = _clear(whole, square, grown)
-        return found if size > TRUST**2 * floor**2 else None
+        return _clear(whole, square, size, grown, floor)
 
     def constants(self) -> tuple[Array, Array | None] | None:
         if self._shrunk:
