@@ -7,6 +7,7 @@ from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS,
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
 from score cimport Scores, SIDE
+from stripes cimport Stripes, NONE
 from step cimport Engine, la_chain_train, run, look, backward_to_data, backward_to_pivot
 
 import numpy as np
@@ -25,6 +26,11 @@ cdef extern from *:
     const int LA_DEBUG
     const int LA_NATIVE
     const int LA_SHARES
+
+
+# terms of a sum that repay a rank of stripes
+cdef enum:
+    STRIPES = 4
 
 
 cdef int ask(void* owner, double* value) noexcept with gil:
@@ -295,6 +301,7 @@ cdef class Chain:
             L.theta = self._own(L.n_out, L.n_in)
             S.full = self._own(L.n_out, L.n_in)
         if L.kind == TIED:
+            S.toeplitz = parts["toeplitz"]
             r = &S.runs
             r.count = len(parts["row"])
             r.row, r.column = <int*>self._numbers(parts["row"], np.intc), <int*>self._numbers(parts["col"], np.intc)
@@ -371,6 +378,42 @@ cdef class Chain:
             e.Q = self._own(e.rows, e.samples)
         e.ping = self._own(e.rows, widest)
         e.pong = self._own(e.rows, widest)
+        self._stripes(widths, last, rows)
+
+    def _stripes(self, widths, int last, int rows):
+        """Which chains are products of Toeplitz matrices alone, and room for their stripes."""
+        e = &self.e
+        cdef int i, d = e.depth, p = e.pivot
+        e.of_A, e.of_Z = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes)), <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes))
+        e.of_O, e.flat = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes)), <Stripes*>take(&self.arena, sizeof(Stripes))
+        for i in range(d + 1):
+            e.of_A[i].rank = e.of_Z[i].rank = e.of_O[i].rank = NONE
+        flat = [self.layers[i].more != NULL and self.layers[i].more.toeplitz for i in range(d)]
+        if not e.small.level or not any(flat):
+            return 0
+        e.room = self._own(1, 2 * max(*widths, e.rows, rows))
+        # the identity beside a layer that has a matrix is not multiplied by
+        for i in range(p, d):
+            if flat[i]:
+                self._rank(&e.of_A[i + 1], 0 if self.A[i] == NULL else e.of_A[i].rank + 2 if e.of_A[i].rank != NONE else NONE,
+                           e.rows, widths[i + 1], widths[i])
+        for i in range(last - 1, -1, -1):
+            if flat[i]:
+                self._rank(&e.of_Z[i], 0 if self.Z[i + 1] == NULL else e.of_Z[i + 1].rank + 2 if e.of_Z[i + 1].rank != NONE else NONE,
+                           rows, widths[i], widths[i + 1])
+        for i in range(1, d if e.cyclic else 0):
+            if e.of_A[i].rank != NONE and e.of_Z[i].rank != NONE:
+                self._rank(&e.of_O[i], e.of_A[i].rank + e.of_Z[i].rank + 2, e.rows, e.n_out, widths[i])
+
+    cdef int _rank(self, Stripes* s, int rank, int m, int n, int k) except -1:
+        """Room for the stripes of a product (m, n) with sums of k terms, if they repay."""
+        if STRIPES * rank > k:
+            return 0
+        s.rank = rank
+        if rank > 0:
+            s.ldg, s.ldh = padding(m, self.itemsize, m), padding(n, self.itemsize, n)
+            s.G, s.H = self._own(rank, s.ldg), self._own(rank, s.ldh)
+        return 0
 
     def _objective(self, targets, int kind, double factor, observations):
         e = &self.e

@@ -18,6 +18,7 @@ from types cimport (real, Layer, DENSE, FIXED, RUNNING, CONVERGED, DIVERGED, CAL
                     SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
 from small cimport Small, product, transpose, axpby, scale_columns, dot_update, sum_update, has_vectors
 from structured cimport has_matrix, structured_apply, structured_backward, gather_matrix, use_coordinates
+from stripes cimport Stripes, NONE, stripes_product
 from score cimport Scores, score
 from loss cimport Objective, squared, logistic, exponential, cross_entropy, entries, sensing
 
@@ -61,6 +62,11 @@ cdef struct Engine:
     int ldx
     void** A            # A_i (s, k_i), i = p..d; NULL for the identity, beside a layer that has a matrix
     void** Z            # Z_i (s, k_i), i = 0..p; the same
+    Stripes* of_A       # of each A_i and Z_i, and of the outputs of a sweep; rank NONE where the products before are not all Toeplitz
+    Stripes* of_Z
+    Stripes* of_O
+    Stripes* flat       # of a Toeplitz matrix
+    void* room          # for their products
     int* ld             # leading dimension of rows of k_i
     void* H             # N X^T (s, n)
     void* O             # the outputs, then their gradient
@@ -228,6 +234,26 @@ cdef inline void adjoint(Engine* e, Layer* L, int s, const real* D, int ldd, rea
         rows_by_matrix(e, s, L.n_in, L.n_out, D, ldd, <real*>L.theta, L.ld, out, ldout)
 
 
+cdef inline void upper(real* tag, Engine* e, int i) noexcept nogil:
+    """A_{i+1} = A_i W^T, W of layer i."""
+    cdef Layer* L = &e.layers[i]
+    if e.of_A[i + 1].rank > 0:
+        stripes_product(e.rows, L.n_out, L.n_in, <real*>e.A[i], e.ld[i], &e.of_A[i], <real*>L.theta, L.ld, True, e.flat,
+                        <real*>e.A[i + 1], e.ld[i + 1], &e.of_A[i + 1], <real*>e.room)
+    else:
+        apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
+
+
+cdef inline void lower(real* tag, Engine* e, int i, int s) noexcept nogil:
+    """Z_i (s, k_i) = Z_{i+1} W, W of layer i."""
+    cdef Layer* L = &e.layers[i]
+    if e.of_Z[i].rank > 0:
+        stripes_product(s, L.n_in, L.n_out, <real*>e.Z[i + 1], e.ld[i + 1], &e.of_Z[i + 1], <real*>L.theta, L.ld, False, e.flat,
+                        <real*>e.Z[i], e.ld[i], &e.of_Z[i], <real*>e.room)
+    else:
+        adjoint(e, L, s, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
+
+
 cdef inline void apply_descend(Engine* e, Layer* L, int s, const real* A, int lda, real* out, int ldout,
                                const real* D, int ldd) noexcept nogil:
     """out = A W^T with the old W, then the gradient D^T A: one pass over the layer."""
@@ -312,7 +338,7 @@ cdef inline real* unmix(real* tag, Engine* e, real* out, int ldout) noexcept nog
 cdef inline int forward_from_data(real* tag, Engine* e, double* value) noexcept nogil:
     cdef int i
     for i in range(e.depth):
-        apply(e, &e.layers[i], e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
+        upper(tag, e, i)
     if e.mixed:
         mix(tag, e, <real*>e.A[e.depth], e.ld[e.depth])
     return evaluate(tag, e, value)
@@ -349,10 +375,10 @@ cdef inline int forward_from_pivot(real* tag, Engine* e, double* value) noexcept
     cdef real* H
     cdef int ldh
     for i in range(p, d):
-        apply(e, &e.layers[i], s, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
+        upper(tag, e, i)
     # where W_p is a matrix, Z_{p-1} is W_p itself (bound so in Python)
     for i in range(p - 1 if e.Z[p] != NULL else p - 2, -1, -1):
-        adjoint(e, &e.layers[i], s, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
+        lower(tag, e, i, s)
     H = <real*>(e.O if p == d else e.H)
     ldh = e.ldo
     if e.diagonal:
@@ -437,13 +463,16 @@ cdef inline int cycle(real* tag, Engine* e, double* value, double floor, double 
     cdef int ldd
     cdef Layer* L
     for i in range(d - 1 if e.Z[d] != NULL else d - 2, -1, -1):
-        adjoint(e, &e.layers[i], e.n_out, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.Z[i], e.ld[i])
+        lower(tag, e, i, e.n_out)
     for i in range(d):
         L = &e.layers[i]
         D = <real*>(e.ping if e.mixed else e.O)
         ldd = e.ld[d] if e.mixed else e.ldo
         if e.A[i] == NULL:
             transpose(&e.small, e.n_out, L.n_in, <real*>e.Z[0], e.ld[0], D, ldd)
+        elif e.of_O[i].rank > 0:
+            stripes_product(e.rows, e.n_out, L.n_in, <real*>e.A[i], e.ld[i], &e.of_A[i], <real*>e.Z[i], e.ld[i], True, &e.of_Z[i],
+                            D, ldd, &e.of_O[i], <real*>e.room)
         else:
             rows_by_transpose(e, e.rows, e.n_out, L.n_in, <real*>e.A[i], e.ld[i], <real*>e.Z[i], e.ld[i], D, ldd)
         if e.mixed:
@@ -465,7 +494,7 @@ cdef inline int cycle(real* tag, Engine* e, double* value, double floor, double 
             break
         rows_by_matrix(e, e.rows, L.n_out, e.n_out, D, ldd, <real*>e.Z[i + 1], e.ld[i + 1], <real*>e.pong, e.ld[i + 1])
         descend(e, L, e.rows, <real*>e.pong, e.ld[i + 1], <real*>e.A[i], e.ld[i])
-        apply(e, L, e.rows, <real*>e.A[i], e.ld[i], <real*>e.A[i + 1], e.ld[i + 1])
+        upper(tag, e, i)
     return RUNNING
 
 

@@ -52,6 +52,7 @@ typedef struct {
         void (*sparse_grad)(int, int, const int *, const int *, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, T *);      \
         void (*tied_gather)(const la_runs *, const T *, ptrdiff_t, T *, ptrdiff_t);                                              \
         void (*tied_spread)(const la_runs *, int, int, const T *, T *, ptrdiff_t);                                               \
+        void (*stripes_fill)(int, int, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, ptrdiff_t);                         \
     } NAME;
 
 LA_STRUCTURED(float, la_structured_float)
@@ -63,8 +64,11 @@ LA_STRUCTURED(double, la_structured_double)
 #include "la_each.h"
 #define LA_BODY "la_tied.inc.h"
 #include "la_each.h"
+#define LA_BODY "la_stripes.inc.h"
+#include "la_each.h"
 
-#define LA_FUNCTIONS(P) {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad, P##tied_gather, P##tied_spread}
+#define LA_FUNCTIONS(P)                                                                                                          \
+    {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad, P##tied_gather, P##tied_spread, P##stripes_fill}
 
 static la_structured_float la_structured_f = LA_FUNCTIONS(la_f_base_);
 static la_structured_double la_structured_d = LA_FUNCTIONS(la_d_base_);

@@ -15,6 +15,8 @@ OWN = ("conv", "sparse", "diagonal")
 SHARED = OWN[:2]
 # entries of the matrix of tied parameters that repay sharing out its lines
 SPREAD_WORTH = 4096
+# smaller side of a Toeplitz matrix whose products repay the way along their diagonals (kernels/stripes.pxd)
+STRIPES_WORTH = 32
 
 
 def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
@@ -32,7 +34,9 @@ def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
         found["scale"] = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
     arrays = form.arrays
     if form.kind == "tied":
-        found |= runs(arrays["index"], arrays["sign"])
+        index = arrays["index"]
+        flat = arrays["sign"] is None and min(layer.shape) >= STRIPES_WORTH and np.array_equal(index[1:, 1:], index[:-1, :-1])
+        found |= runs(index, arrays["sign"]) | {"toeplitz": flat}
     elif form.kind == "basis":
         found |= {"basis": arrays["basis"], "dual": arrays["dual" if metric == "matrix" else "basis"]}
     elif form.kind == "fixed":
