@@ -453,6 +453,13 @@ cdef class Chain:
             return CALLBACK_FAILED
         return RUNNING
 
+    def ranks(self):
+        """The ranks of the stripes of A_i, Z_i and the outputs (stripes.pxd), -1 where a product is a dense one: for tests."""
+        cdef int i
+        e = &self.e
+        places = range(e.depth + 1)
+        return [e.of_A[i].rank for i in places], [e.of_Z[i].rank for i in places], [e.of_O[i].rank for i in places]
+
     def alone(self):
         """One thread for every product from now on."""
         cdef int i

@@ -18,7 +18,7 @@ from types cimport (real, Layer, DENSE, FIXED, RUNNING, CONVERGED, DIVERGED, CAL
                     SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING)
 from small cimport Small, product, transpose, axpby, scale_columns, dot_update, sum_update, has_vectors
 from structured cimport has_matrix, structured_apply, structured_backward, gather_matrix, use_coordinates
-from stripes cimport Stripes, NONE, stripes_product
+from stripes cimport Stripes, stripes_product
 from score cimport Scores, score
 from loss cimport Objective, squared, logistic, exponential, cross_entropy, entries, sensing
 

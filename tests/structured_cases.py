@@ -42,7 +42,7 @@ class StructuredCase(Case):
         return K * self.u / (1 - K * self.u)
 
     def at(self, params):
-        W, size = zip(*(span.matrix(theta) for span, theta in zip(self.spans, params, strict=True)), strict=True)
+        W, size = zip(*(self.matrix(span, theta) for span, theta in zip(self.spans, params, strict=True)), strict=True)
         below, above = chains(W, self.X)
         F = below[-1]
         loss, E = exact_loss(self.problem, F)
@@ -53,6 +53,10 @@ class StructuredCase(Case):
         # twice: the sums over the entries are roundings of their own
         found = [self.direction(span, G, 2 * bound) for span, G, bound in zip(self.spans, gradients, bounds, strict=True)]
         return loss, dL, [g for g, _ in found], [b for _, b in found]
+
+    def matrix(self, span, theta):
+        """The matrix of a layer, and what bounds its entries in the chains of bounds."""
+        return span.matrix(theta)
 
     def direction(self, span, G, bound):
         basis = span.basis
