@@ -7,7 +7,7 @@ from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS,
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
 from score cimport Scores, SIDE
-from stripes cimport Stripes, NONE
+from stripes cimport Stripes, NONE, longer
 from step cimport Engine, la_chain_train, run, look, backward_to_data, backward_to_pivot
 
 import numpy as np
@@ -26,11 +26,6 @@ cdef extern from *:
     const int LA_DEBUG
     const int LA_NATIVE
     const int LA_SHARES
-
-
-# terms of a sum that repay a rank of stripes
-cdef enum:
-    STRIPES = 4
 
 
 cdef int ask(void* owner, double* value) noexcept with gil:
@@ -388,26 +383,25 @@ cdef class Chain:
         e.of_O, e.flat = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes)), <Stripes*>take(&self.arena, sizeof(Stripes))
         for i in range(d + 1):
             e.of_A[i].rank = e.of_Z[i].rank = e.of_O[i].rank = NONE
-        flat = [self.layers[i].more != NULL and self.layers[i].more.toeplitz for i in range(d)]
+        flat = [0 if self.layers[i].more == NULL else self.layers[i].more.toeplitz for i in range(d)]
         if not e.small.level or not any(flat):
             return 0
         e.room = self._own(1, 2 * max(*widths, e.rows, rows))
         # the identity beside a layer that has a matrix is not multiplied by
         for i in range(p, d):
             if flat[i]:
-                self._rank(&e.of_A[i + 1], 0 if self.A[i] == NULL else e.of_A[i].rank + 2 if e.of_A[i].rank != NONE else NONE,
-                           e.rows, widths[i + 1], widths[i])
+                rank = 0 if self.A[i] == NULL else longer(e.of_A[i].rank, 0)
+                self._rank(&e.of_A[i + 1], rank, e.rows, widths[i + 1], widths[i], flat[i])
         for i in range(last - 1, -1, -1):
             if flat[i]:
-                self._rank(&e.of_Z[i], 0 if self.Z[i + 1] == NULL else e.of_Z[i + 1].rank + 2 if e.of_Z[i + 1].rank != NONE else NONE,
-                           rows, widths[i], widths[i + 1])
+                rank = 0 if self.Z[i + 1] == NULL else longer(e.of_Z[i + 1].rank, 0)
+                self._rank(&e.of_Z[i], rank, rows, widths[i], widths[i + 1], flat[i])
         for i in range(1, d if e.cyclic else 0):
-            if e.of_A[i].rank != NONE and e.of_Z[i].rank != NONE:
-                self._rank(&e.of_O[i], e.of_A[i].rank + e.of_Z[i].rank + 2, e.rows, e.n_out, widths[i])
+            self._rank(&e.of_O[i], longer(e.of_A[i].rank, e.of_Z[i].rank), e.rows, e.n_out, widths[i], flat[i])
 
-    cdef int _rank(self, Stripes* s, int rank, int m, int n, int k) except -1:
+    cdef int _rank(self, Stripes* s, int rank, int m, int n, int k, int worth) except -1:
         """Room for the stripes of a product (m, n) with sums of k terms, if they repay."""
-        if STRIPES * rank > k:
+        if rank * worth > k * self.itemsize:
             return 0
         s.rank = rank
         if rank > 0:

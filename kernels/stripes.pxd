@@ -13,9 +13,9 @@
 #
 # so its rank is that of M, that of N, and 2: a product of d Toeplitz matrices has 2 (d - 1). Cost: rank * m * n multiply-adds and
 # rank + 2 products of a matrix and a vector, in place of k * m * n. (Displacement rank: Kailath, Kung, Morf 1979.)
-# Errors: an entry is a sum of at most k + rank * min(m, n) products, none of them larger than ||M|| ||N|| in sum, each rounded once
-# where it is added: |error| <= (k + (rank + 1) min(m, n)) u times the sum of what was added and taken off again. That is a bound in
-# norms, as for products by FFT: an entry much smaller than the others of its diagonal has their errors.
+# Errors: an entry has had at most k + (rank + 1) min(m, n) roundings, each of something no larger than the sum of what was added and
+# taken off again along its diagonal. So they are small beside ||M|| ||N||, as for products by FFT, and not beside each entry: one
+# much smaller than others of its diagonal has their errors. Nothing drifts: every product begins from the parameters.
 # Header only: built into _chain.pyx.
 
 from libc.stddef cimport ptrdiff_t
@@ -39,6 +39,11 @@ cdef struct Stripes:
     int ldg, ldh
     void* G             # (rank, ldg), by rows of the matrix; the entry 0 is 0
     void* H             # (rank, ldh), by its columns; the same
+
+
+cdef inline int longer(int a, int b) noexcept nogil:
+    """The rank of a product of two."""
+    return NONE if a == NONE or b == NONE else a + b + 2
 
 
 cdef inline Stripes turned(Stripes* a) noexcept nogil:

@@ -55,7 +55,7 @@ cdef struct Structure:
     Py_ssize_t room       # elements of it a thread
     int threads
     la_runs runs          # of a tied layer
-    bint toeplitz         # constant along diagonals, and large enough for stripes.pxd to repay
+    int toeplitz          # bytes of the terms of a sum that repay each rank of stripes.pxd; 0 for layers not constant along diagonals
     # BASIS: (size, out * in), and the basis that the gradient is measured in
     void* basis
     void* dual

@@ -53,6 +53,7 @@ def case_of(name, loss, dtype, metric="parameters"):
 @pytest.fixture(autouse=True)
 def small_matrices_too(monkeypatch):
     monkeypatch.setattr(structures, "STRIPES_WORTH", 2)
+    monkeypatch.setattr(structures, "STRIPES_BYTES", 8)
 
 
 every_net = pytest.mark.parametrize("name", NETS)
@@ -81,7 +82,7 @@ def test_sweeps(name, loss, dtype):
         check_steps(structured_engine(isa, 0), case, descent_of(case, weight_decay=0.3, update="cyclic"), steps=3)
 
 
-def test_where_the_diagonals_are_used():
+def test_where_the_diagonals_are_used(monkeypatch):
     fast = [isa for isa in isas() if isa != "base"]
 
     def ranks(name, isa, pivot, update="simultaneous"):
@@ -93,7 +94,6 @@ def test_where_the_diagonals_are_used():
         assert ranks("square", isa, 0)[0] == [-1, 0, 2, 4]
         assert ranks("square", isa, 3)[1] == [4, 2, 0, -1]
         assert ranks("five of one", isa, 0)[0] == [-1, 0, 2, 4, 6, 8]
-        # sums of few terms do not repay a high rank
         assert ranks("five of one", isa, 0, "cyclic")[2] == [-1, 8, 8, 8, 8, -1]
         assert ranks("rectangular", isa, 3)[1] == [4, 2, 0, -1]
         # nothing above a dense or a sparse layer has stripes, nor below
@@ -101,6 +101,10 @@ def test_where_the_diagonals_are_used():
         assert ranks("tied by hand, behind a dense layer", isa, 0)[0] == [-1] * 5
         assert ranks("a sparse layer between", isa, 0)[0] == [-1, 0, 2, -1, -1, -1]
     assert ranks("square", "base", 0, "cyclic") == ([-1] * 4,) * 3
+    # sums of few terms do not repay a high rank
+    monkeypatch.setattr(structures, "STRIPES_BYTES", 64)
+    for isa in fast:
+        assert ranks("five of one", isa, 0, "cyclic") == ([-1, 0, 2, 4, -1, -1], [-1, -1, 4, 2, 0, -1], [-1, -1, -1, -1, -1, -1])
 
 
 @pytest.mark.parametrize("update", ["simultaneous", "cyclic"])

@@ -17,6 +17,8 @@ SHARED = OWN[:2]
 SPREAD_WORTH = 4096
 # smaller side of a Toeplitz matrix whose products repay the way along their diagonals (kernels/stripes.pxd)
 STRIPES_WORTH = 32
+# bytes of the terms of a sum that repay each rank of such a product
+STRIPES_BYTES = 64
 
 
 def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
@@ -27,16 +29,16 @@ def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
     form = layer.form
     if form.kind == "dense":
         return None
-    shares = form.kind in SHARED or (form.kind == "tied" and layer.shape[0] * layer.shape[1] >= SPREAD_WORTH)
+    flat = form.kind == "tied" and _is_toeplitz(layer, form.arrays)
+    # what one thread reads first, by diagonals, is not filled by others
+    shares = form.kind in SHARED or (form.kind == "tied" and not flat and layer.shape[0] * layer.shape[1] >= SPREAD_WORTH)
     found: dict[str, Any] = {"kind": KINDS[form.kind], "shape": layer.shape, "threads": threads if shares else 1}
     found["scale"] = None
     if metric == "matrix" and form.kind not in ("basis", "fixed") and not np.all(layer.multiplicity == 1):
         found["scale"] = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
     arrays = form.arrays
     if form.kind == "tied":
-        index = arrays["index"]
-        flat = arrays["sign"] is None and min(layer.shape) >= STRIPES_WORTH and np.array_equal(index[1:, 1:], index[:-1, :-1])
-        found |= runs(index, arrays["sign"]) | {"toeplitz": flat}
+        found |= runs(arrays["index"], arrays["sign"]) | {"toeplitz": STRIPES_BYTES if flat else 0}
     elif form.kind == "basis":
         found |= {"basis": arrays["basis"], "dual": arrays["dual" if metric == "matrix" else "basis"]}
     elif form.kind == "fixed":
@@ -48,6 +50,13 @@ def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
     elif form.kind == "conv":
         found["geometry"] = form.numbers
     return found
+
+
+def _is_toeplitz(layer: Layer, arrays: dict[str, Any]) -> bool:
+    """Whether tied entries are constant along diagonals, and of a matrix large enough."""
+    if arrays["sign"] is not None or min(layer.shape) < STRIPES_WORTH:
+        return False
+    return np.array_equal(arrays["index"][1:, 1:], arrays["index"][:-1, :-1])
 
 
 def runs(index: Array, sign: Array | None) -> dict[str, Array]:

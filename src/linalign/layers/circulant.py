@@ -28,7 +28,7 @@ class _Cyclic(Square, TiedLayer):
 class Circulant(_Cyclic):
     """`W_ij = theta[(i - j) mod n]`: theta is the first column, as in `scipy.linalg.circulant`.
 
-    Shapes: `theta (n,)`. Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 1.
+    Shapes: `theta (n,)`. Cost: as `Toeplitz`. Raises: TypeError, ValueError if n is not a whole number of at least 1.
     Source: theory note, T5.1.
     """
 
