@@ -398,6 +398,10 @@ cdef class Chain:
                 self._rank(&e.of_Z[i], rank, rows, widths[i], widths[i + 1], flat[i])
         for i in range(1, d if e.cyclic else 0):
             self._rank(&e.of_O[i], longer(e.of_A[i].rank, e.of_Z[i].rank), e.rows, e.n_out, widths[i], flat[i])
+        # what one thread reads first, by diagonals, is not filled by others
+        for i in range(d):
+            if e.of_A[i + 1].rank > 0 or e.of_Z[i].rank > 0:
+                self.layers[i].more.threads = 1
 
     cdef int _rank(self, Stripes* s, int rank, int m, int n, int k, int worth) except -1:
         """Room for the stripes of a product (m, n) with sums of k terms, if they repay."""

@@ -18,18 +18,10 @@
 # much smaller than others of its diagonal has their errors. Nothing drifts: every product begins from the parameters.
 # Header only: built into _chain.pyx.
 
-from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy
 from types cimport real
 from small cimport dot_update, sum_update, clear_margin
-
-cdef extern from "la_structured.h":
-    ctypedef struct la_stripes_float "la_structured_float":
-        void (*stripes_fill)(int, int, int, const float*, ptrdiff_t, const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
-    ctypedef struct la_stripes_double "la_structured_double":
-        void (*stripes_fill)(int, int, int, const double*, ptrdiff_t, const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
-    la_stripes_float la_stripes_f "la_structured_f"
-    la_stripes_double la_stripes_d "la_structured_d"
+from structured cimport la_structured_f, la_structured_d
 
 cdef enum:
     NONE = -1           # the rank of a matrix without stripes
@@ -100,7 +92,7 @@ cdef inline void stripes_product(int m, int n, int k, const real* M, int ldm, St
     for i in range(1, m):
         C[i * ldc] = room[k + i - 1]
     if real is float:
-        la_stripes_f.stripes_fill(m, n, c.rank, <float*>c.G, c.ldg, <float*>c.H, c.ldh, C, ldc)
+        la_structured_f.stripes_fill(m, n, c.rank, <float*>c.G, c.ldg, <float*>c.H, c.ldh, C, ldc)
     else:
-        la_stripes_d.stripes_fill(m, n, c.rank, <double*>c.G, c.ldg, <double*>c.H, c.ldh, C, ldc)
+        la_structured_d.stripes_fill(m, n, c.rank, <double*>c.G, c.ldg, <double*>c.H, c.ldh, C, ldc)
     clear_margin(m, n, C, ldc)

@@ -16,6 +16,7 @@ cdef extern from "la_structured.h":
                             float*, float*) noexcept nogil
         void (*tied_gather)(const la_runs*, const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         void (*tied_spread)(const la_runs*, int, int, const float*, float*, ptrdiff_t) noexcept nogil
+        void (*stripes_fill)(int, int, int, const float*, ptrdiff_t, const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
     ctypedef struct la_structured_double:
         void (*sparse_product)(int, int, const int*, const int*, const int*, const double*, int, const double*, ptrdiff_t,
                                double*, ptrdiff_t, double*) noexcept nogil
@@ -23,6 +24,7 @@ cdef extern from "la_structured.h":
                             double*, double*) noexcept nogil
         void (*tied_gather)(const la_runs*, const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         void (*tied_spread)(const la_runs*, int, int, const double*, double*, ptrdiff_t) noexcept nogil
+        void (*stripes_fill)(int, int, int, const double*, ptrdiff_t, const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
     la_structured_float la_structured_f
     la_structured_double la_structured_d
     void la_structured_select(int level) noexcept nogil

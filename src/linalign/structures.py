@@ -29,16 +29,14 @@ def parts(layer: Layer, metric: str, threads: int) -> dict[str, Any] | None:
     form = layer.form
     if form.kind == "dense":
         return None
-    flat = form.kind == "tied" and _is_toeplitz(layer, form.arrays)
-    # what one thread reads first, by diagonals, is not filled by others
-    shares = form.kind in SHARED or (form.kind == "tied" and not flat and layer.shape[0] * layer.shape[1] >= SPREAD_WORTH)
+    shares = form.kind in SHARED or (form.kind == "tied" and layer.shape[0] * layer.shape[1] >= SPREAD_WORTH)
     found: dict[str, Any] = {"kind": KINDS[form.kind], "shape": layer.shape, "threads": threads if shares else 1}
     found["scale"] = None
     if metric == "matrix" and form.kind not in ("basis", "fixed") and not np.all(layer.multiplicity == 1):
         found["scale"] = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
     arrays = form.arrays
     if form.kind == "tied":
-        found |= runs(arrays["index"], arrays["sign"]) | {"toeplitz": STRIPES_BYTES if flat else 0}
+        found |= runs(arrays["index"], arrays["sign"]) | {"toeplitz": STRIPES_BYTES if _is_toeplitz(layer, arrays) else 0}
     elif form.kind == "basis":
         found |= {"basis": arrays["basis"], "dual": arrays["dual" if metric == "matrix" else "basis"]}
     elif form.kind == "fixed":
