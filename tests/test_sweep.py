@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import linalign as la
 from linalign import planner
 from linalign.stream import compress
 from linalign.sweep import sweep
+from linalign.threads import limit
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))
@@ -199,6 +201,7 @@ def test_resume_runs_what_is_missing(tmp_path):
 KILLED = """
 import os, signal, time, numpy as np, linalign as la
 from linalign.sweep import sweep
+from linalign.threads import limit
 def network(rng):
     if rng == 6:
         # rows are written as outcomes arrive, by another thread: let some arrive
@@ -297,15 +300,13 @@ def test_ctrl_c_returns_what_is_done(tmp_path, pool):
 
 def test_blas_threads_are_put_back():
     def threads():
-        return [b["num_threads"] for b in thread_limits._blas().info() if b["user_api"] == "blas"]
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    from linalign import threads as thread_limits
-
-    with thread_limits.limit(2):
+    with limit(2):
         before = threads()
         seen = []
         sweep(lambda rng: seen.append(threads()) or network(rng), X, Y, grid={"rng": range(3)}, lr=1e-2, steps=1, threads=2)
-        with thread_limits.limit(1), thread_limits.limit(1):
+        with limit(1), limit(1):
             assert set(threads()) == {1}
         assert threads() == before
     # the first network is made before the limit, to check the data

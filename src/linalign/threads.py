@@ -2,20 +2,20 @@
 
 The kernel shares its products out itself, and keeps BLAS to one thread: the workers of a copy of BLAS spin for some 0.1 s
 after their last product, and take a core from whatever follows. The number of BLAS threads is one for the whole process, in
-every copy that is loaded. So it is the least that anyone inside asked for, and the last to leave puts back what was there.
+every copy that is loaded. So it is the least that anyone inside asked for, and the last to leave puts back what was there
+(`kernels/_limits.pyx`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
-import threading
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from functools import cache
+from itertools import product
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_info
 
 from . import kernel
 from .problem import Problem
@@ -25,48 +25,43 @@ PLAN_WORTH = 8e9
 # passes over each layer with a basis of a subspace, in a search for closed ones
 SEARCHES = 4
 
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
-
-
-class _Limits:
-    """The limits in force. Every copy of BLAS has the least of them, and in the end what it had before."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside: list[int] = []
-        self._before: list[tuple[Any, int]] = []
-
-    @contextlib.contextmanager
-    def __call__(self, threads: int) -> Iterator[None]:
-        with self._lock:
-            if not self._inside:
-                self._before = [(lib, lib.num_threads) for lib in _blas().lib_controllers]
-            self._inside.append(threads)
-            self._set()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside.remove(threads)
-                self._set()
-
-    def available(self) -> int:
-        """The most threads of any copy, without the limits in force; 0 if there is no BLAS that one can ask."""
-        with self._lock:
-            found = [n for _, n in self._before] if self._inside else [lib.num_threads for lib in _blas().lib_controllers]
-        return max(found, default=0)
-
-    def _set(self) -> None:
-        for lib, before in self._before:
-            wanted = min(self._inside, default=before)
-            if lib.num_threads != wanted:
-                lib.set_num_threads(wanted)
+# what reads and what sets the threads of a copy of BLAS, and whether every thread has a number of its own. threadpoolctl, which finds
+# the copies, sets the number of OpenBLAS from one thread of Python only, and does nothing in all others.
+CALLS = {
+    "openblas": ("openblas_get_num_threads", "openblas_set_num_threads", False),
+    "openblas on openmp": ("omp_get_max_threads", "omp_set_num_threads", True),
+    "mkl": ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads_Local", True),
+    "blis": ("bli_thread_get_num_threads", "bli_thread_set_num_threads", False),
+    "flexiblas": ("flexiblas_get_num_threads", "flexiblas_set_num_threads", False),
+}
+# what builds of OpenBLAS write before and after their names
+AFFIXES = list(product(("", "scipy_"), ("", "64_", "_64")))
 
 
-_LIMITS = _Limits()
+def _address(library: Any, name: str) -> int:
+    """Where the function is; 0 if the library has none of this name, with any affixes."""
+    for before, after in AFFIXES:
+        if hasattr(library, before + name + after):
+            return ctypes.cast(getattr(library, before + name + after), ctypes.c_void_p).value or 0
+    return 0
+
+
+def _copies() -> list[tuple[int, int, bool]]:
+    """For each copy of BLAS that is loaded, what reads and what sets its threads, and whether every thread has a number of its own."""
+    found = []
+    for info in threadpool_info():
+        kind = info["internal_api"]
+        names = CALLS.get(f"{kind} on openmp" if info.get("threading_layer") == "openmp" and kind == "openblas" else kind)
+        if info["user_api"] == "blas" and names is not None:
+            library = ctypes.CDLL(info["filepath"])
+            reads, sets = (_address(library, name) for name in names[:2])
+            if reads and sets:
+                found.append((reads, sets, names[2]))
+    return found
+
+
+# found once, by the import: NumPy and SciPy have loaded theirs, and no thread of a run has to wait for another that looks
+_LIMITS = kernel.Limits(_copies())
 
 
 def count(wanted: int | None) -> int:
