@@ -85,7 +85,7 @@ class _Interface:
 
 def _axis(low: Axis, high: Axis) -> tuple[int, int, Array] | None:
     """Sizes of the small images below and above the lower layer, and the weights of those above; None where pixels differ otherwise."""
-    if low.stride > 1 or high.stride > 1 or (low.padding == "circular") != (high.padding == "circular"):
+    if low.out != high.size or low.stride > 1 or high.stride > 1 or (low.padding == "circular") != (high.padding == "circular"):
         return None
     # there and back through a layer leads at most from one end of its kernel to the other
     reach = low.kernel - 1 + high.kernel - 1
@@ -99,8 +99,11 @@ def _axis(low: Axis, high: Axis) -> tuple[int, int, Array] | None:
 
 
 def _interface(low: Layer, high: Layer) -> _Interface | None:
-    """The interface of these layers by small images; None if they are no convolutions of stride 1 with like borders."""
-    if not isinstance(low, Convolution) or not isinstance(high, Convolution):
+    """The interface of these layers by small images; None if they are no convolutions of stride 1 with like borders.
+
+    Nor where they see the row between them as different images, of other sides or channels: no pixel is the same in both.
+    """
+    if not isinstance(low, Convolution) or not isinstance(high, Convolution) or low.out_channels != high.in_channels:
         return None
     found = [_axis(a, b) for a, b in zip(low.axes, high.axes, strict=True)]
     if found[0] is None or found[1] is None:
