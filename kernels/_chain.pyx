@@ -2,7 +2,7 @@
 
 from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO
 from libc.string cimport memset
-from arena cimport Arena, take, release
+from arena cimport Arena, clear, release, take
 from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
 from small cimport Small, product, la_detect, la_select
 from structured cimport la_structured_select, refresh
@@ -109,6 +109,7 @@ cdef class Chain:
     """
 
     cdef Arena arena
+    cdef Arena room     # what the loop alone writes, and what it makes of the parameters
     cdef Engine e
     cdef Layer* layers
     cdef void** A
@@ -246,7 +247,7 @@ cdef class Chain:
 
     cdef void* _own(self, Py_ssize_t rows, int columns) except NULL:
         """A matrix that only the loop sees."""
-        return take(&self.arena, rows * padding(columns, self.itemsize, self.most) * self.itemsize)
+        return take(&self.room, rows * padding(columns, self.itemsize, self.most) * self.itemsize)
 
     cdef void* _seen(self, int rows, int columns) except NULL:
         """The outputs: an array where a function of the user's will look at them."""
@@ -291,7 +292,7 @@ cdef class Chain:
         S.scale = <double*>self._numbers(parts["scale"], np.float64)
         L.coeff = self._vector(self.params, theta)
         L.velocity = self._vector(self.velocities, np.zeros_like(theta)) if momentum else NULL
-        S.raw = take(&self.arena, <size_t>S.threads * S.size * self.itemsize)
+        S.raw = take(&self.room, <size_t>S.threads * S.size * self.itemsize)
         if L.kind <= FIXED:
             L.theta = self._own(L.n_out, L.n_in)
             S.full = self._own(L.n_out, L.n_in)
@@ -316,20 +317,21 @@ cdef class Chain:
             S.col_at = <int*>self._numbers(parts["col_at"], np.intc)
             S.index, S.sign = <int*>self._numbers(parts["index"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
             S.room = max(L.n_in, L.n_out) * LA_PANEL
-            S.work = take(&self.arena, <size_t>S.threads * S.room * self.itemsize)
+            S.work = take(&self.room, <size_t>S.threads * S.room * self.itemsize)
             S.values = L.coeff
             if S.index != NULL:
-                S.values = take(&self.arena, <size_t>S.nonzeros * self.itemsize)
-                S.full = take(&self.arena, <size_t>S.threads * S.nonzeros * self.itemsize)
+                S.values = take(&self.room, <size_t>S.nonzeros * self.itemsize)
+                S.full = take(&self.room, <size_t>S.threads * S.nonzeros * self.itemsize)
         elif L.kind == CONV:
             g = &S.conv
             (g.c_in, g.h_in, g.w_in, g.c_out, g.h_out, g.w_out, g.kh, g.kw, g.sh, g.sw, g.top, g.left, g.circular) = parts["geometry"]
             S.room = la_conv_layout(g)
-            S.work = take(&self.arena, <size_t>S.threads * S.room * self.itemsize)
+            S.work = take(&self.room, <size_t>S.threads * S.room * self.itemsize)
         return 0
 
     def __dealloc__(self):
         release(&self.arena)
+        release(&self.room)
 
     def refresh(self):
         """Bring what is made of the parameters up to date, after they were written from outside."""
@@ -340,6 +342,20 @@ cdef class Chain:
                     refresh(<float*>NULL, &self.layers[i])
                 else:
                     refresh(<double*>NULL, &self.layers[i])
+
+    def restore(self, kept):
+        """Back to parameters, then velocities, as when the chain was bound with them.
+
+        The loop multiplies the padding of short rows along, and zero times what left the finite numbers is nan: all that it wrote
+        is cleared, not only the entries that can be seen.
+        """
+        clear(&self.room)
+        for array, old in zip([*self.params, *self.velocities], kept, strict=True):
+            array.base.fill(0)
+            array[...] = old
+        if self.outputs is not None:
+            self.outputs.base.fill(0)
+        self.refresh()
 
     def _chains(self, widths):
         """Buffers of the chains; a NULL stands for the identity, beside a layer that has a matrix."""
@@ -485,13 +501,13 @@ cdef class Chain:
         if beside is not None:
             kept.append(np.array(beside, dtype=np.float64, order="C"))
             s.beside, s.extra = <double*>address(kept[1]), beside.shape[1]
-        room = [buffer(2 * SIDE, 2 * SIDE, np.float64, SIDE) for _ in range(6)]
-        s.W, s.V, s.Z = <double*>address(room[0]), <double*>address(room[1]), <double*>address(room[2])
-        s.T, s.K = <double*>address(room[3]), <double*>address(room[4])
+        cdef size_t size = (2 * SIDE) * (2 * SIDE) * sizeof(double)
+        s.W, s.V, s.Z = <double*>take(&self.room, size), <double*>take(&self.room, size), <double*>take(&self.room, size)
+        s.T, s.K = <double*>take(&self.room, size), <double*>take(&self.room, size)
         s.small = self.e.small
         s.small.threads = 1
-        s.small.scratch = <void*>address(room[5])
-        self.workspace += [*kept, *room]
+        s.small.scratch = take(&self.room, size)
+        self.workspace += kept
         return True
 
     def advance_scoring(self, long steps, double[::1] values not None, double tol, long[::1] at not None):

@@ -10,8 +10,12 @@ cdef enum:
     # bytes of a block that small pieces share; larger pieces have a block each
     BLOCK = 16384
 
+cdef struct Block:
+    void* raw
+    size_t size
+
 cdef struct Arena:
-    void** blocks
+    Block* blocks
     int count
     # of the block in use
     char* next
@@ -19,14 +23,14 @@ cdef struct Arena:
 
 cdef inline void* _block(Arena* a, size_t size) noexcept:
     """A block from a cache line on; NULL without memory."""
-    cdef void** more = <void**>realloc(a.blocks, (a.count + 1) * sizeof(void*))
+    cdef Block* more = <Block*>realloc(a.blocks, (a.count + 1) * sizeof(Block))
     if more == NULL:
         return NULL
     a.blocks = more
     cdef void* raw = malloc(size + LINE)
     if raw == NULL:
         return NULL
-    a.blocks[a.count] = raw
+    a.blocks[a.count].raw, a.blocks[a.count].size = raw, size + LINE
     a.count += 1
     # touched here, and not page by page in the first steps
     memset(raw, 0, size + LINE)
@@ -39,7 +43,7 @@ cdef inline void* take(Arena* a, size_t size) except NULL:
     if size > BLOCK // 4:
         found = _block(a, size)
     else:
-        if size > a.left:
+        if a.next == NULL or size > a.left:
             a.next = <char*>_block(a, BLOCK)
             a.left = BLOCK if a.next != NULL else 0
         found = a.next
@@ -50,10 +54,16 @@ cdef inline void* take(Arena* a, size_t size) except NULL:
         raise MemoryError(f"no memory for {size} bytes of workspace")
     return found
 
+cdef inline void clear(Arena* a) noexcept:
+    """Every piece as it was when it was taken: all zero."""
+    cdef int i
+    for i in range(a.count):
+        memset(a.blocks[i].raw, 0, a.blocks[i].size)
+
 cdef inline void release(Arena* a) noexcept:
     """Free every piece."""
     cdef int i
     for i in range(a.count):
-        free(a.blocks[i])
+        free(a.blocks[i].raw)
     free(a.blocks)
     a.blocks, a.count, a.next, a.left = NULL, 0, NULL, 0

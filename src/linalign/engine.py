@@ -18,6 +18,8 @@ from .reduce.split import Modes, Split
 from .validate import Array
 
 RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
+# losses of steps that are taken again are kept for so many at a time
+REPLAYED = 4096
 
 
 def simultaneous(depth: int) -> Descent:
@@ -73,6 +75,26 @@ class Engine(ABC):
         """Back to a snapshot."""
         for array, old in zip(self.state(), kept, strict=True):
             array[...] = old
+
+    def replay(self, kept: list[Array], steps: int) -> int:
+        """From a snapshot, steps that were taken before; how many there were.
+
+        They are the same steps, unless other threads took part in them and rounding has carried some of them out of the finite
+        numbers: it then ends before the first of these. Raises: what the loss raised.
+        """
+        scratch = np.empty(min(steps, REPLAYED))
+        while True:
+            self.restore(kept)
+            status, done = RUNNING, 0
+            while done < steps and status == RUNNING:
+                status, taken = self.advance(min(steps - done, REPLAYED), scratch, -math.inf)
+                done += taken
+            if status == CALLBACK_FAILED:
+                assert self.error is not None
+                raise self.error
+            if done == steps:
+                return done
+            steps = max(done - 1, 0)
 
 
 def _norm(gradients: list[Array]) -> float:
@@ -166,8 +188,7 @@ class ChainEngine(Engine):
         return [*self._chain.params, *self._chain.velocities]
 
     def restore(self, kept: list[Array]) -> None:
-        super().restore(kept)
-        self._chain.refresh()
+        self._chain.restore(kept)
 
     def gradients(self) -> tuple[int, float, list[Array]]:
         """Status, loss and gradients. Raises: what the loss raised."""
@@ -243,22 +264,24 @@ class SumEngine(Engine):
         if kept is not None:
             reached = np.flatnonzero(values[:taken] + self._split.floor <= tol)
             if len(reached):
-                # the parts ran past the step that ends the run: the same steps again, up to it
-                self.restore(kept)
-                self._together(int(reached[0]), np.empty(int(reached[0])))
-                return CONVERGED, int(reached[0])
+                # the parts ran past the step that ends the run
+                return CONVERGED, self.replay(kept, int(reached[0]))
         return status, taken
 
     def _together(self, steps: int, values: Array) -> tuple[int, int]:
         values[:steps] = 0
         part = np.empty(steps)
         taken = steps
-        for engine, weight in self._running:
-            status, done = engine.advance(steps, part, -math.inf)
-            if status == DIVERGED:
-                taken = min(taken, done)
-                values[done] = part[done]
-            values[:done] += weight * part[:done]
+        with np.errstate(all="ignore"):
+            for engine, weight in self._running:
+                status, done = engine.advance(steps, part, -math.inf)
+                if status == DIVERGED:
+                    taken = min(taken, done)
+                    values[done] = part[done]
+                values[:done] += weight * part[:done]
+            if not math.isfinite(values[:taken].max(initial=0)):
+                # each part is finite, their sum is not
+                taken = int(np.argmin(np.isfinite(values[:taken])))
         self._taken[0] += taken
         return (RUNNING if taken == steps else DIVERGED), taken
 

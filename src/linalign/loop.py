@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import threading
 import time
@@ -85,10 +84,8 @@ class Loop:
 
     def rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
-        self.done, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
-        self.engine.restore(kept)
-        self.engine.advance(step - self.done, self.values[self.done :], -math.inf)
-        self.done = step
+        began, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
+        self.done = began + self.engine.replay(kept, step - began)
 
     def _record(self, last: bool = False) -> None:
         """Record what is due; a network that has left the finite numbers is left to the loop to find."""

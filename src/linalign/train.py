@@ -200,17 +200,17 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
         seconds=seconds,
     )
     if diverged_at is not None:
-        raise DivergenceError(_divergence(diverged_at, run), run)
+        raise DivergenceError(_divergence(run, diverged_at == 0), run)
     return run
 
 
-def _divergence(step: int, run: Run) -> str:
+def _divergence(run: Run, at_start: bool) -> str:
     rates = np.unique(run.lr)
     lr = f"lr={rates[0]:g}" if len(rates) == 1 else f"lr between {rates[0]:g} and {rates[-1]:g}"
-    if step == 0:
+    if at_start:
         return "the loss of the start is not finite, before any step; scale the start or the data down"
     return (
-        f"training diverged: the loss was {run.loss[-1]:.3g} before step {step - 1} and not finite after it, with {lr}; "
+        f"training diverged: the loss was {run.loss[-1]:.3g} before step {run.steps} and not finite after it, with {lr}; "
         f"lower lr (error.run holds the {run.steps} steps before)"
     )
 

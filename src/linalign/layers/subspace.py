@@ -80,7 +80,8 @@ class Subspace(ArrayLayer):
         return np.tensordot(self.basis.astype(matrix.dtype), matrix, 2)
 
     def solve_gram(self, coordinates: Array) -> Array:
-        solved: Array = linalg.cho_solve((self._factor[1], False), coordinates.astype(np.float64))
+        # a descent may have left the finite numbers, which is for the loop to find
+        solved: Array = linalg.cho_solve((self._factor[1], False), coordinates.astype(np.float64), check_finite=False)
         return solved.astype(coordinates.dtype)
 
     def project(self, matrix: Array) -> Array:
