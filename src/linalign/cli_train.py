@@ -229,8 +229,9 @@ def output(options: argparse.Namespace, data: Dataset, net: la.Network, recordin
             free = shutil.disk_usage(folder).free
     except OSError as error:
         raise Stop(f"cannot write in {folder}: {error.strerror}; pass another --out", 1) from None
-    # the loss of every step, the parameters, the recordings, and a picture
-    needed = 8 * (options.steps + net.size + recordings * POINTS * sum(net.widths)) + 10**6
+    # the loss of every step, unless nobody can say how many there will be, the parameters, the recordings, and a picture
+    steps = options.steps if options.tol is None else 0
+    needed = 8 * (steps + net.size + recordings * POINTS * sum(net.widths)) + 10**6
     if free < needed:
         raise Stop(f"{folder} has {free:,} bytes free and the run needs about {needed:,}; free some or pass another --out", 1)
     return prefix

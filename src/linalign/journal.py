@@ -150,7 +150,9 @@ def describe(name: str, value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, (list, tuple, range)):
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, (list, tuple)):
         return [describe(f"{name}[{i}]", item) for i, item in enumerate(value)]
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return {"array": digest(value)}

@@ -22,6 +22,8 @@ SLICE_SECONDS = 0.05
 SNAPSHOT_SECONDS = 0.2
 # and takes at most this share of the time
 SNAPSHOT_SHARE = 0.005
+# losses of so many steps are made room for at a time; no slice is longer
+BLOCK = 2**20
 
 
 @contextlib.contextmanager
@@ -60,6 +62,27 @@ def bar(progress: bool, total: int, unit: str = "step") -> Any:
     return tqdm(total=total, unit=unit, unit_scale=True, dynamic_ncols=True)
 
 
+class Losses:
+    """The loss before each step, in blocks: room for the steps that are taken, not for all that may be."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: how many there can be."""
+        self._most = most
+        self._blocks: list[Array] = []
+
+    def rest(self, step: int) -> Array:
+        """Where the losses from `step` on go, up to the end of a block; those before have been there."""
+        block, place = divmod(step, BLOCK)
+        if block == len(self._blocks):
+            self._blocks.append(np.empty(min(BLOCK, self._most - step)))
+        return self._blocks[block][place:]
+
+    def first(self, count: int) -> Array:
+        """A copy of the first so many."""
+        blocks, rest = divmod(count, BLOCK)
+        return np.concatenate([*self._blocks[:blocks], *([self._blocks[blocks][:rest]] if rest else [])])
+
+
 class Loop:
     """Slices of steps between recordings, with a snapshot to go back to."""
 
@@ -67,7 +90,7 @@ class Loop:
         """`size`: the steps of the first slice; the following ones are measured."""
         self.engine, self.state, self.recorder = engine, state, recorder
         self.steps, self.tol, self.progress, self.size = steps, tol, progress, size
-        self.values: Array = np.empty(steps + 1)
+        self.losses = Losses(steps + 1)
         self.done = 0
         self.status = RUNNING
         self.interrupted = False
@@ -105,9 +128,9 @@ class Loop:
         constants = self.state.observe.constants() if names else None
         return names if constants is not None and self.engine.watch(*constants) else ()
 
-    def _advance(self, count: int, scored: tuple[str, ...]) -> int:
-        """A slice of steps; how many were taken."""
-        values = self.values[self.done : self.done + count]
+    def _advance(self, values: Array, scored: tuple[str, ...]) -> int:
+        """A slice of steps, whose losses go into `values`; how many were taken."""
+        count = len(values)
         due = self.recorder.due(scored, self.done, self.done + count)
         if not len(due):
             self.status, took = self.engine.advance(count, values, self.tol)
@@ -126,22 +149,22 @@ class Loop:
                 began = time.perf_counter()
                 if began > self._next_snapshot:
                     self._snapshot()
-                count = min(size, self.recorder.next_after(self.done, self.steps, scored) - self.done)
-                took = self._advance(count, scored)
+                values = self.losses.rest(self.done)[: min(size, self.recorder.next_after(self.done, self.steps, scored) - self.done)]
+                took = self._advance(values, scored)
                 self.done += took
                 if shown is not None:
                     shown.update(took)
                 if self.status != RUNNING:
                     break
                 spent = time.perf_counter() - began
-                if count == size:
+                if len(values) == size:
                     size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
                 self._record()
             self.interrupted = interrupted[0] and self.done < self.steps
         if shown is not None:
             shown.close()
         if self.status == RUNNING:
-            self.status, self.values[self.done] = self.engine.value(self.tol)
+            self.status, self.losses.rest(self.done)[0] = self.engine.value(self.tol)
         if self.status in (RUNNING, CONVERGED):
             self._record(last=True)
         self.recorder.settle()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,12 +16,11 @@ from .alignment import _alignment_top
 from .later import Later
 from .network import Network
 from .observe import Observer
+from .schedule import Schedule, schedule
 from .validate import Array
 
 # scores that may be waited for at a time: each keeps a copy of the small network
 MOST_WAITING = 8
-# points of a log-spaced schedule, a decade
-PER_DECADE = 20
 # no steps
 NOTHING = np.empty(0, dtype=np.int64)
 
@@ -99,20 +97,6 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
 SCORED = {"misalignment": 0, "alignment": 1}
 
 
-def schedule(name: str, every: Any, steps: int) -> Array:
-    """The steps at which to record: every so many, "log" (about 20 a decade), or a list; the last step always."""
-    if isinstance(every, str):
-        validate.choice(f"record[{name!r}]", every, ("log",))
-        decades = math.log10(max(steps, 1))
-        at = np.concatenate([[0], np.round(np.logspace(0, decades, int(PER_DECADE * decades) + 1))])
-    elif isinstance(every, Iterable) and np.ndim(every):  # type: ignore[arg-type]
-        at = np.array([validate.integer(f"record[{name!r}][{j}]", step, least=0) for j, step in enumerate(every)], dtype=float)
-        at = at[at <= steps]
-    else:
-        at = np.arange(0, steps + 1, validate.integer(f"record[{name!r}]", every, least=1))
-    return np.unique(np.append(at, steps).astype(np.int64))
-
-
 class _OfNetwork:
     """A function of the network, whose answers must be numbers of one shape."""
 
@@ -145,7 +129,7 @@ class Recorder:
         if not isinstance(record, Mapping):
             raise TypeError(f'record is {type(record).__name__}; a dict of names and intervals was wanted, such as {{"alignment": 100}}')
         self._take: dict[str, Callable[[State], Any]] = {}
-        self._at: dict[str, Array] = {}
+        self._at: dict[str, Schedule] = {}
         for key, every in record.items():
             if callable(key):
                 name = getattr(key, "__name__", repr(key))
@@ -157,6 +141,7 @@ class Recorder:
                 raise ValueError(f"record has two entries named {name!r}; give the functions names of their own")
             self._take[name] = take
             self._at[name] = schedule(name, every, steps)
+        # all before this step was recorded, or was not due
         self._next = dict.fromkeys(self._at, 0)
         # pieces, one a record or one a slice of the loop
         self._values: dict[str, list[Array | Later]] = {name: [] for name in self._at}
@@ -177,42 +162,30 @@ class Recorder:
         """The steps in first..last - 1 at which one of these is due and not yet taken."""
         if not names:
             return NOTHING
-        steps = [self._at[name][self._next[name] :] for name in names]
-        found = [at[np.searchsorted(at, first) : np.searchsorted(at, last)] for at in steps]
-        return np.unique(np.concatenate(found))
+        found = [self._at[name].within(max(first, self._next[name]), last) for name in names]
+        return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
 
     def put(self, names: tuple[str, ...], at: Array, scores: Array) -> None:
         """Keep what the loop recorded before the steps in `at`: sine and cosine of every interface."""
         for name in names:
-            own = self._at[name]
-            mine = np.isin(at, own, assume_unique=True) if len(names) > 1 else slice(None)
+            mine: Any = slice(None)
+            if len(names) > 1 and len(at):
+                mine = np.isin(at, self._at[name].within(int(at[0]), int(at[-1]) + 1), assume_unique=True)
             steps = at[mine]
             if len(steps):
                 self._steps[name].append(steps)
                 self._values[name].append(scores[mine, :, SCORED[name]])
-                self._next[name] = int(np.searchsorted(own, steps[-1], side="right"))
+                self._next[name] = int(steps[-1]) + 1
 
     def next_after(self, step: int, last: int, others: tuple[str, ...] = ()) -> int:
         """The first step after `step` at which something is due, at most `last`; `others` are not looked at."""
-        due = last
-        for name, at in self._at.items():
-            if name in others:
-                continue
-            j = self._next[name]
-            while j < len(at) and at[j] <= step:
-                j += 1
-            if j < len(at):
-                due = min(due, int(at[j]))
-        return due
+        return min((at.after(step) for name, at in self._at.items() if name not in others), default=last)
 
     def take(self, step: int, state: State, *, last: bool = False) -> None:
         """Record what is due at `step`; all of it if this is the last."""
         for name, at in self._at.items():
-            j = self._next[name]
-            while j < len(at) and at[j] < step:
-                j += 1
-            due = j < len(at) and at[j] == step
-            self._next[name] = j + due
+            due = step >= self._next[name] and step in at
+            self._next[name] = step + 1
             if due or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
                 value = self._take[name](state)
                 self._steps[name].append(np.array([step]))

@@ -28,6 +28,8 @@ from .threads import count, for_loop, for_plan
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
+# steps are exact in float64, where log-spaced ones are found; the fastest take decades
+MOST_STEPS = 2**53
 
 
 def train(
@@ -157,7 +159,7 @@ def _settings(
 ) -> _Settings:  # fmt: skip
     """Check the options that do not depend on the data. Raises: ValueError, TypeError naming the option."""
     descent = make_descent(depth, lr, momentum, weight_decay, update, metric)
-    count = validate.integer("steps", steps, least=0)
+    count = validate.integer("steps", steps, least=0, most=MOST_STEPS)
     target = -math.inf if tol is None else validate.real("tol", tol, least=0)
     return _Settings(descent, count, target, Recorder(record, count), validate.choice("implementation", implementation, IMPLEMENTATIONS))
 
@@ -189,7 +191,7 @@ def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = Fa
     params = work.lift(engine.params(), loop.done) if loop.done else net.params
     run = Run(
         network=Network._adopt(net.layers, [validate.finite(f"params[{i}]", theta) for i, theta in enumerate(params)]),
-        excess=loop.values[: loop.done + 1].copy(),
+        excess=loop.losses.first(loop.done + 1),
         floor=work.floor,
         history=recorder.history(loop.done),
         steps=loop.done,
@@ -249,5 +251,5 @@ def explain(
     problem = make_problem(net, X, Y, loss)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
     descent = make_descent(net.depth, 1.0, momentum, 0.0, update, "matrix")
-    count = None if steps is None else validate.integer("steps", steps, least=0)
+    count = None if steps is None else validate.integer("steps", steps, least=0, most=MOST_STEPS)
     return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=count)[0]

@@ -100,13 +100,16 @@ def matrix(name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: 
     return finite(name, array)
 
 
-def integer(name: str, value: Any, *, least: int) -> int:
-    """A whole number of at least `least`."""
+def integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """A whole number of at least `least`, and at most `most`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} is {value!r}; a whole number of at least {least} was wanted")
     if value < least:
         raise ValueError(f"{name} is {value}; a whole number of at least {least} was wanted")
-    return int(value)
+    number = int(value)
+    if most is not None and number > most:
+        raise ValueError(f"{name} is {number}; a whole number of at most {most} was wanted")
+    return number
 
 
 def real(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float | None = None) -> float:
