@@ -59,9 +59,11 @@ extensions = [
 def compiled() -> list[Extension]:
     """The C sources. A performance hint fails the build: it means a function that takes the GIL at every call."""
     log = io.StringIO()
-    with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
-        modules = cythonize(extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir="build/cython", force=DEBUG)
-    print(log.getvalue(), end="", file=sys.stderr)
+    try:
+        with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
+            modules = cythonize(extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir="build/cython", force=DEBUG)
+    finally:
+        print(log.getvalue(), end="", file=sys.stderr)
     # with checks on, Cython also hints at the checks
     if "performance hint" in log.getvalue() and not DEBUG:
         raise SystemExit("build stopped: Cython printed a performance hint (above); declare the function noexcept nogil")

@@ -1,14 +1,16 @@
-"""Chain: a network bound to its data, and the loop over it. The step itself is in step.pxd."""
+"""Chain: a network bound to its data, and the loop over it. The loop itself is in loop.pxd."""
 
 from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO
 from libc.string cimport memset
 from arena cimport Arena, clear, release, take
-from types cimport Layer, Structure, la_conv_layout, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
-from small cimport Small, product, la_detect, la_select
-from structured cimport la_structured_select, refresh
+from types cimport LINE, la_detect, DENSE, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV, RUNNING, CALLBACK_FAILED
+from layer cimport Layer, Structure, la_conv_layout, la_structured_of
+from products cimport Machine, la_tile_of, product
+from structured cimport refresh
 from score cimport Scores, SIDE
 from stripes cimport Stripes, NONE, longer
-from step cimport Engine, la_chain_train, run, look, backward_to_data, backward_to_pivot
+from engine cimport Engine, la_chain_train
+from loop cimport run, forward, backward
 
 import numpy as np
 
@@ -52,7 +54,7 @@ def shares() -> bool:
 
 cpdef int padding(int columns, int itemsize, int most) noexcept:
     """The leading dimension of rows of that many columns: short rows are padded to 64 bytes for the tile."""
-    cdef int lanes = 64 // itemsize
+    cdef int lanes = LINE // itemsize
     return columns if columns > most else (columns + lanes - 1) // lanes * lanes
 
 
@@ -70,9 +72,9 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
     itemsize = np.dtype(dtype).itemsize
     ld = padding(columns, itemsize, most)
     # touched here, and not page by page in the first steps
-    raw = np.empty(rows * ld * itemsize + 64, dtype=np.uint8)
+    raw = np.empty(rows * ld * itemsize + LINE, dtype=np.uint8)
     raw.fill(0)
-    start = (64 - address(raw) % 64) % 64
+    start = (LINE - address(raw) % LINE) % LINE
     return np.ndarray((rows, columns), dtype, raw, start, (ld * itemsize, itemsize))
 
 
@@ -81,24 +83,24 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
 
     The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
     """
-    cdef Small small
+    cdef Machine machine
     dtype = A.dtype
     scratch = buffer(threads * most, most, dtype, most)
-    small.room = most * most
-    small.level, small.most, small.threads = level, most, threads
-    small.scratch = <void*>address(scratch)
+    machine.room = most * most
+    machine.level, machine.most, machine.threads = level, most, threads
+    machine.tile = la_tile_of(level)
+    machine.scratch = <void*>address(scratch)
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
     cdef size_t a = address(A), b = address(B), c = address(C)
     cdef int lda = A.strides[0] // dtype.itemsize, ldb = B.strides[0] // dtype.itemsize, ldc = C.strides[0] // dtype.itemsize
     cdef bint single = dtype == np.float32
     cdef long _t
-    la_select(level)
     with nogil:
         for _t in range(repeats):
             if single:
-                product(&small, ta, tb, m, n, k, alpha, <float*>a, lda, <float*>b, ldb, beta, <float*>c, ldc)
+                product(&machine, ta, tb, m, n, k, alpha, <float*>a, lda, <float*>b, ldb, beta, <float*>c, ldc)
             else:
-                product(&small, ta, tb, m, n, k, alpha, <double*>a, lda, <double*>b, ldb, beta, <double*>c, ldc)
+                product(&machine, ta, tb, m, n, k, alpha, <double*>a, lda, <double*>b, ldb, beta, <double*>c, ldc)
 
 
 cdef class Chain:
@@ -143,8 +145,6 @@ cdef class Chain:
         self.dtype = weights[0].dtype
         self.single = self.dtype == np.float32
         self.itemsize = self.dtype.itemsize
-        la_select(level)
-        la_structured_select(level)
         self.workspace = []
         self.most = most
         self.layers = <Layer*>take(&self.arena, d * sizeof(Layer))
@@ -159,19 +159,19 @@ cdef class Chain:
         e.depth, e.pivot, e.cyclic, e.momentum = d, pivot, cyclic, momentum
         e.owner = <void*>self
         e.ask = ask
-        e.small.level, e.small.most = level, most
-        e.small.threads = threads
+        e.machine.level, e.machine.most, e.machine.threads = level, most, threads
+        e.machine.tile = la_tile_of(level)
         structures = structures or [None] * d
         shapes = [W.shape if parts is None else parts["shape"] for W, parts in zip(weights, structures)]
         widths = [shapes[0][1], *(shape[0] for shape in shapes)]
         e.n_in, e.n_out, e.rows = widths[0], widths[d], rows
         # no factor that the tile transposes has longer sides; in whole vectors
         side = min(most, (max(*widths, rows, 0 if X is None else len(X)) + 15) // 16 * 16)
-        e.small.scratch, e.small.room = self._own(threads * side, side), side * side
+        e.machine.scratch, e.machine.room = self._own(threads * side, side), side * side
         e.diagonal = X is not None and X.ndim == 1
         if e.diagonal and tiny and not pivot:
-            e.tiny.diagonal, e.diagonal = True, False
-            e.tiny.X = self._vector(self.workspace, X)
+            e.registers.diagonal, e.diagonal = True, False
+            e.registers.X = self._vector(self.workspace, X)
             X = np.diag(X)
         if e.diagonal:
             if cyclic or not pivot:
@@ -180,20 +180,20 @@ cdef class Chain:
         e.samples = widths[0] if X is None or e.diagonal else X.shape[0]
         if rows not in ((widths[pivot],) if pivot else (e.samples, e.n_in)):
             raise ValueError(f"{rows} rows in flight do not fit pivot {pivot} of widths {widths} on {e.samples} rows of data")
-        e.mixed = pivot == 0 and X is not None and rows != e.samples
+        e.data_last = pivot == 0 and X is not None and rows != e.samples
         for i in range(d + 1):
             self.ld[i] = padding(widths[i], self.itemsize, most)
         self.params, self.velocities, self.gradients = [], [], []
         for i in range(d):
             L = &self.layers[i]
-            L.kind = 0
+            L.kind = DENSE
             L.n_in, L.n_out, L.ld = widths[i], widths[i + 1], self.ld[i]
             L.lr, L.decay = lr[i], decay[i]
             L.gradient = NULL
             if structures[i] is not None:
                 self._constrain(L, weights[i], structures[i], momentum != 0)
                 continue
-            L.theta = self._matrix(self.params, weights[i])
+            L.matrix = L.theta = self._matrix(self.params, weights[i])
             L.velocity = self._matrix(self.velocities, np.zeros_like(weights[i])) if momentum else NULL
         if X is not None:
             e.X = self._copy(X)
@@ -208,11 +208,11 @@ cdef class Chain:
     def _tiny(self, widths):
         """Bind the loop that holds each layer twice, once transposed."""
         e = &self.e
-        c = &e.tiny
+        c = &e.registers
         cdef Layer* L
-        cdef int i, d = e.depth, side = 64 // self.itemsize
+        cdef int i, d = e.depth, side = LINE // self.itemsize
         cdef bint turned = e.pivot == d
-        at_an_end = turned and (e.X == NULL or e.diagonal) or not e.pivot and not e.mixed
+        at_an_end = turned and (e.X == NULL or e.diagonal) or not e.pivot and not e.data_last
         constrained = False
         for i in range(d):
             constrained = constrained or self.layers[i].kind != 0
@@ -234,16 +234,16 @@ cdef class Chain:
         for i in range(1, d + 1):
             c.A[i] = self._own(side, side)
             if turned:
-                c.W[i], c.R[i] = self._own(side, side), self.layers[d - i].theta
+                c.W[i], c.R[i] = self._own(side, side), self.layers[d - i].matrix
             else:
-                c.W[i], c.R[i] = self.layers[i - 1].theta, self._own(side, side)
+                c.W[i], c.R[i] = self.layers[i - 1].matrix, self._own(side, side)
         c.D[0], c.D[1] = self._own(side, side), self._own(side, side)
         c.Y = e.loss.targets
         if turned:
             c.scale = e.X
         elif not c.diagonal:
             c.X = e.X
-        e.train = la_chain_train(e.small.level, self.single)
+        e.train = la_chain_train(e.machine.level, self.single)
 
     cdef void* _own(self, Py_ssize_t rows, int columns) except NULL:
         """A matrix that only the loop sees."""
@@ -286,16 +286,17 @@ cdef class Chain:
     cdef int _constrain(self, Layer* L, theta, parts, bint momentum) except -1:
         """Bind a layer that is not dense: its parameters, its structure and the room for its products."""
         cdef Structure* S = <Structure*>take(&self.arena, sizeof(Structure))
-        L.more = S
+        L.structure = S
         L.kind = parts["kind"]
+        S.functions = la_structured_of(self.e.machine.level)
         S.size, S.threads = theta.size, parts["threads"]
-        S.scale = <double*>self._numbers(parts["scale"], np.float64)
-        L.coeff = self._vector(self.params, theta)
+        S.inverse_gram = <double*>self._numbers(parts["scale"], np.float64)
+        L.theta = self._vector(self.params, theta)
         L.velocity = self._vector(self.velocities, np.zeros_like(theta)) if momentum else NULL
-        S.raw = take(&self.room, <size_t>S.threads * S.size * self.itemsize)
+        S.coordinates = take(&self.room, <size_t>S.threads * S.size * self.itemsize)
         if L.kind <= FIXED:
-            L.theta = self._own(L.n_out, L.n_in)
-            S.full = self._own(L.n_out, L.n_in)
+            L.matrix = self._own(L.n_out, L.n_in)
+            S.entry_gradient = self._own(L.n_out, L.n_in)
         if L.kind == TIED:
             S.toeplitz = parts["toeplitz"]
             r = &S.runs
@@ -306,7 +307,7 @@ cdef class Chain:
         elif L.kind == BASIS:
             S.basis, S.dual = self._vector(self.workspace, parts["basis"]), self._vector(self.workspace, parts["dual"])
         elif L.kind == FIXED:
-            L.theta = self._copy(parts["matrix"])
+            L.matrix = self._copy(parts["matrix"])
         elif L.kind == BLOCKS:
             S.blocks = len(parts["sides"]) // 2
             S.sides = <int*>self._numbers(parts["sides"], np.intc)
@@ -318,10 +319,10 @@ cdef class Chain:
             S.index, S.sign = <int*>self._numbers(parts["index"], np.intc), <int*>self._numbers(parts["sign"], np.intc)
             S.room = max(L.n_in, L.n_out) * LA_PANEL
             S.work = take(&self.room, <size_t>S.threads * S.room * self.itemsize)
-            S.values = L.coeff
+            S.values = L.theta
             if S.index != NULL:
                 S.values = take(&self.room, <size_t>S.nonzeros * self.itemsize)
-                S.full = take(&self.room, <size_t>S.threads * S.nonzeros * self.itemsize)
+                S.entry_gradient = take(&self.room, <size_t>S.threads * S.nonzeros * self.itemsize)
         elif L.kind == CONV:
             g = &S.conv
             (g.c_in, g.h_in, g.w_in, g.c_out, g.h_out, g.w_out, g.kh, g.kw, g.sh, g.sw, g.top, g.left, g.circular) = parts["geometry"]
@@ -337,7 +338,7 @@ cdef class Chain:
         """Bring what is made of the parameters up to date, after they were written from outside."""
         cdef int i
         for i in range(self.e.depth):
-            if self.layers[i].more != NULL:
+            if self.layers[i].structure != NULL:
                 if self.single:
                     refresh(<float*>NULL, &self.layers[i])
                 else:
@@ -363,8 +364,8 @@ cdef class Chain:
         cdef int i, d = e.depth, p = e.pivot
         widest = max(widths)
         for i in range(p + 1, d + 1):
-            self.A[i] = self._own(e.rows, widths[i]) if i < d or p or e.mixed else self._seen(e.rows, widths[i])
-        if p == 0 and not e.mixed and e.X != NULL:
+            self.A[i] = self._own(e.rows, widths[i]) if i < d or p or e.data_last else self._seen(e.rows, widths[i])
+        if p == 0 and not e.data_last and e.X != NULL:
             self.A[0] = e.X
         elif p < d and self.layers[p].kind > FIXED:
             self.A[p] = self._eye(e.rows)
@@ -372,7 +373,7 @@ cdef class Chain:
         last, rows = (d, e.n_out) if e.cyclic else (p, e.rows)
         if last:
             if self.layers[last - 1].kind <= FIXED:
-                self.Z[last - 1] = self.layers[last - 1].theta
+                self.Z[last - 1] = self.layers[last - 1].matrix
             else:
                 self.Z[last] = self._eye(rows)
                 self.Z[last - 1] = self._own(rows, widths[last - 1])
@@ -382,7 +383,7 @@ cdef class Chain:
         lines, columns = (e.n_out, e.samples) if p else (e.samples, e.n_out)
         e.ldo = padding(columns, self.itemsize, self.most)
         e.O = self.A[d]
-        if p or e.mixed:
+        if p or e.data_last:
             e.O = self._seen(lines, columns)
         if 0 < p < d:
             e.H = self._own(e.rows, e.samples)
@@ -395,29 +396,31 @@ cdef class Chain:
         """Which chains are products of Toeplitz matrices alone, and room for their stripes."""
         e = &self.e
         cdef int i, d = e.depth, p = e.pivot
-        e.of_A, e.of_Z = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes)), <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes))
-        e.of_O, e.flat = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes)), <Stripes*>take(&self.arena, sizeof(Stripes))
+        e.stripes_A = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes))
+        e.stripes_Z = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes))
+        e.stripes_O = <Stripes*>take(&self.arena, (d + 1) * sizeof(Stripes))
+        e.toeplitz = <Stripes*>take(&self.arena, sizeof(Stripes))
         for i in range(d + 1):
-            e.of_A[i].rank = e.of_Z[i].rank = e.of_O[i].rank = NONE
-        flat = [0 if self.layers[i].more == NULL else self.layers[i].more.toeplitz for i in range(d)]
-        if not e.small.level or not any(flat):
+            e.stripes_A[i].rank = e.stripes_Z[i].rank = e.stripes_O[i].rank = NONE
+        flat = [0 if self.layers[i].structure == NULL else self.layers[i].structure.toeplitz for i in range(d)]
+        if not e.machine.level or not any(flat):
             return 0
-        e.room = self._own(1, 2 * max(*widths, e.rows, rows))
+        e.stripes_work = self._own(1, 2 * max(*widths, e.rows, rows))
         # the identity beside a layer that has a matrix is not multiplied by
         for i in range(p, d):
             if flat[i]:
-                rank = 0 if self.A[i] == NULL else longer(e.of_A[i].rank, 0)
-                self._rank(&e.of_A[i + 1], rank, e.rows, widths[i + 1], widths[i], flat[i])
+                rank = 0 if self.A[i] == NULL else longer(e.stripes_A[i].rank, 0)
+                self._rank(&e.stripes_A[i + 1], rank, e.rows, widths[i + 1], widths[i], flat[i])
         for i in range(last - 1, -1, -1):
             if flat[i]:
-                rank = 0 if self.Z[i + 1] == NULL else longer(e.of_Z[i + 1].rank, 0)
-                self._rank(&e.of_Z[i], rank, rows, widths[i], widths[i + 1], flat[i])
+                rank = 0 if self.Z[i + 1] == NULL else longer(e.stripes_Z[i + 1].rank, 0)
+                self._rank(&e.stripes_Z[i], rank, rows, widths[i], widths[i + 1], flat[i])
         for i in range(1, d if e.cyclic else 0):
-            self._rank(&e.of_O[i], longer(e.of_A[i].rank, e.of_Z[i].rank), e.rows, e.n_out, widths[i], flat[i])
+            self._rank(&e.stripes_O[i], longer(e.stripes_A[i].rank, e.stripes_Z[i].rank), e.rows, e.n_out, widths[i], flat[i])
         # what one thread reads first, by diagonals, is not filled by others
         for i in range(d):
-            if e.of_A[i + 1].rank > 0 or e.of_Z[i].rank > 0:
-                self.layers[i].more.threads = 1
+            if e.stripes_A[i + 1].rank > 0 or e.stripes_Z[i].rank > 0:
+                self.layers[i].structure.threads = 1
 
     cdef int _rank(self, Stripes* s, int rank, int m, int n, int k, int worth) except -1:
         """Room for the stripes of a product (m, n) with sums of k terms, if they repay."""
@@ -472,15 +475,15 @@ cdef class Chain:
         cdef int i
         e = &self.e
         places = range(e.depth + 1)
-        return [e.of_A[i].rank for i in places], [e.of_Z[i].rank for i in places], [e.of_O[i].rank for i in places]
+        return [e.stripes_A[i].rank for i in places], [e.stripes_Z[i].rank for i in places], [e.stripes_O[i].rank for i in places]
 
     def alone(self):
         """One thread for every product from now on."""
         cdef int i
-        self.e.small.threads = 1
+        self.e.machine.threads = 1
         for i in range(self.e.depth):
-            if self.layers[i].more != NULL:
-                self.layers[i].more.threads = 1
+            if self.layers[i].structure != NULL:
+                self.layers[i].structure.threads = 1
 
     def watch(self, noise, beside) -> bool:
         """Whether `advance` can score the interfaces on its way: dense layers, no side above SIDE.
@@ -490,7 +493,7 @@ cdef class Chain:
         """
         cdef int i, d = self.e.depth
         s = &self.scores
-        if d == 1 or any([self.layers[i].more != NULL for i in range(d)]):
+        if d == 1 or any([self.layers[i].structure != NULL for i in range(d)]):
             return False
         widths = [self.layers[0].n_in, *[self.layers[i].n_out for i in range(d)]]
         if max(widths) > SIDE or (beside is not None and beside.shape[1] > SIDE):
@@ -500,13 +503,13 @@ cdef class Chain:
         s.interfaces, s.noise = d - 1, <double*>address(kept[0])
         if beside is not None:
             kept.append(np.array(beside, dtype=np.float64, order="C"))
-            s.beside, s.extra = <double*>address(kept[1]), beside.shape[1]
+            s.constant, s.constants = <double*>address(kept[1]), beside.shape[1]
         cdef size_t size = (2 * SIDE) * (2 * SIDE) * sizeof(double)
         s.W, s.V, s.Z = <double*>take(&self.room, size), <double*>take(&self.room, size), <double*>take(&self.room, size)
         s.T, s.K = <double*>take(&self.room, size), <double*>take(&self.room, size)
-        s.small = self.e.small
-        s.small.threads = 1
-        s.small.scratch = take(&self.room, size)
+        s.machine = self.e.machine
+        s.machine.threads = 1
+        s.machine.scratch = take(&self.room, size)
         self.workspace += kept
         return True
 
@@ -547,9 +550,9 @@ cdef class Chain:
         cdef int status
         with nogil:
             if self.single:
-                status = look(<float*>NULL, &self.e, &value, self.floor, tol)
+                status = forward(<float*>NULL, &self.e, &value, self.floor, tol)
             else:
-                status = look(<double*>NULL, &self.e, &value, self.floor, tol)
+                status = forward(<double*>NULL, &self.e, &value, self.floor, tol)
         return status, value
 
     def differentiate(self):
@@ -561,25 +564,19 @@ cdef class Chain:
         if not self.gradients:
             for i in range(self.e.depth):
                 zeros = np.zeros_like(self.params[i])
-                if self.layers[i].more == NULL:
+                if self.layers[i].structure == NULL:
                     self.layers[i].gradient = self._matrix(self.gradients, zeros)
                 else:
                     self.layers[i].gradient = self._vector(self.gradients, zeros)
-        self.e.gradients = True
+        self.e.gradients_only = True
         status, value = self.value(-np.inf)
         if status == CALLBACK_FAILED:
-            self.e.gradients = False
+            self.e.gradients_only = False
             return status, value
         with nogil:
             if self.single:
-                if self.e.pivot:
-                    backward_to_pivot(<float*>NULL, &self.e)
-                else:
-                    backward_to_data(<float*>NULL, &self.e)
+                backward(<float*>NULL, &self.e)
             else:
-                if self.e.pivot:
-                    backward_to_pivot(<double*>NULL, &self.e)
-                else:
-                    backward_to_data(<double*>NULL, &self.e)
-        self.e.gradients = False
+                backward(<double*>NULL, &self.e)
+        self.e.gradients_only = False
         return status, value

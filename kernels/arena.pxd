@@ -4,9 +4,9 @@
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
+from types cimport LINE
 
 cdef enum:
-    LINE = 64
     # bytes of a block that small pieces share; larger pieces have a block each
     BLOCK = 16384
 

@@ -5,7 +5,7 @@
 
 from libc.math cimport exp, log, log1p
 from types cimport real
-from small cimport Small, la_float, la_double
+from products cimport Machine
 
 cdef struct Objective:
     int kind
@@ -19,17 +19,17 @@ cdef struct Objective:
     void* residual      # (count,) double
 
 
-cdef inline double squared(Small* small, Py_ssize_t count, real* O, const real* T, double factor) noexcept nogil:
+cdef inline double squared(Machine* machine, Py_ssize_t count, real* O, const real* T, double factor) noexcept nogil:
     """factor * sum (O - T)^2; O becomes its gradient. Flat: the padding is zero in both."""
     cdef double total = 0
     cdef Py_ssize_t i
     cdef real r
     cdef real slope = <real>(2 * factor)
-    if small.level:
+    if machine.level:
         if real is float:
-            return factor * la_float.residual(count, O, T, slope)
+            return factor * machine.tile.f.residual(count, O, T, slope)
         else:
-            return factor * la_double.residual(count, O, T, slope)
+            return factor * machine.tile.d.residual(count, O, T, slope)
     for i in range(count):
         r = O[i] - T[i]
         total += <double>r * r

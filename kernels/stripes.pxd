@@ -16,12 +16,11 @@
 # Errors: an entry has had at most k + (rank + 1) min(m, n) roundings, each of something no larger than the sum of what was added and
 # taken off again along its diagonal. So they are small beside ||M|| ||N||, as for products by FFT, and not beside each entry: one
 # much smaller than others of its diagonal has their errors. Nothing drifts: every product begins from the parameters.
-# Header only: built into _chain.pyx.
+# Header only.
 
 from libc.string cimport memcpy
 from types cimport real
-from small cimport dot_update, sum_update, clear_margin
-from structured cimport la_structured_f, la_structured_d
+from products cimport Machine, dot_update, sum_update, clear_margin
 
 cdef enum:
     NONE = -1           # the rank of a matrix without stripes
@@ -43,24 +42,25 @@ cdef inline Stripes turned(Stripes* a) noexcept nogil:
     return Stripes(rank=a.rank, ldg=a.ldh, ldh=a.ldg, G=a.H, H=a.G)
 
 
-cdef inline void by_vector(int m, int k, const real* M, int ldm, const real* x, real* out) noexcept nogil:
+cdef inline void by_vector(Machine* machine, int m, int k, const real* M, int ldm, const real* x, real* out) noexcept nogil:
     """out (m) = M x."""
-    dot_update(<real*>M, m, k, ldm, x, out, <real*>NULL, 0, 1)
+    dot_update(machine, <real*>M, m, k, ldm, x, out, <real*>NULL, 0, 1)
 
 
-cdef inline void of_vector(int k, int n, const real* N, int ldn, bint transposed, const real* x, real* out) noexcept nogil:
+cdef inline void of_vector(Machine* machine, int k, int n, const real* N, int ldn, bint transposed, const real* x,
+                           real* out) noexcept nogil:
     """out (n) = x N; N is kept as N^T if `transposed`."""
     if transposed:
-        by_vector(n, k, N, ldn, x, out)
+        by_vector(machine, n, k, N, ldn, x, out)
     else:
-        sum_update(<real*>N, k, n, ldn, x, out, <real*>NULL, 0, 1)
+        sum_update(machine, <real*>N, k, n, ldn, x, out, <real*>NULL, 0, 1)
 
 
-cdef inline void stripes_product(int m, int n, int k, const real* M, int ldm, Stripes* a, const real* N, int ldn, bint transposed,
-                                 Stripes* b, real* C, int ldc, Stripes* c, real* room) noexcept nogil:
+cdef inline void stripes_product(Machine* machine, int m, int n, int k, const real* M, int ldm, Stripes* a, const real* N, int ldn,
+                                 bint transposed, Stripes* b, real* C, int ldc, Stripes* c, real* work) noexcept nogil:
     """C (m, n) = M (m, k) N (k, n) and its stripes; N is kept as N^T (n, k) if `transposed`, as are its stripes.
 
-    `room`: m + k elements. Needs has_vectors.
+    `work`: m + k elements. Needs has_vectors.
     """
     cdef Stripes of_n = turned(b) if transposed else b[0]
     cdef Py_ssize_t down = 1 if transposed else ldn, along = ldn if transposed else 1, i
@@ -76,23 +76,23 @@ cdef inline void stripes_product(int m, int n, int k, const real* M, int ldm, St
     for r in range(of_n.rank):
         g += c.ldg
         h += c.ldh
-        by_vector(m - 1, k - 1, M, ldm, <real*>of_n.G + r * of_n.ldg + 1, g + c.ldg + 1)
+        by_vector(machine, m - 1, k - 1, M, ldm, <real*>of_n.G + r * of_n.ldg + 1, g + c.ldg + 1)
         memcpy(h + c.ldh, <real*>of_n.H + r * of_n.ldh, n * sizeof(real))
     for r in range(a.rank):
         g += c.ldg
         h += c.ldh
         memcpy(g + c.ldg, <real*>a.G + r * a.ldg, m * sizeof(real))
-        of_vector(k, n, N, ldn, transposed, <real*>a.H + r * a.ldh, h + c.ldh)
+        of_vector(machine, k, n, N, ldn, transposed, <real*>a.H + r * a.ldh, h + c.ldh)
         h[c.ldh] = 0
     # the first row and the first column
-    of_vector(k, n, N, ldn, transposed, M, C)
+    of_vector(machine, k, n, N, ldn, transposed, M, C)
     for i in range(k):
-        room[i] = N[i * down]
-    by_vector(m - 1, k, M + ldm, ldm, room, room + k)
+        work[i] = N[i * down]
+    by_vector(machine, m - 1, k, M + ldm, ldm, work, work + k)
     for i in range(1, m):
-        C[i * ldc] = room[k + i - 1]
+        C[i * ldc] = work[k + i - 1]
     if real is float:
-        la_structured_f.stripes_fill(m, n, c.rank, <float*>c.G, c.ldg, <float*>c.H, c.ldh, C, ldc)
+        machine.tile.f.stripes_fill(m, n, c.rank, <float*>c.G, c.ldg, <float*>c.H, c.ldh, C, ldc)
     else:
-        la_structured_d.stripes_fill(m, n, c.rank, <double*>c.G, c.ldg, <double*>c.H, c.ldh, C, ldc)
+        machine.tile.d.stripes_fill(m, n, c.rank, <double*>c.G, c.ldg, <double*>c.H, c.ldh, C, ldc)
     clear_margin(m, n, C, ldc)

@@ -1,10 +1,12 @@
-# Types that the kernels share. Header only: no .pyx of this name (style.md, the cimport trap).
+# The element types and the numbers that the kernels share. Header only: no .pyx of this name.
 
-from libc.stddef cimport ptrdiff_t
-
+# The two element types. Cython picks one by the arguments of a call; a function that has no array among its own, as those that take
+# everything from an engine, has a `real* precision` for that alone: always NULL, never read.
 ctypedef fused real:
     float
     double
+
+# The numbers below are known to Python by `_chain.KINDS`, `LOSSES`, `STATUSES` and `LEVELS`, and written nowhere else.
 
 # The first four have a matrix that the dense products use; the others have products of their own.
 cdef enum Kind:
@@ -32,57 +34,9 @@ cdef enum Status:
     DIVERGED = 2
     CALLBACK_FAILED = 3
 
-cdef extern from "la_structured.h":
-    ctypedef struct la_conv:
-        int c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, sh, sw, top, left, circular
-    ptrdiff_t la_conv_layout(la_conv*) noexcept nogil
-    ctypedef struct la_runs:
-        int count
-        const int* row
-        const int* column
-        const int* length
-        const int* parameter
-        const int* step
-        const int* sign
-
-cdef struct Structure:
-    # what a constrained layer has besides its parameters; unused pointers are NULL
-    Py_ssize_t size       # parameters
-    void* raw             # <A_k, G>, one for each thread of a convolution
-    double* scale         # Gram^-1 where it is diagonal and the metric asks for it
-    void* full            # a gradient of the matrix (out, ld)
-    void* work            # scratch of the products
-    Py_ssize_t room       # elements of it a thread
-    int threads
-    la_runs runs          # of a tied layer
-    int toeplitz          # bytes of the terms of a sum that repay each rank of stripes.pxd; 0 for layers not constant along diagonals
-    # BASIS: (size, out * in), and the basis that the gradient is measured in
-    void* basis
-    void* dual
-    # BLOCKS: n_in, n_out of each
-    int blocks
-    int* sides
-    # SPARSE: by rows and by columns; index and sign of each nonzero, NULL where they are k and 1
-    int nonzeros
-    int* row_ptr
-    int* row_col
-    int* col_ptr
-    int* col_row
-    int* col_at
-    int* index
-    int* sign
-    void* values          # of the nonzeros; the parameters themselves where index and sign are NULL
-    la_conv conv
-
-cdef struct Layer:
-    int kind
-    int n_in
-    int n_out
-    int ld                # of theta, velocity and gradient of a dense layer, and of the matrix of others
-    void* theta           # the matrix
-    void* velocity        # NULL without momentum
-    void* gradient        # NULL unless gradients are asked for
-    double lr
-    double decay
-    void* coeff           # the parameters of a layer that is not dense
-    Structure* more
+cdef extern from "la_targets.h":
+    const int BASE "LA_BASE"
+    const int AVX2 "LA_AVX2"
+    const int AVX512 "LA_AVX512"
+    const int LINE "LA_LINE"            # bytes of a cache line and of the longest vector
+    int la_detect() noexcept nogil

@@ -1,4 +1,4 @@
-/* Chains that fit in registers: one function an element type, for the best instruction set at import. */
+/* Chains that fit in registers: one function an element type, and instruction set. */
 #ifndef LA_CHAIN_H
 #define LA_CHAIN_H
 
@@ -32,9 +32,9 @@ typedef long (*la_train)(const la_chain *, long, double *, double, double);
 static la_train la_chain_train(int level, int single)
 {
 #ifdef LA_HAVE_TILES
-    if (level == 4)
+    if (level == LA_AVX512)
         return single ? la_f_v4_chain : la_d_v4_chain;
-    if (level == 3)
+    if (level == LA_AVX2)
         return single ? la_f_v3_chain : la_d_v3_chain;
 #endif
     (void)level;

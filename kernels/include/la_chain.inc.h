@@ -9,7 +9,7 @@
  * trained on the identity, with the data behind it. The includer defines T, V, LANES and FN(x): see la_each.h.
  */
 
-#define PITCH ((int)(64 / sizeof(T)))
+#define PITCH ((int)(LA_LINE / sizeof(T)))
 
 /* C (m, one row of PITCH) = alpha * A (m, k) @ B + beta * C */
 #define PRODUCT(m, k, alpha, A, a_row, a_col, B, beta, C) \

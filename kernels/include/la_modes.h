@@ -1,4 +1,4 @@
-/* The step of all modes: one function an element type, for the best instruction set at import. */
+/* The step of all modes: one function an element type, and instruction set. */
 #ifndef LA_MODES_H
 #define LA_MODES_H
 
@@ -16,9 +16,9 @@ typedef double (*la_modes_double)(int, ptrdiff_t, double *, double *, const doub
 static la_modes_float la_modes_f(int level)
 {
 #ifdef LA_HAVE_TILES
-    if (level == 4)
+    if (level == LA_AVX512)
         return la_f_v4_modes_step;
-    if (level == 3)
+    if (level == LA_AVX2)
         return la_f_v3_modes_step;
 #endif
     (void)level;
@@ -28,9 +28,9 @@ static la_modes_float la_modes_f(int level)
 static la_modes_double la_modes_d(int level)
 {
 #ifdef LA_HAVE_TILES
-    if (level == 4)
+    if (level == LA_AVX512)
         return la_d_v4_modes_step;
-    if (level == 3)
+    if (level == LA_AVX2)
         return la_d_v3_modes_step;
 #endif
     (void)level;

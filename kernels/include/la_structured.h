@@ -1,8 +1,9 @@
-/* Convolutions, sparse products and tied layers: one table of functions an element type, for the best instruction set at import. */
+/* Convolutions, sparse products and tied layers: one table of functions an instruction set, never written. */
 #ifndef LA_STRUCTURED_H
 #define LA_STRUCTURED_H
 
 #include <stddef.h>
+#include "la_share.h"
 #include "la_vector.h"
 
 /* rows of a panel of sparse products, at most */
@@ -52,7 +53,6 @@ typedef struct {
         void (*sparse_grad)(int, int, const int *, const int *, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, T *);      \
         void (*tied_gather)(const la_runs *, const T *, ptrdiff_t, T *, ptrdiff_t);                                              \
         void (*tied_spread)(const la_runs *, int, int, const T *, T *, ptrdiff_t);                                               \
-        void (*stripes_fill)(int, int, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, ptrdiff_t);                         \
     } NAME;
 
 LA_STRUCTURED(float, la_structured_float)
@@ -64,61 +64,56 @@ LA_STRUCTURED(double, la_structured_double)
 #include "la_each.h"
 #define LA_BODY "la_tied.inc.h"
 #include "la_each.h"
-#define LA_BODY "la_stripes.inc.h"
-#include "la_each.h"
 
-#define LA_FUNCTIONS(P)                                                                                                          \
-    {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad, P##tied_gather, P##tied_spread, P##stripes_fill}
+/* the functions of one instruction set, for both element types */
+typedef struct {
+    la_structured_float f;
+    la_structured_double d;
+} la_structured;
 
-static la_structured_float la_structured_f = LA_FUNCTIONS(la_f_base_);
-static la_structured_double la_structured_d = LA_FUNCTIONS(la_d_base_);
-
-static void la_structured_select(int level)
-{
-    /* a chain of the other level may be running in another thread: either answer is right */
+#define LA_FUNCTIONS(P) {P##conv_apply, P##conv_backward, P##sparse_product, P##sparse_grad, P##tied_gather, P##tied_spread}
+static const la_structured la_structured_base = {LA_FUNCTIONS(la_f_base_), LA_FUNCTIONS(la_d_base_)};
 #ifdef LA_HAVE_TILES
-    if (level == 4) {
-        la_structured_f = (la_structured_float)LA_FUNCTIONS(la_f_v4_);
-        la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_v4_);
-        return;
-    }
-    if (level == 3) {
-        la_structured_f = (la_structured_float)LA_FUNCTIONS(la_f_v3_);
-        la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_v3_);
-        return;
-    }
+static const la_structured la_structured_avx2 = {LA_FUNCTIONS(la_f_v3_), LA_FUNCTIONS(la_d_v3_)};
+static const la_structured la_structured_avx512 = {LA_FUNCTIONS(la_f_v4_), LA_FUNCTIONS(la_d_v4_)};
+#endif
+#undef LA_FUNCTIONS
+
+static const la_structured *la_structured_of(int level)
+{
+#ifdef LA_HAVE_TILES
+    if (level == LA_AVX512)
+        return &la_structured_avx512;
+    if (level == LA_AVX2)
+        return &la_structured_avx2;
 #endif
     (void)level;
-    la_structured_f = (la_structured_float)LA_FUNCTIONS(la_f_base_);
-    la_structured_d = (la_structured_double)LA_FUNCTIONS(la_d_base_);
+    return &la_structured_base;
 }
 
-/* Where a part of some lines begins, of `parts` equal shares. */
-static int la_share(int lines, int part, int parts)
-{
-    return (int)((long long)lines * part / parts);
-}
-
-#define LA_CONV(T, NAME, TABLE)                                                                                                  \
-    static void NAME##_apply(const la_conv *g, int threads, int s, const T *K, const T *A, ptrdiff_t lda, T *out,               \
-                             ptrdiff_t ldout, T *work, ptrdiff_t room)                                                           \
+/* All samples of a convolution, shared out among threads. */
+#define LA_CONV(T, NAME, WHICH)                                                                                                  \
+    static void NAME##_apply(const la_structured *functions, const la_conv *g, int threads, int s, const T *K, const T *A,       \
+                             ptrdiff_t lda, T *out, ptrdiff_t ldout, T *work, ptrdiff_t room)                                    \
     {                                                                                                                            \
         if (threads == 1) {                                                                                                      \
-            TABLE.conv_apply(g, 0, s, K, A, lda, out, ldout, work);                                                              \
+            functions->WHICH.conv_apply(g, 0, s, K, A, lda, out, ldout, work);                                                   \
             return;                                                                                                              \
         }                                                                                                                        \
         _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
         for (int p = 0; p < threads; p++)                                                                                        \
-            TABLE.conv_apply(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, A, lda, out, ldout, work + p * room);   \
+            functions->WHICH.conv_apply(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, A, lda, out, ldout,          \
+                                        work + p * room);                                                                        \
     }                                                                                                                            \
     /* G (threads, size) has one gradient a thread; the sum is left in the first */                                              \
-    static void NAME##_backward(const la_conv *g, int threads, int s, const T *K, const T *D, ptrdiff_t ldd, T *out,            \
-                                ptrdiff_t ldout, const T *A, ptrdiff_t lda, T *G, ptrdiff_t size, T *work, ptrdiff_t room)       \
+    static void NAME##_backward(const la_structured *functions, const la_conv *g, int threads, int s, const T *K, const T *D,    \
+                                ptrdiff_t ldd, T *out, ptrdiff_t ldout, const T *A, ptrdiff_t lda, T *G, ptrdiff_t size, T *work,\
+                                ptrdiff_t room)                                                                                  \
     {                                                                                                                            \
         if (threads == 1) {                                                                                                      \
             for (ptrdiff_t i = 0; G && i < size; i++)                                                                            \
                 G[i] = 0;                                                                                                        \
-            TABLE.conv_backward(g, 0, s, K, D, ldd, out, ldout, A, lda, G, work);                                                \
+            functions->WHICH.conv_backward(g, 0, s, K, D, ldd, out, ldout, A, lda, G, work);                                     \
             return;                                                                                                              \
         }                                                                                                                        \
         _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
@@ -126,15 +121,15 @@ static int la_share(int lines, int part, int parts)
             T *own = G ? G + p * size : NULL;                                                                                    \
             for (ptrdiff_t i = 0; own && i < size; i++)                                                                          \
                 own[i] = 0;                                                                                                      \
-            TABLE.conv_backward(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, D, ldd, out, ldout, A, lda, own,     \
-                                work + p * room);                                                                                \
+            functions->WHICH.conv_backward(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, D, ldd, out, ldout, A,    \
+                                           lda, own, work + p * room);                                                           \
         }                                                                                                                        \
         for (int p = 1; G && p < threads; p++)                                                                                   \
             for (ptrdiff_t i = 0; i < size; i++)                                                                                 \
                 G[i] += G[p * size + i];                                                                                         \
     }
 
-LA_CONV(float, la_conv_f, la_structured_f)
-LA_CONV(double, la_conv_d, la_structured_d)
+LA_CONV(float, la_conv_f, f)
+LA_CONV(double, la_conv_d, d)
 
 #endif

@@ -2,6 +2,12 @@
 #ifndef LA_TARGETS_H
 #define LA_TARGETS_H
 
+/* the instruction sets: the order is that of what they can do */
+enum { LA_BASE = 0, LA_AVX2 = 3, LA_AVX512 = 4 };
+
+/* bytes of a cache line, and of the longest vector: short rows are padded to whole ones */
+#define LA_LINE 64
+
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
 #define LA_HAVE_TILES 1
 #if defined(__clang__)
@@ -23,17 +29,17 @@ typedef double la_d8 __attribute__((vector_size(64)));
 typedef float la_f4 __attribute__((vector_size(16)));
 typedef double la_d2 __attribute__((vector_size(16)));
 
-/* The level that this processor runs: 0 baseline, 3 AVX2 and FMA, 4 AVX-512. */
+/* The best of them on this processor. */
 static int la_detect(void)
 {
 #ifdef LA_HAVE_TILES
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return 4;
+        return LA_AVX512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return 3;
+        return LA_AVX2;
 #endif
-    return 0;
+    return LA_BASE;
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* Small products in registers: one table of functions an element type, filled for the best instruction set at import.
+/* Small products in registers, and what else needs vectors: one table of functions an instruction set, never written.
  *
- * The baseline build has no table entries: there BLAS does everything (a tile without AVX spills and loses 40-fold).
+ * The baseline has none: there BLAS does everything (a tile without AVX spills and loses 40-fold).
  * GNU vector types only, no intrinsics; other compilers and processors take the baseline.
  */
 #ifndef LA_TILE_H
@@ -18,40 +18,46 @@
         void (*transpose)(int, int, const T *, ptrdiff_t, T *, ptrdiff_t);                                            \
         void (*axpby)(ptrdiff_t, T, const T *, T, T *);                                                               \
         void (*scale)(int, int, const T *, ptrdiff_t, const T *, T *, ptrdiff_t);                                     \
+        void (*stripes_fill)(int, int, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, ptrdiff_t);              \
     } NAME;
 
-LA_TABLE(float, la_table_float)
-LA_TABLE(double, la_table_double)
+LA_TABLE(float, la_tile_float)
+LA_TABLE(double, la_tile_double)
 
-static la_table_float la_float;
-static la_table_double la_double;
+/* the functions of one instruction set, for both element types */
+typedef struct {
+    la_tile_float f;
+    la_tile_double d;
+} la_tile;
 
 #ifdef LA_HAVE_TILES
 
 #define LA_BODY "la_tile.inc.h"
 #define LA_NO_BASE
 #include "la_each.h"
+#define LA_BODY "la_stripes.inc.h"
+#define LA_NO_BASE
+#include "la_each.h"
+
+#define LA_FUNCTIONS(P)                                                                                               \
+    {P##gemm, P##dot_update, P##sum_update, P##residual, P##transpose, P##axpby, P##scale, P##stripes_fill}
+static const la_tile la_tile_avx2 = {LA_FUNCTIONS(la_f_v3_), LA_FUNCTIONS(la_d_v3_)};
+static const la_tile la_tile_avx512 = {LA_FUNCTIONS(la_f_v4_), LA_FUNCTIONS(la_d_v4_)};
+#undef LA_FUNCTIONS
 
 #endif
 
-static void la_select(int level)
+/* NULL for the baseline. */
+static const la_tile *la_tile_of(int level)
 {
-    /* never cleared: a chain of the other level may be running in another thread; level 0 does not read the tables */
 #ifdef LA_HAVE_TILES
-    if (level == 4) {
-        la_float = (la_table_float){la_f_v4_gemm, la_f_v4_dot_update, la_f_v4_sum_update, la_f_v4_residual,
-                                     la_f_v4_transpose, la_f_v4_axpby, la_f_v4_scale};
-        la_double = (la_table_double){la_d_v4_gemm, la_d_v4_dot_update, la_d_v4_sum_update, la_d_v4_residual,
-                                     la_d_v4_transpose, la_d_v4_axpby, la_d_v4_scale};
-    } else if (level == 3) {
-        la_float = (la_table_float){la_f_v3_gemm, la_f_v3_dot_update, la_f_v3_sum_update, la_f_v3_residual,
-                                     la_f_v3_transpose, la_f_v3_axpby, la_f_v3_scale};
-        la_double = (la_table_double){la_d_v3_gemm, la_d_v3_dot_update, la_d_v3_sum_update, la_d_v3_residual,
-                                     la_d_v3_transpose, la_d_v3_axpby, la_d_v3_scale};
-    }
-#else
-    (void)level;
+    if (level == LA_AVX512)
+        return &la_tile_avx512;
+    if (level == LA_AVX2)
+        return &la_tile_avx2;
 #endif
+    (void)level;
+    return NULL;
 }
 
 #endif

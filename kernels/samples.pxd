@@ -1,0 +1,37 @@
+# The step from pivot 0: the rows in flight are samples, or the identity where the samples enter at the end.
+
+from types cimport real
+from layer cimport Layer
+from engine cimport Engine
+from rows cimport upper
+from outputs cimport outputs_of, gradient_of_product, evaluate
+from descend cimport descend, adjoint_descend
+
+
+cdef inline int forward_from_samples(real* precision, Engine* e, double* value) noexcept nogil:
+    """The loss and the gradient in the outputs. Returns a Status."""
+    cdef int i
+    for i in range(e.depth):
+        upper(precision, e, i)
+    if e.data_last:
+        outputs_of(precision, e, <real*>e.A[e.depth], e.ld[e.depth])
+    return evaluate(precision, e, value)
+
+
+cdef inline void backward_to_samples(real* precision, Engine* e) noexcept nogil:
+    """The gradients of all layers, from the last to the first."""
+    cdef real* D = <real*>e.O
+    cdef real* below = <real*>e.ping
+    cdef real* spare = <real*>e.pong
+    cdef int ldd = e.ldo
+    cdef int i
+    if e.data_last:
+        D = gradient_of_product(precision, e, spare, e.ld[e.depth])
+        ldd = e.ld[e.depth]
+    for i in range(e.depth - 1, 0, -1):
+        adjoint_descend(e, &e.layers[i], e.rows, D, ldd, below, e.ld[i], <real*>e.A[i], e.ld[i])
+        D = below
+        ldd = e.ld[i]
+        below = spare
+        spare = D
+    descend(e, &e.layers[0], e.rows, D, ldd, <real*>e.A[0], e.ld[0])
