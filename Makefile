@@ -18,8 +18,8 @@ bench: .venv/bench.done
 	$(BIN)/python -m bench
 
 lint: .venv/lint.done
-	$(BIN)/ruff check src tests bench setup.py
-	$(BIN)/ruff format --check src tests bench setup.py
+	$(BIN)/ruff check src tests bench docs setup.py
+	$(BIN)/ruff format --check src tests bench docs setup.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint kernels
 	$(BIN)/mypy
 
