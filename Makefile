@@ -1,12 +1,12 @@
 # make demo   set up, then train a deep linear network on handwritten digits and draw it
 # make test   set up, then run the tests
-# make bench  set up, then compare with NumPy, PyTorch and JAX on this machine (about forty minutes)
+# make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
 # make lint   set up, then style and types
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench bench-quick bench-kernels lint clean
 
 demo: .venv/demo.done
 	$(BIN)/linalign train digits
@@ -14,8 +14,20 @@ demo: .venv/demo.done
 test: .venv/test.done
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
+# every row that is compared with a peer or with linalign itself, from long measurements; the data are kept
 bench: .venv/bench.done
-	$(BIN)/python -m bench
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -m "not kernels" \
+	  --benchmark-json=bench/results/$$($(BIN)/python -m bench.machine).json
+
+# a row or more of each section from short measurements, in under two minutes: no figures to quote
+bench-quick: .venv/bench.done
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -m quick --no-compiler \
+	  --benchmark-min-time=0.01 --benchmark-max-time=1
+
+# products one by one and the choice of plans: what the cost model and kernels/README.md rest on
+bench-kernels: .venv/bench.done
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -m kernels \
+	  --benchmark-json=bench/results/$$($(BIN)/python -m bench.machine)-kernels.json
 
 lint: .venv/lint.done
 	$(BIN)/ruff check src tests bench docs setup.py
@@ -40,6 +52,7 @@ EXTRAS_lint := lint
 # a CPU build of PyTorch where the index has one of this name; any other build does as well
 .venv/bench.done: .venv/created $(SOURCES)
 	$(BIN)/pip install --quiet torch==2.13.0 || $(BIN)/pip install --quiet torch
+	$(BIN)/pip install --quiet pyfaust==3.41.0 || echo "pyfaust is not to be had here: its column will say so"
 	$(BIN)/pip install --quiet --editable ".[bench]"
 	touch $@
 

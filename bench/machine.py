@@ -1,4 +1,4 @@
-"""What a measurement was made on: it means nothing without."""
+"""What a measurement was made on: it means nothing without. `python -m bench.machine` prints a name for a file of results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,38 @@ def cpu() -> str:
     return found.group(1).strip() if found else platform.processor() or platform.machine()
 
 
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pin(threads: int) -> None:
     """Keep this process and those it starts on as many processors as there are threads; XLA knows no other limit."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def describe(libraries: tuple[str, ...], threads: int) -> dict[str, Any]:
-    """The header of the table."""
-    about: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": cpu(),
-        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": threads,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "load before": os.getloadavg()[0],
-    }
-    for library in libraries:
-        process = Worker(library, threads)
+def libraries(names: list[str], threads: int) -> dict[str, Any]:
+    """Of each library what its process says of itself, or why it is absent."""
+    about: dict[str, Any] = {}
+    for name in names:
+        process = Worker(name, threads)
         try:
-            process.call(worker.imported, library)
-            about[library] = process.call(worker.environment, library)
+            about[name] = process.call(worker.environment, name)
         except ImportError as error:
-            about[library] = {"version": "", "pools": [f"absent, {error}"]}
+            about[name] = {"version": "", "pools": [], "absent": str(error)}
         finally:
             process.close()
     return about
+
+
+def file_name() -> str:
+    """`<date>-<cpu>-<commit>`."""
+    kind = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", cpu().lower())
+    kind = re.sub(r"[^a-z0-9]+", "-", kind).strip("-")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return "-".join(part for part in (f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}", kind, commit.stdout.strip()) if part)
+
+
+if __name__ == "__main__":
+    print(file_name())

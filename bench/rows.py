@@ -1,171 +1,304 @@
-"""The rows of the table: what is compared in each, and what is made of the times."""
+"""Kinds of rows: what is compared in each, who takes part, and how it is checked. The rows themselves are in the test files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
-
-import numpy as np
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import check, worker
-from .timing import Contestant, Ours, Settings, Times, enter, fastest, missing, take_turns
+from .entrants import Calls, Entrant, Loop, Pace, Sample, Steps
 from .worker import Worker
-from .workloads import Pair, Sweep, Workload
+from .workloads import Workload, compressed
+
+if TYPE_CHECKING:
+    from .contest import Workers
 
 SMALL = 2e8  # operations a step below which one thread may beat two
+PLAIN = "linalign-plain"
+
+Entered = dict[str, list[Entrant]]
+LeaveOut = Callable[[str, Entrant, Exception], None]
+"""What a check does with a variant that raised: library, variant, error."""
 
 
-@dataclass
-class Row:
-    """One line of the table. `ratio` is judged against `wanted`: at least it, or at most if `at_most`."""
+@dataclass(frozen=True)
+class Row(ABC):
+    """A row of the table, a group of pytest-benchmark's.
 
-    name: str
-    group: str
-    wanted: float
-    at_most: bool = False
-    ratio: float | None = None
-    times: dict[str, Times] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)  # what the table shows, by library
-    skipped: str | None = None
-    failed: str | None = None
-    note: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    `shows` says what the row is for. `aim` is the ratio that it is to keep: to the fastest peer at least, or where linalign is
+    compared with itself (`at_most`) at most; what misses it is marked. `headline` is its line in the README's table, if any.
+    """
+
+    aim: float | None = field(default=None, kw_only=True)
+    shows: str = field(default="", kw_only=True)
+    headline: str = field(default="", kw_only=True)
+    quick: bool = field(default=False, kw_only=True)
+
+    section: ClassVar[str]
+    unit: ClassVar[str] = "a step"
+    at_most: ClassVar[bool] = False
+    kernels: ClassVar[bool] = False
+    """Whether it belongs to what the cost model rests on, and not to the comparison: it has the mark of this name."""
+    in_process: ClassVar[bool] = False
+    """Whether it is measured in this process: products of some nanoseconds each, of one library."""
+    reference: ClassVar[tuple[str, ...]] = ()
+    """Libraries that take part in the check whether they are timed or not."""
 
     @property
-    def met(self) -> bool | None:
-        if self.ratio is None:
-            return None
-        return self.ratio <= self.wanted if self.at_most else self.ratio >= self.wanted
+    @abstractmethod
+    def name(self) -> str:
+        """What is compared; unique in its section."""
+
+    @property
+    @abstractmethod
+    def libraries(self) -> tuple[str, ...]:
+        """The values of the parameter `library`."""
+
+    @abstractmethod
+    def tiny(self) -> Row:
+        """The same, so small that its check takes no time."""
+
+    @abstractmethod
+    def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
+        """The library's variants, and those that cannot be had here with the reason. Raises: ImportError without the library."""
+
+    @abstractmethod
+    def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
+        """Each variant's error over its bound. Raises: WrongResult. A variant that raises anything else is left out."""
+
+    @property
+    def id(self) -> str:
+        """The name without what `-k` does not take."""
+        return re.sub(r"[^\w.+-]+", "-", self.name).strip("-")
+
+    def has_before(self) -> bool:
+        """Whether another version of linalign can take part."""
+        return "linalign" in self.libraries
+
+    def pace(self, pace: Pace) -> Pace:
+        """How much time is taken here, where it is not as elsewhere."""
+        return pace
+
+    def role(self, library: str) -> str:
+        """What the table does with the time: `ours`, `peer`, `base` (linalign again), `before` (another version) or `yardstick`."""
+        if library == "before":
+            return "before"
+        return "ours" if library.startswith("linalign") else "peer"
+
+    def about(self) -> dict[str, Any]:
+        """What the table says of the row."""
+        return {
+            "section": self.section, "row": self.name, "unit": self.unit, "aim": self.aim, "at_most": self.at_most,
+            "shows": self.shows, "headline": self.headline,
+        }  # fmt: skip
+
+    def details(self, library: str, chosen: Mapping[str, Entrant]) -> dict[str, Any]:
+        """More of what was found, for the table."""
+        return {}
 
 
-def lines(entry: Workload | Pair | Sweep) -> list[Row]:
-    """The lines of an entry, to be filled."""
-    if isinstance(entry, Pair):
-        return [Row(entry.name, entry.group, entry.at_most, at_most=True)]
-    rows = [Row(entry.name, entry.group, entry.target)]
-    if isinstance(entry, Sweep):
-        return rows
-    if entry.plain:
-        rows.append(Row(f"  {worker.PLAIN}", entry.group, entry.plain))
-    if entry.whole_run:
-        rows.append(Row(f"  a whole run of {entry.whole_run[0]:,} steps", entry.group, entry.whole_run[1]))
-    if entry.dgemm:
-        rows.append(Row("  as a fraction of this machine's dgemm rate", entry.group, entry.dgemm))
-    return rows
+def enter(
+    library: str, problem: worker.Problem, workers: Workers, counts: tuple[int, ...], kind: type[Steps], **options: Any
+) -> tuple[list[Entrant], dict[str, str]]:
+    """A library's variants of a problem, in a process for each count of threads."""
+    entrants: list[Entrant] = []
+    absent: dict[str, str] = {}
+    whose = "linalign" if library == "before" else library
+    for count in counts:
+        process = workers.get(library, count)
+        variants, left = process.call(worker.build, problem, whose, workers.compiler)
+        entrants += [kind(process, variant, **options) for variant in variants]
+        absent.update(left)
+    return entrants, absent
 
 
-def checked(workload: Workload, contestants: list[Contestant]) -> dict[str, float]:
-    """Each contestant's error over its bound. Raises: WrongResult. The first contestant is the one to agree with."""
-    steps, start = workload.check_steps, workload.case().weights
-    first = contestants[0]
+def compare(entered: Entered, leave_out: LeaveOut, steps: int, start: Any, workload: Workload) -> dict[str, float]:
+    """Every variant's weights against those of the first of NumPy's."""
+    first = entered["numpy"][0]
     once, want = (first.process.call(worker.trained, first.variant, k) for k in (1, steps))
     allowed = check.bounds(workload, start, once, steps)
     errors = {}
-    for who in contestants:
-        name = f"{who.library}: {who.how}"
-        errors[name] = check.compare(name, who.process.call(worker.trained, who.variant, steps), want, start, allowed)
+    for library, entrants in entered.items():
+        for who in list(entrants):
+            if isinstance(who, Yardstick):
+                continue
+            name = f"{library}: {who.how}"
+            try:
+                got = who.process.call(worker.trained, who.variant, steps)
+            except Exception as error:
+                leave_out(library, who, error)
+            else:
+                errors[name] = check.compare(name, got, want, start, allowed)
     return errors
 
 
-def measure(workload: Workload, rows: list[Row], settings: Settings) -> None:
-    """A step, and where asked for a whole run and the fraction of the product rate. Raises: whatever went wrong."""
-    reason = missing(workload.needs)
-    if reason and not settings.only_check:
-        for row in rows:
-            row.skipped = reason
-        return
-    counts = [settings.threads] + ([1] if settings.threads > 1 and workload.products <= SMALL else [])
-    processes: list[Worker] = []
-    try:
-        # NumPy's weights are what the others are compared with, so it takes part in the check whether it is timed or not
-        libraries = [library for library in dict.fromkeys(("numpy", *settings.peers)) if library in workload.peers]
-        entered = [c for library in libraries for count in counts for c in enter(library, count, workload, processes)]
-        if not reason:
-            entered += enter("linalign", settings.threads, workload, processes)
-        rows[0].details["error over bound"] = checked(workload, entered)
-        if settings.only_check:
-            for row in rows:
-                row.skipped = "not timed"
-            who = f"the peers agree ({reason})" if reason else "all agree"
-            rows[0].skipped = f"not timed; {who}, to {max(rows[0].details['error over bound'].values()):.1g} of the bound"
-            return
-        timed = [c for c in entered if c.library in (*settings.peers, "linalign")]
-        chosen = fastest([c for c in timed if c.variant != worker.PLAIN], settings)
-        for who in timed:
-            if who.variant == worker.PLAIN:
-                who.calibrate(settings.seconds)
-                chosen[worker.PLAIN] = who
-        extra: dict[str, Callable[[], float]] = {}
-        if workload.dgemm:
-            extra["dgemm rate"] = lambda: float(entered[0].process.call(worker.product_rate, workload.widths[0]))
-        if workload.whole_run:
-            ours_whole = chosen["linalign"]
-            assert isinstance(ours_whole, Ours)
-            extra["whole run"] = partial(ours_whole.whole_run, workload.whole_run[0])
-        times, samples = take_turns(chosen, settings, extra)
-        ours = chosen["linalign"]
-        samples["operations"] = [ours.process.call(worker.operations, ours.variant)]
-    finally:
-        for process in processes:
-            process.close()
-    _fill(rows, workload, times, samples)
+class Yardstick(Calls):
+    """What the matrix products of a step take at the best rate of this machine's BLAS."""
+
+    def __init__(self, process: Worker, workload: Workload) -> None:
+        super().__init__(process, "dgemm", worker.product_rate, workload.widths[0])
+        self.operations = workload.products
+
+    def sample(self) -> Sample:
+        return Sample(self.operations / super().sample().seconds)
 
 
-def _fill(rows: list[Row], workload: Workload, times: dict[str, Times], samples: dict[str, list[float]]) -> None:
-    plain = times.pop(worker.PLAIN, None)
-    rows[0].times = times
-    rows[0].seconds = {name: t.median for name, t in times.items()}
-    best = min((t.median for name, t in times.items() if name in (workload.against or workload.peers)), default=None)
-    ours = times["linalign"]
-    rows[0].ratio = None if best is None else best / ours.median
-    if workload.against:
-        rows[0].note = f"ratio to {' and '.join(workload.against)}, as the issue asks"
-    rest = rows[1:]
-    if plain:
-        row = rest.pop(0)
-        row.times, row.seconds = {"linalign": plain}, {"linalign": plain.median}
-        row.ratio = None if best is None else best / plain.median
-    if workload.whole_run:
-        row, steps = rest.pop(0), workload.whole_run[0]
-        # the peers have nothing to plan; their step's time does not depend on the number of steps
-        row.seconds = {name: steps * t.median for name, t in times.items()}
-        row.seconds["linalign"] = float(np.median(samples["whole run"]))
-        row.details["whole run"] = samples["whole run"]
-        row.ratio = None if best is None else steps * best / row.seconds["linalign"]
-        row.note = 'linalign: reduce="auto", planning and lifting included; peers: not run whole, a step\'s time by the number of steps'
-    if workload.dgemm:
-        row = rest.pop(0)
-        rate = max(samples["dgemm rate"])
-        # a plan with fewer operations than backpropagation is credited with those it does
-        speed = min(workload.products, *samples["operations"]) / ours.median
-        row.ratio = speed / rate
-        row.note = f"{speed / 1e9:.1f} of {rate / 1e9:.1f} GFLOP/s, the best of a plain product in the same repeats"
-        row.details["dgemm rate"] = samples["dgemm rate"]
+@dataclass(frozen=True)
+class Step(Row):
+    """A step of gradient descent on a workload, by linalign and by every library that can.
+
+    `plain`: by `reduce="none"` too, the kernels alone. `dgemm`: the share of this machine's rate of matrix products that the
+    step is to reach, which is measured beside it.
+    """
+
+    section: str  # type: ignore[misc]
+    workload: Workload
+    plain: bool = False
+    dgemm: float | None = None
+
+    reference: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    @property
+    def name(self) -> str:
+        return self.workload.name
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return (*self.workload.peers, *((PLAIN,) if self.plain else ()), *(("dgemm",) if self.dgemm else ()))
+
+    def tiny(self) -> Step:
+        return replace(self, workload=self.workload.tiny())
+
+    def role(self, library: str) -> str:
+        return "yardstick" if library == "dgemm" else super().role(library)
+
+    def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
+        if library == "dgemm":
+            return [Yardstick(workers.get("numpy"), self.workload)], {}
+        if library == PLAIN:
+            # a process of its own, as a process holds the variants of one case
+            process = workers.get(PLAIN)
+            process.call(worker.build, self.workload, "linalign", workers.compiler, True)
+            return [Loop(process, worker.PLAIN)], {}
+        few = (1,) if workers.threads > 1 and self.workload.products <= SMALL and self.role(library) == "peer" else ()
+        kind = Loop if library in ("linalign", "before", "pyfaust") else Steps
+        return enter(library, self.workload, workers, (workers.threads, *few), kind)
+
+    def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
+        return compare(entered, leave_out, self.workload.check_steps, self.workload.case().weights, self.workload)
+
+    def details(self, library: str, chosen: Mapping[str, Entrant]) -> dict[str, Any]:
+        if library == "dgemm":
+            return {"operations": self.workload.products, "aim": self.dgemm}
+        if self.dgemm and self.role(library) == "ours":
+            # a plan with fewer operations than backpropagation is credited with those it does
+            planned = float(chosen[library].process.call(worker.operations, chosen[library].variant))
+            return {"operations": min(planned, self.workload.products)}
+        return {}
 
 
-def measure_pair(pair: Pair, rows: list[Row], settings: Settings) -> None:
-    """linalign against itself. Raises: whatever went wrong."""
-    (row,) = rows
-    row.skipped = missing(())
-    if settings.only_check and not row.skipped:
-        row.skipped = "not timed"
-    if row.skipped:
-        return
-    processes: list[Worker] = []
-    try:
-        sides: dict[str, Contestant] = {}
-        for side, workload in (("left", pair.left), ("right", pair.right)):
-            (sides[side],) = enter("linalign", settings.threads, workload, processes)
-            sides[side].multiple = pair.multiple
-            sides[side].calibrate(settings.seconds)
-        row.times, _ = take_turns(sides, settings, {})
-    finally:
-        for process in processes:
-            process.close()
-    left, right = row.times["left"], row.times["right"]
-    # of neighbours in time, so that a drift of the machine falls out
-    row.ratio = float(np.median(np.divide(left.per_step, right.per_step)))
-    row.seconds = {"linalign": left.median}
-    row.note = f"{left.median * 1e6:.4g} us over {right.median * 1e6:.4g} us"
+class Whole(Calls):
+    """A whole run of linalign: planning and lifting are in it."""
+
+    def __init__(self, process: Worker, variant: str, steps: int) -> None:
+        super().__init__(process, variant, worker.whole_seconds, variant, steps)
+
+
+@dataclass(frozen=True)
+class WholeRun(Row):
+    """A run of so many steps, planning and lifting included; the peers have nothing to plan, so theirs is as many of their steps."""
+
+    section: str  # type: ignore[misc]
+    workload: Workload
+    steps: int
+
+    unit: ClassVar[str] = "a run"
+    reference: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    @property
+    def name(self) -> str:
+        return f"{self.workload.name}: a whole run of {self.steps:,} steps"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return tuple(self.workload.peers)
+
+    def tiny(self) -> WholeRun:
+        return replace(self, workload=self.workload.tiny(), steps=10)
+
+    def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
+        counts = (workers.threads,)
+        if self.role(library) == "peer":
+            return enter(library, self.workload, workers, counts, Steps, unit=self.steps)
+        entrants, absent = enter(library, self.workload, workers, counts, Steps)
+        return [Whole(who.process, who.variant, self.steps) for who in entrants], absent
+
+    def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
+        return compare(entered, leave_out, self.workload.check_steps, self.workload.case().weights, self.workload)
+
+    def details(self, library: str, chosen: Mapping[str, Entrant]) -> dict[str, Any]:
+        return {"note": "a step's time by the number of steps"} if self.role(library) == "peer" else {}
+
+
+@dataclass(frozen=True)
+class Itself(Row):
+    """linalign against itself: how many times as long a step takes as another one, each in a process of its own.
+
+    `sides`: a label and a workload each; the first is `ours`, the second the base. `multiple`: step counts are multiples of it,
+    so that what happens every so many steps is in the figure in full.
+    """
+
+    section: str  # type: ignore[misc]
+    title: str
+    sides: tuple[tuple[str, Workload], tuple[str, Workload]]
+    multiple: int = 1
+
+    at_most: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return tuple(label for label, _ in self.sides)
+
+    def tiny(self) -> Itself:
+        (a, first), (b, second) = self.sides
+        return replace(self, sides=((a, first.tiny()), (b, second.tiny())))
+
+    def role(self, library: str) -> str:
+        return "ours" if library == self.sides[0][0] else "base"
+
+    def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
+        process = workers.get(library)
+        variants, absent = process.call(worker.build, dict(self.sides)[library], "linalign", workers.compiler)
+        return [Loop(process, variant, multiple=self.multiple) for variant in variants], absent
+
+    def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
+        """Each side against NumPy on the same rows, compressed by hand where there are many."""
+        from .peers import numpy_loop
+
+        errors = {}
+        for label, workload in self.sides:
+            if label not in entered:
+                continue
+            case = compressed(workload.case())
+            weights = []
+            for steps in (1, workload.check_steps):
+                runner = numpy_loop.Loop(case, lambda A, B, out: A.dot(B, out))
+                runner.run(steps)
+                weights.append(runner.weights())
+            allowed = check.bounds(workload, case.weights, weights[0], workload.check_steps)
+            for who in list(entered[label]):
+                name = f"{label}: {who.how}"
+                try:
+                    got = who.process.call(worker.trained, who.variant, workload.check_steps)
+                except Exception as error:
+                    leave_out(label, who, error)
+                else:
+                    errors[name] = check.compare(name, got, weights[1], case.weights, allowed)
+        return errors

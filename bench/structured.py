@@ -1,10 +1,10 @@
-"""The rows of issue 4: chains of convolutions, of masks, and of Toeplitz matrices, their data and their starts."""
+"""Problems with constrained layers: chains of convolutions, of masks, and of Toeplitz matrices, their data and their starts."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from scipy import sparse
 
 from .workloads import Array, Case, Workload
 
-CONSTRAINED = "issue 4: constrained layers"
 # what autograd does; the reductions by name, as "auto" leaves out those that a run as short as those timed does not repay
 AUTOGRAD = {"metric": "parameters", "reduce": ("filters", "samples")}
 KERNEL = 3
@@ -26,9 +25,13 @@ class Convolutions(Workload):
     padding: str = "same"
     image: int = 28
     options: Mapping[str, Any] = field(default_factory=lambda: AUTOGRAD)
-    needs: tuple[str, ...] = ("linalign:Conv2d",)
 
-    peers: ClassVar[Mapping[str, str]] = {"numpy": "numpy_conv", "torch": "torch_conv", "jax": "jax_conv"}
+    peers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "numpy": ("numpy_conv",), "torch": ("torch_conv", "torch_conv_compiled"), "jax": ("jax_conv",), "linalign": ("linalign_train",),
+    }  # fmt: skip
+
+    def tiny(self) -> Convolutions:
+        return replace(self, widths=tuple(min(k, 3) for k in self.widths), n=min(self.n, 4), image=9)
 
     @property
     def images(self) -> list[int]:
@@ -67,11 +70,13 @@ class Masks(Workload):
 
     density: float = 0.01
     options: Mapping[str, Any] = field(default_factory=lambda: AUTOGRAD)
-    needs: tuple[str, ...] = ("linalign:Masked",)
-    # scipy.sparse: the issue names it. PyTorch's time stands beside it
-    against: tuple[str, ...] = ("numpy",)
 
-    peers: ClassVar[Mapping[str, str]] = {"numpy": "scipy_sparse", "torch": "torch_sparse"}
+    peers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "numpy": ("scipy_sparse",), "torch": ("torch_sparse",), "linalign": ("linalign_train",),
+    }  # fmt: skip
+
+    def tiny(self) -> Masks:
+        return replace(self, widths=(12,) * len(self.widths), n=5, density=0.3)
 
     @property
     def sizes(self) -> list[int]:
@@ -93,10 +98,13 @@ class Toeplitzes(Workload):
     """Factors of a matrix, each Toeplitz, by cyclic projected gradient descent: a step is a sweep of palm4msa."""
 
     options: Mapping[str, Any] = field(default_factory=lambda: {"metric": "matrix", "update": "cyclic"})
-    needs: tuple[str, ...] = ("linalign:Toeplitz",)
-    against: tuple[str, ...] = ("pyfaust",)
 
-    peers: ClassVar[Mapping[str, str]] = {"numpy": "numpy_palm", "pyfaust": "pyfaust_palm"}
+    peers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "numpy": ("numpy_palm",), "pyfaust": ("pyfaust_palm",), "linalign": ("linalign_train",),
+    }  # fmt: skip
+
+    def tiny(self) -> Toeplitzes:
+        return replace(self, widths=(5,) * len(self.widths), n=5)
 
     def case(self) -> Case:
         """A random matrix of norm about 2 and factors about as large."""
@@ -104,30 +112,3 @@ class Toeplitzes(Workload):
         Y = rng.standard_normal((self.n, self.n)) / np.sqrt(self.n)
         thetas: list[Array] = [rng.standard_normal(2 * self.n - 1) / np.sqrt(self.n) for _ in self.sizes]
         return Case(None, Y, tuple(thetas), self.loss, self.lr, self.options, (("Toeplitz", (self.n, self.n)),) * len(thetas))
-
-
-ONE, MANY = (1, 1, 1, 1), (1, 16, 16, 1)
-
-
-def _palm(n: int, target: float) -> Toeplitzes:
-    return Toeplitzes(f"palm4msa sweep, 3 Toeplitz factors, {n} x {n}", CONSTRAINED, (n,) * 4, n, target, 1e-2)
-
-
-STRUCTURED = (
-    Convolutions("3 convolutions 3x3, 28x28, n=1", CONSTRAINED, ONE, 1, 30, 2e-2),
-    Convolutions("3 convolutions 3x3, 28x28, n=256", CONSTRAINED, ONE, 256, 12, 2e-2, plain=12),
-    Convolutions("3 convolutions 3x3, 28x28, n=256, float32", CONSTRAINED, ONE, 256, 40, 2e-2, dtype="float32", plain=40),
-    Convolutions("3 convolutions 3x3, 1-16-16-1 channels, n=256", CONSTRAINED, MANY, 256, 6, 1e-1, check_steps=3, plain=6),
-    Convolutions(
-        "3 convolutions 3x3, 1-16-16-1 channels, n=256, float32", CONSTRAINED, MANY, 256, 0.8, 1e-1, dtype="float32", check_steps=3,
-        plain=0.8,
-    ),
-    Convolutions(
-        "3 circular convolutions 3x3, 28x28, n=10,000", CONSTRAINED, ONE, 10_000, 20_000, 2e-2, check_steps=2, padding="circular",
-    ),
-    Convolutions("3 valid convolutions 3x3, 28x28, n=10,000", CONSTRAINED, ONE, 10_000, 20_000, 2e-2, check_steps=2, padding="valid"),
-    _palm(16, 15),
-    _palm(64, 8),
-    _palm(128, 6),
-    Masks("3 masks of 1 %, 2000 x 2000, n=64", CONSTRAINED, (2000,) * 4, 64, 3, 1e-1),
-)  # fmt: skip
