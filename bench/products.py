@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from linalign._kernels import _chain
-
 from . import check
 from .entrants import Entrant, Pace, Sample
 from .rows import Entered, LeaveOut, Row
@@ -30,12 +28,18 @@ LEVELS = {"blas": 0, "tile-avx512": 4, "tile-avx2": 3}
 MOST = 256
 
 
+def _kernel() -> Any:
+    from linalign._kernels import _chain
+
+    return _chain
+
+
 def _operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
     ta, tb = FORMS[form]
-    rng = np.random.default_rng(0)
+    rng, buffer = np.random.default_rng(0), _kernel().buffer
 
     def draw(rows: int, columns: int) -> np.ndarray:
-        out = _chain.buffer(rows, columns, np.dtype(dtype), MOST)
+        out = buffer(rows, columns, np.dtype(dtype), MOST)
         out[...] = rng.standard_normal((rows, columns))
         return out
 
@@ -47,9 +51,10 @@ def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, le
     ta, tb = FORMS[form]
     A, B, C = _operands(form, *sizes, dtype)
     beta, alpha = (1.0, 1e-9) if form == "TN" else (0.0, 1.0)
+    multiply = _kernel().multiply
     with threadpool_limits(1, "blas"):
         began = time.perf_counter()
-        _chain.multiply(ta, tb, alpha, A, B, beta, C, level=level, most=MOST, repeats=repeats)
+        multiply(ta, tb, alpha, A, B, beta, C, level=level, most=MOST, repeats=repeats)
         return (time.perf_counter() - began) / repeats
 
 
@@ -60,7 +65,7 @@ def difference(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str,
     left, right = (np.asarray(M, dtype=np.longdouble) for M in (A.T if ta else A, B.T if tb else B))
     want, size = left @ right, np.abs(left) @ np.abs(right)
     with threadpool_limits(1, "blas"):
-        _chain.multiply(ta, tb, 1.0, A, B, 0.0, C, level=level, most=MOST)
+        _kernel().multiply(ta, tb, 1.0, A, B, 0.0, C, level=level, most=MOST)
     worst = float(np.max(np.abs(C - want) / size))
     return worst, (sizes[2] + 2) * float(np.finfo(dtype).eps)
 
@@ -126,7 +131,7 @@ class Product(Row):
         return "peer" if library == "blas" else "ours"
 
     def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
-        if LEVELS[library] > _chain.detect():
+        if LEVELS[library] > _kernel().detect():
             return [], {library: f"this processor has no {library.removeprefix('tile-')}"}
         return [Timed(workers.get(library, 1), self, library)], {}
 
