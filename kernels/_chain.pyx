@@ -14,6 +14,9 @@ from loop cimport run, forward, backward
 
 import numpy as np
 
+cdef extern from "la_team.h":
+    int la_team_watch() noexcept nogil
+
 cdef extern from "la_structured.h":
     const int LA_PANEL
 
@@ -28,6 +31,10 @@ cdef extern from *:
     const int LA_DEBUG
     const int LA_NATIVE
     const int LA_SHARES
+
+
+if la_team_watch():
+    raise ImportError("this process cannot be told of its forks, for want of memory")
 
 
 cdef int ask(void* owner, double* value) noexcept with gil:

@@ -34,6 +34,9 @@ cdef extern from "la_tile.h":
         la_tile_double d
     const la_tile* la_tile_of(int level) noexcept nogil
 
+cdef extern from "la_team.h":
+    int la_team(int wanted) noexcept nogil
+
 cdef extern from "la_share.h":
     int la_share(int lines, int part, int parts) noexcept nogil
 
@@ -71,7 +74,7 @@ cdef inline void transpose(Machine* machine, int m, int n, const real* A, int ld
         if threads == 1 or m * n < TURN_WORTH:
             transpose_vectors(machine, m, n, A, lda, B, ldb)
             return
-        for i in prange(threads, num_threads=threads, schedule="static"):
+        for i in prange(threads, num_threads=la_team(threads), schedule="static"):
             transpose_strip(machine, share(m, i, threads, lanes), share(m, i + 1, threads, lanes), n, A, lda, B, ldb)
         return
     for i0 in range(0, m, 16):
@@ -112,7 +115,7 @@ cdef inline void product_by_threads(Machine* machine, bint tile, bint ta, bint t
     """The product by all threads, each its block of C; the tile's blocks are of whole rows."""
     cdef int p, top, left, rows, columns, threads = machine.threads, across = 1 if tile else grid_columns(threads, m, n)
     cdef int down = threads // across
-    for p in prange(threads, num_threads=threads, schedule="static"):
+    for p in prange(threads, num_threads=la_team(threads), schedule="static"):
         top, left = share(m, p // across, down, 8), share(n, p % across, across, 8)
         rows, columns = share(m, p // across + 1, down, 8) - top, share(n, p % across + 1, across, 8) - left
         if rows and columns:

@@ -6,7 +6,7 @@ from libc.string cimport memset
 from types cimport real, LINE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE
 from layer cimport Layer, Structure, la_conv, la_structured
 from blas cimport gemm
-from products cimport clear_margin, share
+from products cimport clear_margin, la_team, share
 
 cdef extern from "la_structured.h":
     const int PANEL "LA_PANEL"
@@ -52,7 +52,7 @@ cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, St
     if threads == 1:  # a team of one still wakes the others, a system call
         sparse_rows(0, m, n, ptr, column, at, S, s, A, lda, out, ldout)
         return
-    for p in prange(threads, num_threads=threads, schedule="static"):
+    for p in prange(threads, num_threads=la_team(threads), schedule="static"):
         sparse_rows(p, m, n, ptr, column, at, S, s, A, lda, out, ldout)
 
 
@@ -145,7 +145,7 @@ cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, con
     if threads == 1:
         sparse_gradient(0, L, s, D, ldd, A, lda, each)
     else:
-        for p in prange(threads, num_threads=threads, schedule="static"):
+        for p in prange(threads, num_threads=la_team(threads), schedule="static"):
             sparse_gradient(p, L, s, D, ldd, A, lda, each)
     for p in range(1, threads):
         for k in range(S.nonzeros):
@@ -199,7 +199,7 @@ cdef inline void spread(real* precision, Layer* L) noexcept nogil:
     if threads == 1:
         spread_runs(precision, L, 0, count)
         return
-    for p in prange(threads, num_threads=threads, schedule="static"):
+    for p in prange(threads, num_threads=la_team(threads), schedule="static"):
         spread_runs(precision, L, share(count, p, threads, 1), share(count, p + 1, threads, 1))
 
 

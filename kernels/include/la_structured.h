@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include "la_share.h"
+#include "la_team.h"
 #include "la_vector.h"
 
 /* rows of a panel of sparse products, at most */
@@ -60,6 +61,7 @@ LA_STRUCTURED(double, la_structured_double)
 
 #define LA_BODY "la_conv.inc.h"
 #include "la_each.h"
+#include "la_team.h"
 #define LA_BODY "la_sparse.inc.h"
 #include "la_each.h"
 #define LA_BODY "la_tied.inc.h"
@@ -100,7 +102,7 @@ static const la_structured *la_structured_of(int level)
             functions->WHICH.conv_apply(g, 0, s, K, A, lda, out, ldout, work);                                                   \
             return;                                                                                                              \
         }                                                                                                                        \
-        _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
+        _Pragma("omp parallel for num_threads(la_team(threads)) schedule(static)")                                               \
         for (int p = 0; p < threads; p++)                                                                                        \
             functions->WHICH.conv_apply(g, la_share(s, p, threads), la_share(s, p + 1, threads), K, A, lda, out, ldout,          \
                                         work + p * room);                                                                        \
@@ -116,7 +118,7 @@ static const la_structured *la_structured_of(int level)
             functions->WHICH.conv_backward(g, 0, s, K, D, ldd, out, ldout, A, lda, G, work);                                     \
             return;                                                                                                              \
         }                                                                                                                        \
-        _Pragma("omp parallel for num_threads(threads) schedule(static)")                                                        \
+        _Pragma("omp parallel for num_threads(la_team(threads)) schedule(static)")                                               \
         for (int p = 0; p < threads; p++) {                                                                                      \
             T *own = G ? G + p * size : NULL;                                                                                    \
             for (ptrdiff_t i = 0; own && i < size; i++)                                                                          \

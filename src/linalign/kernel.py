@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,22 +90,6 @@ def sides(layer: Layer) -> list[tuple[int, int]]:
     return [layer.shape]
 
 
-@dataclass
-class _Team:
-    """The process that started threads of OpenMP. A fork loses them, and would wait for them for ever."""
-
-    process: int | None = None
-
-    def at_most(self, wanted: int) -> int:
-        """How many threads may be started here: `wanted`, but one in a child of a process that had started some."""
-        if wanted > 1 and self.process is None:
-            self.process = os.getpid()
-        return wanted if self.process in (None, os.getpid()) else 1
-
-
-_TEAM = _Team()
-
-
 def sharers(problem: Problem, rows: int, threads: int) -> int:
     """How many threads share the products of a step: no more than the largest of those that BLAS or the tile makes repays."""
     found = [side for layer in problem.net.layers if layer.form.kind not in structures.OWN for side in sides(layer)]
@@ -136,7 +119,6 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
 
     `threads`: that share products and convolutions; BLAS is held to one from outside.
     """
-    threads = _TEAM.at_most(threads)
     loss = problem.loss
     observations: dict[str, Any] | None = None
     if loss.kind == "entries":

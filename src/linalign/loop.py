@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -26,6 +27,28 @@ SNAPSHOT_SHARE = 0.005
 BLOCK = 2**20
 
 
+class _Flag:
+    """A handler of Ctrl-C: the first one sets a flag, a second one interrupts."""
+
+    def __init__(self, flag: list[bool]) -> None:
+        self._flag = flag
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        if self._flag[0]:
+            raise KeyboardInterrupt
+        self._flag[0] = True
+
+
+def _forget() -> None:
+    """In the child of a fork nobody reads the flag of the run that made it, and Ctrl-C would be lost."""
+    if isinstance(signal.getsignal(signal.SIGINT), _Flag):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[bool]]:
     """Ctrl-C sets a flag that the loop reads between slices; a second one interrupts at once."""
@@ -34,17 +57,12 @@ def interrupts() -> Iterator[list[bool]]:
         yield flag
         return
 
-    def handler(signum: int, frame: Any) -> None:
-        if flag[0]:
-            raise KeyboardInterrupt
-        flag[0] = True
-
     previous = signal.getsignal(signal.SIGINT)
     if previous is not signal.default_int_handler:
         # somebody else handles Ctrl-C, or ignores it: leave that alone
         yield flag
         return
-    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, _Flag(flag))
     try:
         yield flag
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .later import Later, quietly
+from .later import Later, Pool
 from .spectrum import Matrices, _norm
 from .validate import Array
 from .vectors import SPREAD, Kept, best, factor, largest, symmetric_eigen
@@ -189,13 +188,13 @@ class SmallScores:
         self._constant = [best(high.V, low.U) for low, high in pairwise(self._still)]
         self._now: tuple[int, list[Array | None], list[Array]] | None = None
         self._then: tuple[list[Array | None], list[Array]] | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Pool | None = None
         self._when, self._asked, self._tasks = -1, set[str](), dict[str, Any]()
         if self._first is not None:
             self._first.begin(self._start[0])
             if threads > 1 and min(given[0].shape) >= WIDE:
                 self._then = self._vectors(self._start, self._kept)
-                self._pool = ThreadPoolExecutor(threads)
+                self._pool = Pool(threads)
                 if alone is not None:
                     alone()
 
@@ -268,7 +267,7 @@ class SmallScores:
             self._now = self._step(), *self._vectors(weights, self._kept)
         return self._now[1:]
 
-    def _later(self, name: str, pool: ThreadPoolExecutor) -> Later:
+    def _later(self, name: str, pool: Pool) -> Later:
         """One task a step, for all that was asked for at the last one."""
         before = set[str]()
         if self._when != self._step():
@@ -278,7 +277,7 @@ class SmallScores:
             names = {name} | before
             # what is run moves in place
             weights = [np.array(W, dtype=np.float64) for W in self._small()]
-            self._tasks |= dict.fromkeys(names, pool.submit(quietly, self._task, weights, names))
+            self._tasks |= dict.fromkeys(names, pool.submit(self._task, weights, names))
         return Later(self._tasks[name], name)
 
     def _task(self, weights: Matrices, names: set[str]) -> dict[str, float]:

@@ -62,6 +62,9 @@ def _copies() -> list[tuple[int, int, bool]]:
 
 # found once, by the import: NumPy and SciPy have loaded theirs, and no thread of a run has to wait for another that looks
 _LIMITS = kernel.Limits(_copies())
+if hasattr(os, "register_at_fork"):
+    # those of the threads that a fork has lost would never be left
+    os.register_at_fork(after_in_child=_LIMITS.forget)
 
 
 def count(wanted: int | None) -> int:

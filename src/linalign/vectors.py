@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import singular
-from .later import quietly
+from .later import Pool
 from .spectrum import Matrices, _norm
 from .validate import Array
 
@@ -174,10 +173,10 @@ class Scores:
         # both scores were asked for at the last step
         self._both = False
         large = sum(min(W.shape) >= WORTH_A_THREAD for W in start) > 1
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 and large else None
+        self._pool = Pool(threads) if threads > 1 and large else None
 
     def _submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
-        return _Ready(task, *arguments) if self._pool is None else self._pool.submit(quietly, task, *arguments)
+        return _Ready(task, *arguments) if self._pool is None else self._pool.submit(task, *arguments)
 
     def alignment_svd(self) -> float:
         """`mean_j max_l |v_{i+1,l} . u_{i,j}|`, averaged over the interfaces."""
