@@ -3,7 +3,7 @@
 Both runs take the same steps in exact arithmetic, so they differ by rounding alone. A step rounds each weight by `eps`, and
 what is rounded travels on with the dynamics: over t steps the difference is at most `eps * sum_s ||J_s||`, J_s the derivative
 of the later steps in the earlier. Where training contracts or is neutral the sum is t, `2,000 * 2.2e-16 = 4e-13`; the starts
-here leave no saddle slowly, so it stays below the 1e-10 that the issue asks for. In float32 the same sum is 2,000 * 1.2e-7.
+here leave no saddle slowly, so it stays below 1e-10. In float32 the same sum is 2,000 * 1.2e-7.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def authors_score(Ws):
 
 
 def test_alignment_svd_and_invariance_on_trajectories():
-    """Equal to an independent implementation to 1e-10 (issue 5) on gradient descent from random starts."""
+    """Equal to an independent implementation to 1e-10 on gradient descent from random starts."""
     rng = np.random.default_rng(8)
     for widths in ([6, 5, 7, 4], [5, 9, 1], [4, 4, 4, 4]):
         X, Y = rng.standard_normal((12, widths[0])), rng.standard_normal((12, widths[-1]))

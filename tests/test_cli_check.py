@@ -27,8 +27,11 @@ def check(capsys, *arguments):
     out, err = capsys.readouterr()
     assert err == ""
     assert max(map(len, out.splitlines())) <= 130
-    head, *answers = (" ".join(part.split()) for part in out.split("\n\n"))
+    head, *answers, listed = (" ".join(part.split()) for part in out.split("\n\n"))
     assert [answer[:2] for answer in answers] == ["1.", "2.", "3.", "4.", "5."]
+    assert listed.startswith("The statements in brackets, with their pages in docs/theory/ of the repository: ")
+    number = r"\b[TL]\d+\.\d+\b"
+    assert set(re.findall(number, listed)) == set(re.findall(number, " ".join(answers)))
     return head, answers
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("sklearn")
 
 from linalign import reproduce as rep
 from linalign.reproduce import bases, claim, convolution, setting
+from linalign.theory.statements import STATEMENTS
 
 CLAIMS = {c.name: c for c in rep.CLAIMS}
 FAST = ("kept", "output", "rate", "projected", "convolution")
@@ -134,6 +135,13 @@ def test_the_page_says_what_was_measured(folder, quick):
         assert check.what in page
         assert f"{check.value:.3g}" in page
     assert page.count("data:image/png;base64,") == 1
+    tried = CLAIMS["projected"]
+    numbers = set(re.findall(r"\b[TL]\d+\.\d+\b", tried.statement + tried.experiment + tried.caption))
+    assert numbers
+    for number in numbers:
+        assert f'<a href="#{STATEMENTS[number].anchor}">{number}</a>' in page
+        assert f"<code>{STATEMENTS[number].path}</code>" in page
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
     assert 'src="http' not in page  # one file, nothing fetched
     assert about["quick"]
     assert (folder / "projected.png").read_bytes().startswith(b"\x89PNG")

@@ -14,10 +14,10 @@ import linalign as la
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests; install it with: pip install torch")
 
-# The issue asks for 1e-12. Two float64 programs differ by at most about eps times the terms in a sum, here below 400, times the
+# Two float64 programs differ by at most about eps times the terms in a sum, here below 400, times the
 # ratio of the sum of absolute values to the sum, which is moderate for the random data here: 4500 eps leaves room for ten.
 GRADIENT = 1e-12
-# 1,000 steps add up 1,000 such errors, each passed on by a map that contracts or nearly so: the issue asks for 1e-9.
+# 1,000 steps add up 1,000 such errors, each passed on by a map that contracts or nearly so.
 TRAINED = 1e-9
 
 

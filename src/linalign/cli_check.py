@@ -17,6 +17,7 @@ from .theory import Certificate, InvarianceCondition
 from .theory.invariance import CASES
 from .theory.modes import CASES as MODE_CASES
 from .theory.modes import MOVING
+from .theory.statements import FOLDER, cited
 
 WIDTH = 110
 # how far the loss falls, as a share of its distance to the limit at the start
@@ -41,7 +42,8 @@ examples:
 the words: layers W_1, ..., W_d are aligned if each takes the output singular vectors of the one before as its input singular
 vectors, so that the network is a few independent chains of numbers, its modes. Alignment is invariant if gradient descent keeps
 these vectors as they are. X holds the inputs, Y the targets, a row a sample.
-the statements in brackets, such as [T3.2], are those of the theory note; the paper is arXiv 2003.06340.
+the statements in brackets, such as [T3.2], are listed below the answers; docs/theory/ of the repository proves them.
+the paper is arXiv 2003.06340.
 
 exit status: 0 the questions are answered, whatever the answers; 2 wrong options or a bad file
 """
@@ -80,9 +82,18 @@ def run(options: argparse.Namespace) -> int:
         condition = la.theory.invariance_condition(data.X, data.Y, tol=options.tol)
         print(f"data       {describe(data)}")
         print(f"network    {described(net)}, {options.init} start, {options.loss} loss")
-        for i, answer in enumerate(answers(options, data, net, condition)):
+        found = answers(options, data, net, condition)
+        for i, answer in enumerate(found):
             print(f"\n{i + 1}. {answer}", flush=True)
+        print(f"\n{statements(found)}")
     return 0
+
+
+def statements(found: list[Answer]) -> str:
+    """The statements that the answers name, with the page that proves each."""
+    named = cited("\n".join(reason for answer in found for reason in answer.reasons))
+    lines = [f"   {s.number:<5} {s.page}#{s.anchor:<6} {s.content}" for s in named]
+    return "\n".join([f"The statements in brackets, with their pages in {FOLDER}/ of the repository:", *lines])
 
 
 def answers(options: argparse.Namespace, data: Dataset, net: la.Network, condition: InvarianceCondition) -> list[Answer]:

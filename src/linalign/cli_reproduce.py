@@ -26,6 +26,7 @@ examples:
 
 claims: kept, where data keep alignment; output, one output; rate, the learning rate; projected, gradient descent on shared
 parameters; convolution, convolutional networks; authors, the networks of the paper.
+statements such as T3.2 are listed at the end of the page; docs/theory/ of the repository proves them.
 data: images with classes, as "linalign train" reads them; digits are scaled to 28 x 28 where the paper has MNIST.
 
 exit status: 0 all claims confirmed, 1 one was not, 2 wrong options or a bad file, 130 stopped by Ctrl-C

@@ -53,6 +53,8 @@ the learning rate "auto" is (1 - momentum) / (c L G): L the largest eigenvalue o
 derivative in an output, G the larger of sum_i ||W_d ... W_(i+1)||^2 ||W_(i-1) ... W_1||^2 at the start and d q^(2 - 2/d), which
 is that sum for balanced layers with an end-to-end matrix of norm q = 8 ||Y|| / ||X||. If training diverges, pass a smaller --lr.
 
+the plan that is printed says what is trained instead of the network as given, and by which statement, such as T8.1; docs/theory/ of
+the repository lists and proves the statements.
 reading the result: run = linalign.load("digits.npz"); run.loss, run.history["alignment"].values, run.network, run.plan
 exit status: 0 done, 1 failed (divergence, disk), 2 wrong options or a bad file, 130 stopped by Ctrl-C (files are written)
 """

@@ -25,7 +25,8 @@ class Plan:
     """What will run, how much it costs, and why; `str(plan)` is the table.
 
     `macs` are multiply-adds a step of the plan; `macs_before` of backpropagation on the problem as given. `layers` are the
-    structures, as `repr` writes them.
+    structures, as `repr` writes them. The statements that a plan names, such as T8.1, are listed and proved in `docs/theory/` of
+    the repository; `linalign.theory.statements` has them by number.
     """
 
     widths: tuple[int, ...]

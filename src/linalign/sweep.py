@@ -81,7 +81,7 @@ def sweep(
         Bad input, before any run: unknown keys, options out of range, data that do not fit the first network, what does not
         pickle, a file of another sweep.
 
-    Cost: that of the runs. Source: design.md, section 5.
+    Cost: that of the runs.
     """
     axes = _axes(grid)
     job = _job(make_network, X, Y, axes, train_options, keep_runs)

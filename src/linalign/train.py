@@ -245,6 +245,7 @@ def explain(
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
+    The statements that it names, such as T8.1, are listed and proved in `docs/theory/` of the repository.
     `steps` is how long the run will be: a short one does not repay a search for reductions.
     Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
     """

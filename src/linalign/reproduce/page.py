@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import config
+from ..theory.statements import cited
 from .claim import Arrays, Claim, Verdict
 
 STYLE = """
@@ -52,7 +54,7 @@ def write(out: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> Path
         '<a href="https://arxiv.org/abs/2003.06340">On Alignment in Deep Linear Neural Networks</a> asks when gradient descent keeps such '
         "layers aligned. Each claim below was tried by an experiment that could have refuted it; the numbers were compared with bounds "
         "that were "
-        f"fixed beforehand. Statements in brackets such as (T3.2) are those of linalign's theory note. Data: {text(data)}.</p>",
+        f"fixed beforehand. Statements in brackets such as (T3.2) are <a href=\"#statements\">listed below</a>. Data: {text(data)}.</p>",
         f'<p><span class="{"yes" if confirmed == len(verdicts) else "no"}">{confirmed} of {len(verdicts)} claims confirmed.</span></p>',
         "<table><thead><tr><th>claim</th><th>verdict</th><th>checks</th><th>time</th></tr></thead><tbody>",
     ]  # fmt: skip
@@ -65,6 +67,7 @@ def write(out: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> Path
     parts.append("</tbody></table>")
     for v in verdicts:
         parts += _section(v, out)
+    parts += _statements(verdicts)
     versions = "\n".join(f"{name:<16} {value}" for name, value in config().items())
     parts.append(
         '<h2>How this page was made</h2><p class="small">By <code>linalign reproduce</code>. The measurements of each claim are in '
@@ -93,10 +96,34 @@ def _section(v: Verdict, out: Path) -> list[str]:
     caption = text(claim.caption)
     return [
         f'<h2 id="{claim.name}">{text(claim.title)}</h2>',
-        f"<p>{text(claim.statement)}</p><p><strong>Experiment.</strong> {text(claim.experiment)}</p>",
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{image}"><figcaption>{caption}</figcaption></figure>',
+        f"<p>{_linked(claim.statement)}</p><p><strong>Experiment.</strong> {_linked(claim.experiment)}</p>",
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{image}"><figcaption>{_linked(claim.caption)}</figcaption></figure>',
         f"<p><strong>Verdict:</strong> {_word(v.confirmed)}.</p>",
         "<table><thead><tr><th>number</th><th>measured</th><th>bound</th><th>passed</th></tr></thead><tbody>",
+        *rows,
+        "</tbody></table>",
+    ]
+
+
+def _linked(text: str) -> str:
+    """The text with every statement that it names linked to the list at the end of the page."""
+    text = html.escape(text)
+    for statement in cited(text):
+        text = re.sub(rf"\b{re.escape(statement.number)}\b", f'<a href="#{statement.anchor}">{statement.number}</a>', text)
+    return text
+
+
+def _statements(verdicts: Sequence[Verdict]) -> list[str]:
+    """The statements that the claims name, with their content and the page that proves them."""
+    named = cited("\n".join(f"{v.claim.statement} {v.claim.experiment} {v.claim.caption}" for v in verdicts))
+    rows = [
+        f'<tr id="{s.anchor}"><td class="n">{s.number}</td><td>{html.escape(s.content)}</td><td><code>{s.path}</code></td></tr>'
+        for s in named
+    ]
+    return [
+        '<h2 id="statements">Statements</h2>',
+        "<p>Proved on the pages of linalign's repository that stand beside them.</p>",
+        "<table><thead><tr><th>number</th><th>content</th><th>page</th></tr></thead><tbody>",
         *rows,
         "</tbody></table>",
     ]
