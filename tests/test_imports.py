@@ -17,7 +17,7 @@ SOURCE = Path(la.__file__).parent
 
 # from the ground up; a package stands for its modules. Imports go to the same line or to one above it in this list.
 ORDER = [
-    ["validate", "schedule", "reference", "errors", "later", "singular", "_kernels"],
+    ["validate", "files", "schedule", "reference", "errors", "later", "singular", "_kernels"],
     ["layers", "losses", "lanes", "compressed"],
     ["init", "chain_init", "network", "problem", "layer_spec"],
     ["structures", "kernel", "config", "spectrum", "vectors", "alignment", "bases", "certificate", "theory"],

@@ -225,6 +225,8 @@ def output(options: argparse.Namespace, data: Dataset, net: la.Network, recordin
             raise Stop(f"{path} is the data and would be overwritten; pass another --out", 2)
         if path.is_dir():
             raise Stop(f"{path} is a directory and cannot be written; pass another --out", 1)
+        if path.exists() and not path.is_file():
+            raise Stop(f"{path} is no regular file and cannot be written; pass another --out", 1)
     folder = prefix.parent
     try:
         with tempfile.TemporaryFile(dir=folder):

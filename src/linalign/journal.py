@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .files import check_regular
 from .record import History
 from .validate import Array
 
@@ -50,8 +51,9 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], described: Mapping[str, Any]) -> None:
-        """Raises: OSError if the file cannot be read or written, ValueError if it holds something else or another sweep."""
+        """Raises: OSError if the file cannot be read or written or is a device, ValueError if it holds something else or another sweep."""
         self.path = os.fspath(path)
+        check_regular(self.path)
         self.done: dict[int, Outcome] = {}
         header = {NAME: FORMAT, **described}
         first = _line(header)
@@ -66,9 +68,13 @@ class Journal:
             kept = kept[: kept.rfind(b"\n") + 1]
             self._read(kept, header)
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        os.ftruncate(self._file, len(kept))
-        if not kept:
-            self._write(first)
+        try:
+            os.ftruncate(self._file, len(kept))
+            if not kept:
+                self._write(first)
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def _read(self, kept: bytes, header: Mapping[str, Any]) -> None:
         lines = kept.splitlines()
@@ -101,8 +107,10 @@ class Journal:
 
     def close(self) -> None:
         """Raises: OSError."""
-        os.fsync(self._file)
-        os.close(self._file)
+        try:
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
 
 
 def _line(fields: Any) -> bytes:

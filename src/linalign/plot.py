@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .files import replacing
 from .layer_spec import spell
 from .layers import Dense
 from .record import History
@@ -54,8 +56,22 @@ def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str 
         ax.set_axisbelow(True)
     figure.suptitle(title(run, data), fontsize=12)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        save(figure, path, dpi=150)
     return figure
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
+    """Write a figure in the format that the extension names, matplotlib's own without one.
+
+    Raises: ValueError for an unknown extension; OSError if it cannot be written.
+    """
+    target = Path(path)
+    kind = target.suffix[1:].lower()
+    if not kind:
+        kind = figure.canvas.get_default_filetype()
+        target = target.with_name(f"{target.name}.{kind}")
+    with replacing(target) as file:
+        figure.savefig(file, dpi=dpi, format=kind)
 
 
 def title(run: Run, data: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import zipfile
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import layers as _layers
+from .files import replacing
 from .network import Network
 from .plan import Plan
 from .promise import Promise
@@ -79,11 +79,10 @@ class Run:
         return plot_run(self, path)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the run to `path` (npz, no pickle); an old file stays whole until the new one is complete.
+        """Write the run to `path` (npz, no pickle); an old file stays whole until the new one is on the disk, also among threads.
 
-        Raises: OSError if it cannot be written.
+        Raises: OSError if it cannot be written, or is a directory or a device.
         """
-        target = Path(path)
         layers = [_layers.describe(layer) for layer in self.network.layers]
         # what a layer holds as arrays stands beside the description, under the layer's number
         held = {f"layer_{i}_{key}": layer.pop(key) for i, layer in enumerate(layers) for key in list(layer) if _is_array(layer[key])}
@@ -103,16 +102,9 @@ class Run:
         arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
         for name, kept in self.history.items():
             arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        return target
+        with replacing(path) as file:
+            np.savez(file, **arrays)
+        return Path(path)
 
 
 def load(path: str | os.PathLike[str]) -> Run:

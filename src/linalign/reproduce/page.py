@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config import config
+from ..files import replacing
+from ..plot import save
 from ..theory.statements import cited
 from .claim import Arrays, Claim, Verdict
 
@@ -35,7 +37,7 @@ def picture(claim: Claim, arrays: Arrays, path: Path) -> None:
         raise ImportError("the report needs matplotlib, which is not installed; pip install 'linalign[plot]'") from None
     figure = Figure(layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06))
     claim.draw(figure, arrays)
-    figure.savefig(path, dpi=130)
+    save(figure, path, dpi=130)
 
 
 def write(out: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> Path:
@@ -76,7 +78,8 @@ def write(out: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> Path
         f'page again from them.</p><pre class="small">{text(versions)}</pre></body></html>'
     )
     path = out / "report.html"
-    path.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    with replacing(path) as file:
+        file.write(("\n".join(parts) + "\n").encode())
     return path
 
 

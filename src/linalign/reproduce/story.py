@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import replacing
 from . import authors, convolution, kept, output, page, projected, rate
 from .claim import Claim, Verdict, load
 from .setting import Setting
@@ -28,7 +29,8 @@ def reproduce(out: Path, setting: Setting, only: Iterable[str] | None = None, sa
         began = time.perf_counter()
         arrays = claim.measure(setting)
         about = {"seconds": time.perf_counter() - began, "quick": setting.quick, "data": setting.images.name}
-        np.savez(out / f"{claim.name}.npz", about=np.array(json.dumps(about)), **arrays)
+        with replacing(out / f"{claim.name}.npz") as file:
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
         verdicts.append(written(claim, out, say))
     page.write(out, verdicts, load(out / f"{verdicts[0].claim.name}.npz")[1])
     return verdicts
