@@ -27,6 +27,11 @@ class Pool:
             self._begin()
         return Task(self._threads, task, arguments)
 
+    def close(self) -> None:
+        """End the threads, without what they have not begun. In the child of a fork that began none there are none."""
+        if self._process == os.getpid():
+            self._threads.shutdown(cancel_futures=True)
+
 
 class Task:
     """What a thread has been asked to find. In the child of a fork, which has lost that thread, the one that asks for it finds it."""

@@ -69,15 +69,18 @@ def interrupts() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def bar(progress: bool, total: int, unit: str = "step") -> Any:
-    """A progress bar, or None. Raises: ImportError without tqdm."""
+@contextlib.contextmanager
+def bar(progress: bool, total: int, unit: str = "step") -> Iterator[Any]:
+    """A progress bar, or None, closed whatever happens. Raises: ImportError without tqdm."""
     if not progress:
-        return None
+        yield None
+        return
     try:
         from tqdm.auto import tqdm
     except ImportError:
         raise ImportError("progress=True needs tqdm; install it with: pip install linalign[cli]") from None
-    return tqdm(total=total, unit=unit, unit_scale=True, dynamic_ncols=True)
+    with tqdm(total=total, unit=unit, unit_scale=True, dynamic_ncols=True) as shown:
+        yield shown
 
 
 class Losses:
@@ -159,8 +162,18 @@ class Loop:
         return took
 
     def run(self, stop: list[bool] | None = None) -> None:
-        shown = bar(self.progress, self.steps)
-        with interrupts() if stop is None else contextlib.nullcontext(stop) as interrupted:
+        """Until the steps are taken, or the loss ends them, or `stop[0]`, which is Ctrl-C by default. Raises: what a function raised."""
+        with contextlib.closing(self.state):
+            self._steps(stop)
+            if self.status == RUNNING:
+                self.status, self.losses.rest(self.done)[0] = self.engine.value(self.tol)
+            if self.status in (RUNNING, CONVERGED):
+                self._record(last=True)
+            self.recorder.settle()
+
+    def _steps(self, stop: list[bool] | None) -> None:
+        stopping = interrupts() if stop is None else contextlib.nullcontext(stop)
+        with bar(self.progress, self.steps) as shown, stopping as interrupted:
             self._record()
             size, scored = self.size, self._scored()
             while self.done < self.steps and not interrupted[0]:
@@ -179,10 +192,3 @@ class Loop:
                     size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
                 self._record()
             self.interrupted = interrupted[0] and self.done < self.steps
-        if shown is not None:
-            shown.close()
-        if self.status == RUNNING:
-            self.status, self.losses.rest(self.done)[0] = self.engine.value(self.tol)
-        if self.status in (RUNNING, CONVERGED):
-            self._record(last=True)
-        self.recorder.settle()

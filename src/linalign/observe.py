@@ -51,6 +51,11 @@ class Observer:
             self._scores = self._make_scores()
         return self._scores
 
+    def close(self) -> None:
+        """End the threads of the scores."""
+        if self._scores is not None:
+            self._scores.close()
+
     def angles(self) -> Angles:
         """Sine and cosine of every interface."""
         if self._images is None:

@@ -198,6 +198,11 @@ class SmallScores:
                 if alone is not None:
                     alone()
 
+    def close(self) -> None:
+        """End the threads, without what they have not begun."""
+        if self._pool is not None:
+            self._pool.close()
+
     def _join(self, E: Array, V: Array, shape: tuple[int, int]) -> None:
         """The first layer has a constant part on inputs that the data do not reach."""
         Q = self._bases[1]

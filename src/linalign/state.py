@@ -55,6 +55,11 @@ class State:
                                       self._engine.alone, self.params)  # fmt: skip
         return self._observer
 
+    def close(self) -> None:
+        """End the threads that looked at the run; those of a run that failed finish no more than they have begun."""
+        if self._observer is not None:
+            self._observer.close()
+
     def loss(self) -> float:
         status, value = self._engine.value(-math.inf)
         if status == CALLBACK_FAILED:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -93,27 +95,26 @@ def sweep(
         job = _light(job, axes)
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(job, axes)
-    journal = None if path is None or described is None else Journal(path, described)
-    found = {} if journal is None else dict(journal.done)
-    tasks = [(index, point) for index, point in enumerate(points) if index not in found]
-    bar = progress_bar(progress, len(points), "run")
-    try:
+    with progress_bar(progress, len(points), "run") as bar, _journal(path, described) as journal:
+        found = {} if journal is None else dict(journal.done)
+        tasks = [(index, point) for index, point in enumerate(points) if index not in found]
         if bar is not None:
             bar.update(len(found))
         with limit(1), interrupts() as stop:
             runs = in_threads(job, tasks, workers, stop) if executor is None else in_executor(job, tasks, executor, stop)
-            for outcome in runs:
-                found[outcome.index] = outcome
-                if journal is not None:
-                    journal.append(outcome)
-                if bar is not None:
-                    bar.update(1)
-    finally:
-        if journal is not None:
-            journal.close()
-        if bar is not None:
-            bar.close()
+            # closed here and not with the frame, which the traceback of an error keeps: the threads end before the error is seen
+            with contextlib.closing(runs):
+                for outcome in runs:
+                    found[outcome.index] = outcome
+                    if journal is not None:
+                        journal.append(outcome)
+                    if bar is not None:
+                        bar.update(1)
     return Sweep(axes, [found[index] for index in sorted(found)], len(found) < len(points))
+
+
+def _journal(path: str | os.PathLike[str] | None, described: Mapping[str, Any] | None) -> AbstractContextManager[Journal | None]:
+    return contextlib.nullcontext() if path is None or described is None else contextlib.closing(Journal(path, described))
 
 
 # ------------------------------------------------------------------ what the caller passed in

@@ -175,6 +175,11 @@ class Scores:
         large = sum(min(W.shape) >= WORTH_A_THREAD for W in start) > 1
         self._pool = Pool(threads) if threads > 1 and large else None
 
+    def close(self) -> None:
+        """End the threads, without what they have not begun."""
+        if self._pool is not None:
+            self._pool.close()
+
     def _submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
         return _Ready(task, *arguments) if self._pool is None else self._pool.submit(task, *arguments)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.2
 Task = tuple[int, Mapping[str, Any]]
 
 
-def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) -> Iterator[Outcome]:
+def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) -> Generator[Outcome, None, None]:
     """Outcomes as they come. `stop[0]` ends those under way, and no more are begun."""
     waiting: SimpleQueue[Task] = SimpleQueue()
     for task in tasks:
@@ -58,7 +58,7 @@ def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) 
             stop[0] = stop[0] or alive > 0
 
 
-def in_executor(job: Job, tasks: Sequence[Task], executor: Executor, stop: list[bool]) -> Iterator[Outcome]:
+def in_executor(job: Job, tasks: Sequence[Task], executor: Executor, stop: list[bool]) -> Generator[Outcome, None, None]:
     """Outcomes as they come, in batches. After `stop[0]`, batches that have not begun are cancelled, the others end."""
     workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
     size = max(1, len(tasks) // (BATCHES_A_WORKER * workers))
