@@ -74,7 +74,7 @@ def test_train_digits(here, capsys):
     # what is printed is what was done
     assert "digits: 1,797 samples of 8x8, 10 classes" in out
     assert f"3,000 steps, lr {run.lr[0]:.4g} (auto), gaussian start" in out
-    assert str(la.explain(net, digits.X, digits.Y)) in out
+    assert str(la.explain(net, digits.X, digits.Y, steps=3000)) in out
     assert f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}; least squares {run.floor:.6g}, above it {run.excess[-1]:.3g}" in out
     right = np.mean(run.network(digits.X).argmax(axis=1) == digits.labels)
     assert f"accuracy   {100 * right:.1f} % of the 1,797 training samples" in out

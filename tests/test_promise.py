@@ -9,7 +9,7 @@ import pytest
 from theory_cases import diagonal_net, joint_data, orthogonal
 
 import linalign as la
-from linalign import cli
+from linalign import cli, promise
 from linalign.promise import Promise, compare
 
 
@@ -95,3 +95,29 @@ def test_the_command_line_prints_it(tmp_path, monkeypatch, capsys):
     assert f"promised   {str(run.certificate).splitlines()[0]}" in out
     assert cli.main(["train", "digits", "--lr", "certified", "--steps", "3", "--no-plot"]) == 2
     assert "nothing is certified: the start is not aligned" in capsys.readouterr().err
+
+
+def test_the_command_line_certifies_once_and_prints_the_plan_that_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    proofs, prove = [], promise.certify
+    monkeypatch.setattr(promise, "certify", lambda *given: proofs.append(prove(*given)) or proofs[-1])
+    given = "train digits --autoencode --hidden 16 --init aligned --scale 1e-2 --lr certified --steps 50 --no-plot"
+    assert cli.main(given.split()) == 0
+    capsys.readouterr()
+    assert len(proofs) == 1
+    run = la.load("digits.npz")
+    assert run.lr.tolist() == [proofs[0].lr_matrix] * 2
+    assert run.certificate == promise.compare(proofs[0], proofs[0].lr_matrix, run.excess, run.floor)
+    for how in (["--momentum", "0.5"], ["--weight-decay", "0.1"], ["--update", "cyclic"]):
+        assert cli.main([*given.split(), *how]) == 2
+        assert "the certificate is for gradient descent without momentum and weight decay" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 1000])
+def test_the_plan_that_is_printed_is_the_plan_that_runs(tmp_path, monkeypatch, capsys, steps):
+    # a short run does not repay a search for reductions, a long one does
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "digits", "--hidden", "40,30", "--steps", str(steps), "--no-plot"]) == 0
+    assert str(la.load("digits.npz").plan) in capsys.readouterr().out

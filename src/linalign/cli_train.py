@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import linalign as la
 from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 from .data import Dataset
 from .layer_spec import GRAMMAR
+from .promise import compare, prove, rate
 from .record import QUANTITIES
 
 STEPS = 150_000
@@ -127,11 +129,16 @@ def run(options: argparse.Namespace) -> int:
         shown = f"{options.lr}" if options.lr != "auto" else f"{auto:.4g} (auto)"
         if isinstance(how["lr"], list) and options.lr == "auto":
             shown += ", of each layer over the most entries that share a parameter"
+        proof = None
+        if options.lr == "certified":
+            # once: the runs that check the options and that train get its number
+            proof = prove(options.lr, net, data.X, Y, options.loss, options.update, options.momentum, how["weight_decay"])
+            how["lr"] = rate(proof)
         try:
             # all options are checked, without a step, before the plan is shown and training begins
             la.train(net, data.X, Y, steps=0, **{**how, "reduce": "none"})
             asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation")}
-            plan = la.explain(net, data.X, Y, **asked)
+            plan = la.explain(net, data.X, Y, steps=options.steps, **asked)
             say(f"data       {describe(data)}")
             if options.layers is not None:
                 say(f"network    {described(net)}")
@@ -141,6 +148,8 @@ def run(options: argparse.Namespace) -> int:
                 say("no progress bar without tqdm: pip install 'linalign[cli]'")
             sys.stdout.flush()
             done = la.train(net, data.X, Y, steps=options.steps, progress=bar, **how)
+            if proof is not None:
+                done = replace(done, certificate=compare(proof, how["lr"], done.excess, done.floor))
         except la.DivergenceError as error:
             hint = f" ('auto' is {auto:.3g} here)" if options.lr != "auto" else ""
             raise Stop(f"training diverged after {error.run.steps:,} steps with lr {shown}; pass a smaller --lr{hint}", 1) from None

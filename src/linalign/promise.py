@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from .theory import Certificate
+from . import validate
+from .compressed import Compressed
+from .losses import Loss
+from .network import Network
+from .theory import Certificate, certify
 from .theory.modes import MOVING
 from .validate import Array
 
@@ -68,6 +73,24 @@ class Promise:
         return cls(**{**fields, **{name: tuple(fields[name]) for name in ("shares", "promised", "taken")}})
 
 
+def prove(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> Certificate:
+    """What is certified for this start with `lr=name`. Raises: ValueError where nothing is proved."""
+    validate.choice("lr", name, ("certified",))
+    if update != "simultaneous" or momentum or np.any(weight_decay):
+        raise ValueError("lr is 'certified' but the certificate is for gradient descent without momentum and weight decay; pass a number")
+    if isinstance(X, Compressed):
+        raise ValueError("lr is 'certified' but the data are compressed; pass X and Y, or theory.certify(net, X, Y).lr_matrix")
+    found = certify(net, X, Y, loss)
+    if found.lr_matrix is None:
+        raise ValueError(f"lr is 'certified' but nothing is certified: {found.reason}; pass a number")
+    return found
+
+
+def rate(proof: Certificate) -> float:
+    """The learning rate of a certificate; where nothing moves every one will do."""
+    return proof.lr_matrix if proof.lr_matrix is not None and math.isfinite(proof.lr_matrix) else 1.0
+
+
 def compare(proof: Certificate, lr: float, excess: Array, floor: float) -> Promise:
     """The promise of a certificate beside a run whose loss above `floor` was `excess`."""
     assert proof.limit is not None
@@ -76,7 +99,7 @@ def compare(proof: Certificate, lr: float, excess: Array, floor: float) -> Promi
     distance = float(above[0])
     crossing = any(mode.case == "crosses" for mode in proof.modes)
     moving = any(mode.case in MOVING for mode in proof.modes)
-    rate = proof.rate if moving and proof.rate and not crossing else None
+    linear = proof.rate if moving and proof.rate and not crossing else None
     noise = max(NOISE * float(excess[0] + floor), 0.0)
     live = np.flatnonzero(above > max(noise, NOISE * distance))
     last = int(live[-1]) if len(live) else 0
@@ -90,4 +113,4 @@ def compare(proof: Certificate, lr: float, excess: Array, floor: float) -> Promi
             promised.append(None)
         reached = np.flatnonzero(above <= share * distance)
         taken.append(int(reached[0]) if len(reached) and distance > 0 else None)
-    return Promise(lr, proof.limit, distance, rate, measured if moving else None, SHARES, tuple(promised), tuple(taken))
+    return Promise(lr, proof.limit, distance, linear, measured if moving else None, SHARES, tuple(promised), tuple(taken))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from . import validate
-from .compressed import Compressed
 from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
 from .errors import DivergenceError
 from .loop import SLICE_SECONDS, Loop
@@ -19,11 +18,10 @@ from .network import Network
 from .plan import Plan
 from .planner import Work, follow, make_plan
 from .problem import Descent, Problem, make_descent, make_problem
-from .promise import compare
+from .promise import compare, prove, rate
 from .record import Recorder
 from .run import Run
 from .state import State
-from .theory import Certificate, certify
 from .threads import count, for_loop, for_plan
 from .validate import Array
 
@@ -108,9 +106,8 @@ def train(
     problem = make_problem(net, X, Y, loss)
     proof = None
     if isinstance(lr, str):
-        proof = _certified(lr, net, X, Y, loss, update, momentum, weight_decay)
-        # where nothing moves every learning rate will do
-        lr = proof.lr_matrix if proof.lr_matrix is not None and math.isfinite(proof.lr_matrix) else 1.0
+        proof = prove(lr, net, X, Y, loss, update, momentum, weight_decay)
+        lr = rate(proof)
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     settings = _settings(
         net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
@@ -121,19 +118,6 @@ def train(
     with for_loop(workers, made.implementation):
         run = _execute(made, work, settings, progress=progress, threads=count(workers))
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
-
-
-def _certified(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> Certificate:
-    """What is certified for this start. Raises: ValueError where nothing is proved."""
-    validate.choice("lr", name, ("certified",))
-    if update != "simultaneous" or momentum or np.any(weight_decay):
-        raise ValueError("lr is 'certified' but the certificate is for gradient descent without momentum and weight decay; pass a number")
-    if isinstance(X, Compressed):
-        raise ValueError("lr is 'certified' but the data are compressed; pass X and Y, or theory.certify(net, X, Y).lr_matrix")
-    found = certify(net, X, Y, loss)
-    if found.lr_matrix is None:
-        raise ValueError(f"lr is 'certified' but nothing is certified: {found.reason}; pass a number")
-    return found
 
 
 @dataclass(frozen=True, eq=False)
