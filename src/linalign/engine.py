@@ -318,7 +318,7 @@ class SumEngine(Engine):
 
 
 def bind(work: Work, descent: Descent, implementation: str, pivot: Pivot, threads: int = 1) -> Any:
-    """The engine that runs the work. `threads`: of convolutions."""
+    """The engine that runs the work. `threads`: that share products and convolutions."""
     if implementation == "reference":
         return ReferenceEngine(work.problem, descent)
     if work.split is not None:

@@ -138,7 +138,7 @@ def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Arr
     return V
 
 
-def _sweep(weights: list[Array], M: Array, Q0: Array) -> tuple[list[Array], int]:
+def _sweep(weights: list[Array], Q0: Array) -> tuple[list[Array], int]:
     """Bases that carry each column of Q0 through the layers; survivors, those that reach the end, come first.
 
     No bases and no survivors where the first of them is no mode of the first layer: mostly, that is seen here.
@@ -169,7 +169,7 @@ def _sweep(weights: list[Array], M: Array, Q0: Array) -> tuple[list[Array], int]
 def _modes_in(weights: list[Array], C: Array, M: Array) -> tuple[list[Array], int]:
     """Bases of the first r directions at every vertex that are modes, exactly; r = 0 if there are none."""
     for Q0 in (np.eye(len(C)), _joint_basis(weights, C, M)):
-        bases, r = _sweep(weights, M, Q0)
+        bases, r = _sweep(weights, Q0)
         if r and _mode_residual(weights, C, M, bases, r) <= RESIDUAL_TOLERANCE:
             return bases, r
     return [], 0

@@ -1,0 +1,43 @@
+"""What is installed with an extra, and what goes into a source distribution."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "cython-lint", "torch", "jax"}
+
+
+def extras():
+    """The requirements of each extra, by name, those of the package itself resolved."""
+    tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def names(extra):
+        found = set()
+        for requirement in listed[extra]:
+            own = re.fullmatch(r"linalign\[(.*)\]", requirement)
+            found |= set().union(*map(names, own[1].split(","))) if own else {re.match(r"[\w-]+", requirement)[0]}
+        return found
+
+    return {extra: names(extra) for extra in listed}
+
+
+def test_all_is_what_a_user_wants_and_no_tool_of_ours():
+    found = extras()
+    assert found["all"] == found["cli"] | found["plot"] | found["datasets"] | found["dask"] | found["pandas"]
+    assert not found["all"] & TOOLS
+    assert {"pytest", "hypothesis"} <= found["test"]
+
+
+def test_what_the_readme_links_to_is_in_the_source_distribution():
+    manifest = (ROOT / "MANIFEST.in").read_text().split()
+    # setuptools adds these by itself
+    given = {*manifest, "README.md", "pyproject.toml", "setup.py", "src"}
+    links = {link for link in re.findall(r"\]\(([^):#]+)", (ROOT / "README.md").read_text()) if not link.startswith("http")}
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+        assert link.split("/")[0] in given, link
+    assert "docs" in given
