@@ -9,8 +9,8 @@ import pytest
 
 import linalign as la
 from linalign import cli, cli_common
-from linalign.layer_spec import GRAMMAR, NAMES, parse, spell
 from linalign.layers import AntiCirculant, BlockDiagonal, Circulant, Conv1d, Conv2d, Dense, Diagonal, Hankel, Skew, Symmetric, Toeplitz
+from linalign.layers.words import GRAMMAR, NAMES, parse, spell
 
 CASES = [
     ("dense 5", (7,), None, [Dense(7, 5)]),

@@ -1,15 +1,7 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
 from . import losses, theory
-from .alignment import (
-    alignment,
-    alignment_baseline,
-    alignment_svd,
-    alignment_top,
-    balancedness,
-    invariance,
-    misalignment,
-)
+from .alignment import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
 from .certificate import AlignmentCertificate, alignment_certificate
 from .compressed import Compressed
 from .config import show_config

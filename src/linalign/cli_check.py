@@ -12,7 +12,7 @@ import linalign as la
 
 from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, refusals, start
 from .data import Dataset
-from .layer_spec import GRAMMAR, spell
+from .layers.words import GRAMMAR, spell
 from .theory import Certificate, InvarianceCondition
 from .theory.invariance import CASES
 from .theory.modes import CASES as MODE_CASES

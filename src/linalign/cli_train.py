@@ -20,7 +20,7 @@ import linalign as la
 
 from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 from .data import Dataset
-from .layer_spec import GRAMMAR
+from .layers.words import GRAMMAR
 from .promise import compare, prove, rate
 from .record import QUANTITIES
 

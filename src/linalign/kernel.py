@@ -13,7 +13,7 @@ from .problem import Descent, Problem
 
 try:
     from ._kernels import _chain, _modes
-    from ._kernels._limits import Limits as Limits
+    from ._kernels._limits import Limits
 except ImportError as error:  # pragma: no cover - a broken build
     raise ImportError(f"the compiled kernels are missing ({error}); build them with: pip install -e . (needs a C compiler)") from error
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .files import replacing
-from .layer_spec import spell
 from .layers import Dense
+from .layers.words import spell
 from .record import History
 from .validate import Array
 

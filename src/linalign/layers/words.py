@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .layers import AntiCirculant, BlockDiagonal, Circulant, Conv1d, Conv2d, Dense, Diagonal, Hankel, Layer, Skew, Symmetric, Toeplitz
+from .. import validate
+from . import AntiCirculant, BlockDiagonal, Circulant, Conv1d, Conv2d, Dense, Diagonal, Hankel, Layer, Skew, Symmetric, Toeplitz
 
 GRAMMAR = """\
 layers, from the inputs up, between commas:
