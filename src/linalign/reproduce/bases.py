@@ -9,7 +9,7 @@ import numpy as np
 
 import linalign as la
 
-from ..chain_init import haar
+from ..init.chains import haar
 from ..theory.rows import off_diagonal
 from ..validate import Array
 

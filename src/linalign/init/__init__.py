@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .chain_init import aligned, balanced, haar, lambda_balanced
-from .layers import Layer
-from .validate import Array
+from .. import validate
+from ..layers import Layer
+from ..validate import Array
+from .chains import aligned, balanced, haar, lambda_balanced
 
 
 def gaussian(shape: tuple[int, int], depth: int, rng: Any, *, scale: Any = 1.0) -> Array:

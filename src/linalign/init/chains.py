@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .validate import Array
+from .. import validate
+from ..validate import Array
 
 Lane = tuple[int, Array]  # the vertex where a mode starts, and its entry in each layer from there to where it ends
 BASES = ("random", "identity")
