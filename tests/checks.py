@@ -23,7 +23,7 @@ import numpy as np
 
 from linalign import Network, kernel, losses, reference
 from linalign.cost import pivots
-from linalign.problem import Problem, make_descent, make_problem
+from linalign.problem.problem import Problem, make_descent, make_problem
 
 LD = np.longdouble
 DTYPES = (np.float64, np.float32)

@@ -19,7 +19,7 @@ from layer_cases import Span
 import linalign as la
 from linalign import kernel
 from linalign.cost import pivots
-from linalign.problem import make_descent, make_problem
+from linalign.problem.problem import make_descent, make_problem
 
 LD = np.longdouble
 

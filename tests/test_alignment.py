@@ -8,7 +8,7 @@ import pytest
 
 from linalign import spectrum as sp
 from linalign.layers import Conv2d
-from linalign.network import Network
+from linalign.problem.network import Network
 
 al = importlib.import_module("linalign.alignment")  # the package exports a function of the same name
 EPS = np.finfo(float).eps

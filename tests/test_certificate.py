@@ -7,7 +7,7 @@ import pytest
 
 from linalign.certificate import alignment_certificate
 from linalign.lanes import pack
-from linalign.network import Network
+from linalign.problem.network import Network
 
 EPS = np.finfo(float).eps
 

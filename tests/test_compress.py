@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign.compressed import Compressed
 from linalign.interop.dask import compress_dask
 from linalign.losses import Squared
+from linalign.problem.compressed import Compressed
 from linalign.reduce import samples
 from linalign.stream import compress, merge
 

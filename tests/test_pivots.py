@@ -10,7 +10,7 @@ from checks import LD, Case, compare
 
 import linalign as la
 from linalign import reference
-from linalign.problem import make_problem
+from linalign.problem.problem import make_problem
 
 DEPTH, WIDTH = 20, 24
 # The figures were measured with NumPy's products; the tile and the other BLAS add in another order, which moves a maximum over

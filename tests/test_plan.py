@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign import cost, kernel
-from linalign.problem import make_problem
+from linalign.problem.problem import make_problem
 
 
 def problem(widths, n, loss="squared", dtype=np.float64):

@@ -13,7 +13,7 @@ from reductions import EVERYTHING, applied, assert_same, both, distance, row, un
 
 import linalign as la
 from linalign import cost, kernel, planner
-from linalign.problem import make_problem
+from linalign.problem.problem import make_problem
 from linalign.reduce import filters
 from linalign.reduce.filters import compose
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reductions import EVERYTHING, applied, assert_same, balanced, both, direct_sum, gaussian, haar, row, semi, unit, whatever_holds  # noqa: F401
 
 import linalign as la
-from linalign.problem import make_problem
+from linalign.problem.problem import make_problem
 from linalign.reduce import blocks, canonical, split
 from linalign.reduce.width import RESIDUAL_TOLERANCE
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign import planner
-from linalign.problem import make_problem
+from linalign.problem.problem import make_problem
 from linalign.reduce import samples
 
 

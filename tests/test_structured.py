@@ -16,7 +16,7 @@ import linalign as la
 from linalign import cost, loop, structures
 from linalign.engine import ChainEngine
 from linalign.layers.axis import PADDINGS
-from linalign.problem import make_descent, make_problem
+from linalign.problem.problem import make_descent, make_problem
 from linalign.record import QUANTITIES
 
 RNG = np.random.default_rng(21)

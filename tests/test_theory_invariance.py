@@ -8,7 +8,7 @@ from theory_cases import EPS, descend, diagonal, diagonal_net, gradients, joint_
 
 from linalign import theory
 from linalign.certificate import alignment_certificate
-from linalign.network import Network
+from linalign.problem.network import Network
 
 
 def random_joint(rng):

@@ -3,7 +3,6 @@
 from . import losses, theory
 from .alignment import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
 from .certificate import AlignmentCertificate, alignment_certificate
-from .compressed import Compressed
 from .config import show_config
 from .errors import DivergenceError
 from .layers import (
@@ -26,8 +25,9 @@ from .layers import (
     Toeplitz,
     project,
 )
-from .network import Network
 from .plan import Plan
+from .problem.compressed import Compressed
+from .problem.network import Network
 from .record import History
 from .run import Run, load
 from .spectrum import effective_rank, layer_singular_values, singular_values

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.linalg import eigh
 
 from . import validate
-from .network import Network
+from .problem.network import Network
 from .singular import factors
 from .spectrum import Matrices, Vector, _check_fit, _matrices, _norm, _unit, along, snapshots
 from .validate import Array

@@ -13,7 +13,7 @@ from . import validate
 from .alignment import _gram_norm, _noise, _skew
 from .bases import LEVELS, _images, _residual, align_bases
 from .lanes import pack
-from .network import Network
+from .problem.network import Network
 from .spectrum import Matrices, _matrices, _norm, _unit
 from .validate import Array
 

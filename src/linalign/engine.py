@@ -11,7 +11,7 @@ import numpy as np
 from . import cost, kernel, reference
 from .cost import Pivot
 from .planner import Work
-from .problem import Descent, Problem, make_descent
+from .problem.problem import Descent, Problem, make_descent
 from .reduce import split
 from .reduce.complement import factors
 from .reduce.split import Modes, Split

@@ -12,9 +12,9 @@ from typing import Any
 from . import losses
 from .errors import DivergenceError
 from .journal import Outcome
-from .network import Network
 from .planner import check_reduce
-from .problem import Problem, make_problem
+from .problem.network import Network
+from .problem.problem import Problem, make_problem
 from .reduce import samples
 from .run import Run
 from .train import _execute, _settings, train

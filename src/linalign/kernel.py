@@ -9,7 +9,7 @@ import numpy as np
 
 from . import structures, validate
 from .layers import Layer
-from .problem import Descent, Problem
+from .problem.problem import Descent, Problem
 
 try:
     from ._kernels import _chain, _modes

@@ -17,9 +17,9 @@ import numpy as np
 from . import cost, kernel, validate
 from .cost import Pivot
 from .layers import Dense
-from .network import Network
 from .plan import Plan, Reduction
-from .problem import Descent, Problem
+from .problem.network import Network
+from .problem.problem import Descent, Problem
 from .reduce import blocks, filters, inputs, samples, split, width
 from .reduce.split import Modes, Split
 from .validate import Array

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import validate
-from .compressed import Compressed
 from .losses import Loss
-from .network import Network
+from .problem.compressed import Compressed
+from .problem.network import Network
 from .theory import Certificate, certify
 from .theory.modes import MOVING
 from .validate import Array

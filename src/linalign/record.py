@@ -14,8 +14,8 @@ from . import spectrum, validate
 # the package exports functions of the same names as these modules
 from .alignment import _alignment_top
 from .later import Later
-from .network import Network
 from .observe import Observer
+from .problem.network import Network
 from .schedule import Schedule, schedule
 from .validate import Array
 

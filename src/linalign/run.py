@@ -14,8 +14,8 @@ import numpy as np
 
 from . import layers as _layers
 from .files import replacing
-from .network import Network
 from .plan import Plan
+from .problem.network import Network
 from .promise import Promise
 from .record import History
 from .validate import Array

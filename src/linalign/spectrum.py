@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import singular, validate
-from .network import Network
+from .problem.network import Network
 from .validate import Array
 
 Vector = npt.NDArray[np.float64]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .engine import CALLBACK_FAILED, Engine
-from .network import Network
 from .observe import Observer, observer
 from .planner import Work
-from .problem import Descent, Problem
+from .problem.network import Network
+from .problem.problem import Descent, Problem
 from .validate import Array
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import validate
-from .compressed import Compressed
+from .problem.compressed import Compressed
 from .reduce import samples
 from .reduce.samples import BLOCK, CENTRED, RANK_TOLERANCE
 from .validate import Array

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from . import losses, validate
-from .compressed import Compressed
 from .job import OPTIONS, OTHERS, Job
 from .journal import Journal, describe, digest
 from .loop import bar as progress_bar
 from .loop import interrupts
-from .network import Network
 from .planner import RESIDUAL_TOLERANCE, check_reduce
+from .problem.compressed import Compressed
+from .problem.network import Network
 from .reduce import samples
 from .table import Sweep
 from .threads import limit

@@ -18,7 +18,7 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from . import kernel
-from .problem import Problem
+from .problem.problem import Problem
 
 # multiply-adds that take one thread some 0.3 s: halving that saves more than the workers of BLAS then take from the loop
 PLAN_WORTH = 8e9

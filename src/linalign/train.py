@@ -14,10 +14,10 @@ from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, 
 from .errors import DivergenceError
 from .loop import SLICE_SECONDS, Loop
 from .losses import Loss
-from .network import Network
 from .plan import Plan
 from .planner import Work, follow, make_plan
-from .problem import Descent, Problem, make_descent, make_problem
+from .problem.network import Network
+from .problem.problem import Descent, Problem, make_descent, make_problem
 from .promise import compare, prove, rate
 from .record import Recorder
 from .run import Run

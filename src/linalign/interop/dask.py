@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..compressed import Compressed
+from ..problem.compressed import Compressed
 from ..stream import compress, merge
 
 # parts merged at a time

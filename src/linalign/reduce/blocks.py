@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.linalg
 
-from ..problem import Problem
+from ..problem.problem import Problem
 from ..validate import Array
 from .width import RESIDUAL_TOLERANCE, Subspace
 

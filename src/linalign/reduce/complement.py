@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..problem import Descent
+from ..problem.problem import Descent
 from ..validate import Array
 
 

@@ -28,8 +28,8 @@ from scipy import sparse
 from ..layers import AntiCirculant, Circulant, Layer
 from ..layers.base import Form
 from ..layers.convolution import Convolution
-from ..network import Network
-from ..problem import Problem
+from ..problem.network import Network
+from ..problem.problem import Problem
 from ..validate import Array
 from .samples import centre
 

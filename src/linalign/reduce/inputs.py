@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..layers import Dense
-from ..network import Network
-from ..problem import Descent, Problem
+from ..problem.network import Network
+from ..problem.problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
 from .products import add_product, product

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ..problem import Problem
+from ..problem.problem import Problem
 from ..validate import Array
 
 # rows that are factored at a time, so that memory stays bounded whatever n is

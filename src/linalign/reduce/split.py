@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network import Network
-from ..problem import Problem
+from ..problem.network import Network
+from ..problem.problem import Problem
 from ..validate import Array
 from . import canonical
 from .blocks import Bases, moments, times

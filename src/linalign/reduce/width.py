@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from ..network import Network
-from ..problem import Descent, Problem
+from ..problem.network import Network
+from ..problem.problem import Descent, Problem
 from ..validate import Array
 from .complement import factors
 from .products import add_product, diagonal, product, scaled_rows

@@ -12,7 +12,7 @@ import numpy as np
 from .. import losses, validate
 from ..layers import Dense
 from ..losses import Loss, Squared
-from ..network import Network
+from ..problem.network import Network
 from ..spectrum import _matrices, _norm
 from ..validate import Array
 from .minimum import reduced_rank

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..network import Network
+from ..problem.network import Network
 from ..spectrum import _norm
 from ..validate import Array
 from .rows import Rows, check

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from . import init as _init
-from . import validate
-from .layers import Dense, Layer, compose
-from .validate import Array
+from .. import init as _init
+from .. import validate
+from ..layers import Dense, Layer, compose
+from ..validate import Array
 
 
 class Network:

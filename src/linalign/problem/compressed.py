@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .validate import Array
+from ..validate import Array
 
 
 @dataclass(frozen=True, eq=False)

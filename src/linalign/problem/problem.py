@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import losses, validate
+from .. import losses, validate
+from ..losses import Loss
+from ..validate import Array
 from .compressed import Compressed
-from .losses import Loss
 from .network import Network
-from .validate import Array
 
 UPDATES = ("simultaneous", "cyclic")
 METRICS = ("matrix", "parameters")

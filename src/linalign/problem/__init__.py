@@ -1,0 +1,1 @@
+"""What is minimised: networks, data, and the two together."""
