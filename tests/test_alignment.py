@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from linalign import spectrum as sp
 from linalign.layers import Conv2d
 from linalign.problem.network import Network
+from linalign.scores import spectrum as sp
 
-al = importlib.import_module("linalign.alignment")  # the package exports a function of the same name
+al = importlib.import_module("linalign.scores.interfaces")  # the package exports a function of the same name
 EPS = np.finfo(float).eps
 SCORES = [al.alignment, al.misalignment, al.alignment_svd, al.alignment_top]
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from linalign.certificate import alignment_certificate
-from linalign.lanes import pack
 from linalign.problem.network import Network
+from linalign.scores.certificate import alignment_certificate
+from linalign.scores.lanes import pack
 
 EPS = np.finfo(float).eps
 

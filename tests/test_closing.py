@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import journal, later, small_scores, vectors
+from linalign import journal, small_scores
+from linalign.scores import deferred as later
+from linalign.scores import singular_vectors as vectors
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))

@@ -257,7 +257,7 @@ def test_ctrl_c_ends_a_sweep_in_processes_that_were_forked():
 
 
 PROMISES = """
-from linalign.later import Later, Pool
+from linalign.scores.deferred import Later, Pool
 
 pool, gate, ran = Pool(1), threading.Event(), []
 

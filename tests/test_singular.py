@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import singular
-from linalign.singular import LARGE, factors, values
+from linalign.scores import structured_svd as singular
+from linalign.scores.structured_svd import LARGE, factors, values
 
 LAYERS = [
     la.Circulant(LARGE), la.Circulant(LARGE + 1), la.AntiCirculant(LARGE), la.AntiCirculant(61), la.Toeplitz(55, 55), la.Hankel(50, 50),

@@ -7,8 +7,8 @@ import pytest
 from theory_cases import EPS, descend, diagonal, diagonal_net, gradients, joint_data, off_diagonal, orthogonal, product
 
 from linalign import theory
-from linalign.certificate import alignment_certificate
 from linalign.problem.network import Network
+from linalign.scores.certificate import alignment_certificate
 
 
 def random_joint(rng):

@@ -6,8 +6,8 @@ from scipy.optimize import minimize
 from theory_cases import EPS, gradients, product
 
 from linalign import theory
-from linalign.alignment import _balancedness
-from linalign.certificate import alignment_certificate
+from linalign.scores.certificate import alignment_certificate
+from linalign.scores.interfaces import _balancedness
 
 
 def problem(rng):

@@ -5,7 +5,7 @@ import pytest
 from theory_cases import EPS, gradients, orthogonal, product
 
 from linalign import Dense, theory
-from linalign.certificate import alignment_certificate
+from linalign.scores.certificate import alignment_certificate
 
 
 class Span:

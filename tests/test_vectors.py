@@ -9,8 +9,9 @@ import pytest
 from theory_cases import orthogonal
 
 import linalign as la
-from linalign import small_scores, vectors
-from linalign.spectrum import _norm
+from linalign import small_scores
+from linalign.scores import singular_vectors as vectors
+from linalign.scores.spectrum import _norm
 
 EVERY = ["samples", "inputs", "width", "split"]
 

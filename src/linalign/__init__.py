@@ -1,8 +1,6 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
 from . import losses, theory
-from .alignment import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
-from .certificate import AlignmentCertificate, alignment_certificate
 from .config import show_config
 from .errors import DivergenceError
 from .layers import (
@@ -30,7 +28,9 @@ from .problem.compressed import Compressed
 from .problem.network import Network
 from .record import History
 from .run import Run, load
-from .spectrum import effective_rank, layer_singular_values, singular_values
+from .scores.certificate import AlignmentCertificate, alignment_certificate
+from .scores.interfaces import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
+from .scores.spectrum import effective_rank, layer_singular_values, singular_values
 from .stream import compress
 from .sweep import sweep
 from .table import Sweep

@@ -16,11 +16,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from .alignment import _noise, _safe
 from .layers import Layer
 from .layers.axis import Axis
 from .layers.conv import Conv2d
 from .layers.convolution import Convolution
+from .scores.interfaces import _noise, _safe
 from .validate import Array
 
 # below this, the square of the cosine has lost too many digits to the sum that it is taken from

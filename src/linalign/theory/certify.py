@@ -13,7 +13,7 @@ from .. import losses, validate
 from ..layers import Dense
 from ..losses import Loss, Squared
 from ..problem.network import Network
-from ..spectrum import _matrices, _norm
+from ..scores.spectrum import _matrices, _norm
 from ..validate import Array
 from .minimum import reduced_rank
 from .modes import CASES, MOVING, Mode, certify_mode, steps_within, tau_star

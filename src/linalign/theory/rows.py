@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..spectrum import Matrices, _norm
+from ..scores.spectrum import Matrices, _norm
 from ..validate import Array
 
 

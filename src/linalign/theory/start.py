@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..alignment import _noise
-from ..certificate import alignment_certificate
-from ..spectrum import Matrices, _norm
+from ..scores.certificate import alignment_certificate
+from ..scores.interfaces import _noise
+from ..scores.spectrum import Matrices, _norm
 from ..validate import Array
 from .rows import Rows, joint_eigenbasis
 

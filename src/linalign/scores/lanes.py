@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .validate import Array
+from ..validate import Array
 
 Interval = tuple[int, tuple[int, ...]]  # the first space, and the index of the interval's vector in each of its spaces
 

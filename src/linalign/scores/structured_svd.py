@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
-from .validate import Array
+from ..validate import Array
 
 # below this many rows a singular value decomposition takes less time than to look
 LARGE = 48

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 
-from . import validate
-from .problem.network import Network
-from .singular import factors
+from .. import validate
+from ..problem.network import Network
+from ..validate import Array
+from .singular_vectors import Scores
 from .spectrum import Matrices, Vector, _check_fit, _matrices, _norm, _unit, along, snapshots
-from .validate import Array
-from .vectors import Scores
+from .structured_svd import factors
 
 # norms in this range can be raised to the eighth power, times eps^2, within the range of float64
 SAFE = (1e-15, 1e15)
@@ -76,7 +76,7 @@ def alignment_svd(net: Network | Iterable[Any]) -> Any:
     repeated singular value are arbitrary and the score is then noise; random layers do not score 0 (`alignment_baseline`).
     A single layer scores 1.
 
-    Cost: a singular value decomposition a layer, or what its structure asks (`linalign.singular`); along a trajectory only where
+    Cost: a singular value decomposition a layer, or what its structure asks (`structured_svd`); along a trajectory only where
     vectors have turned. Raises: as `alignment`. Source: theory note, section 1 (`authors`).
     """
     members = snapshots(net)

@@ -14,9 +14,10 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from . import singular, validate
-from .problem.network import Network
-from .validate import Array
+from .. import validate
+from ..problem.network import Network
+from ..validate import Array
+from . import structured_svd as singular
 
 Vector = npt.NDArray[np.float64]
 Matrices = Sequence[Array]

@@ -6,9 +6,9 @@ from itertools import product
 
 import numpy as np
 
+from ..validate import Array
 from .lanes import assign
 from .spectrum import Matrices, _norm
-from .validate import Array
 
 # Levels below which a column of a product counts as zero: the right one depends on the noise in the weights
 LEVELS = (1e-13, 1e-10, 1e-7, 1e-5, 1e-3, 1e-2)

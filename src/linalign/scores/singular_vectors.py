@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import singular
-from .later import Pool
+from ..validate import Array
+from . import structured_svd as singular
+from .deferred import Pool
 from .spectrum import Matrices, _norm
-from .validate import Array
 
 # from this many rows and columns on an eigenproblem is worth its overhead
 LARGE = singular.LARGE

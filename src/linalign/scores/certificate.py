@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .alignment import _gram_norm, _noise, _skew
-from .bases import LEVELS, _images, _residual, align_bases
+from .. import validate
+from ..problem.network import Network
+from ..validate import Array
+from .aligning_bases import LEVELS, _images, _residual, align_bases
+from .interfaces import _gram_norm, _noise, _skew
 from .lanes import pack
-from .problem.network import Network
 from .spectrum import Matrices, _matrices, _norm, _unit
-from .validate import Array
 
 # A product this far below the product of its layers' norms counts as that far: near cancellation a relative commutator is noise
 FLOOR = 1e-6

@@ -1,0 +1,1 @@
+"""Scores of networks: spectra, alignment of interfaces, singular vectors, certificates."""
