@@ -14,7 +14,7 @@ from linalign.interop.dask import compress_dask
 from linalign.losses import Squared
 from linalign.problem.compressed import Compressed
 from linalign.reduce import samples
-from linalign.stream import compress, merge
+from linalign.reduce.stream import compress, merge
 
 LD = np.longdouble
 EPS = np.finfo(np.float64).eps

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 import linalign as la
 from linalign import planner
-from linalign.stream import compress
+from linalign.reduce.stream import compress
 from linalign.sweep import sweep
 from linalign.threads import limit
 

@@ -27,11 +27,11 @@ from .plan import Plan
 from .problem.compressed import Compressed
 from .problem.network import Network
 from .record import History
+from .reduce.stream import compress
 from .run import Run, load
 from .scores.certificate import AlignmentCertificate, alignment_certificate
 from .scores.interfaces import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
 from .scores.spectrum import effective_rank, layer_singular_values, singular_values
-from .stream import compress
 from .sweep import sweep
 from .table import Sweep
 from .train import explain, train, value_and_grad

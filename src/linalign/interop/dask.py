@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..problem.compressed import Compressed
-from ..stream import compress, merge
+from ..reduce.stream import compress, merge
 
 # parts merged at a time
 FAN = 8

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .problem.compressed import Compressed
-from .reduce import samples
-from .reduce.samples import BLOCK, CENTRED, RANK_TOLERANCE
-from .validate import Array
+from .. import validate
+from ..problem.compressed import Compressed
+from ..validate import Array
+from . import samples
+from .samples import BLOCK, CENTRED, RANK_TOLERANCE
 
 # rows are gathered until there are this many times the columns of [X, Y], so that small chunks cost no more than large ones
 ROWS_A_COLUMN = 4
