@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 
 from linalign import Network, kernel, losses, reference
-from linalign.cost import pivots
+from linalign.plan.cost import pivots
 from linalign.problem.problem import Problem, make_descent, make_problem
 
 LD = np.longdouble

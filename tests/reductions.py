@@ -17,7 +17,7 @@ import pytest
 import scipy.linalg
 
 import linalign as la
-from linalign import planner
+from linalign.plan import planner
 from linalign.record import QUANTITIES
 
 ALL = ("samples", "inputs", "width", "split")

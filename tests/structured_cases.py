@@ -18,7 +18,7 @@ from layer_cases import Span
 
 import linalign as la
 from linalign import kernel
-from linalign.cost import pivots
+from linalign.plan.cost import pivots
 from linalign.problem.problem import make_descent, make_problem
 
 LD = np.longdouble

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.cost import choose
 from linalign.engine import DIVERGED, ChainEngine
+from linalign.plan.cost import choose
 from linalign.problem.problem import make_descent, make_problem
 
 U = {np.float64: 2.0**-53, np.float32: 2.0**-24}

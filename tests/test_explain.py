@@ -15,7 +15,7 @@ from reductions import ALL, STARTS, data, direct_sum, haar, problem, unit
 
 import linalign as la
 from linalign import kernel
-from linalign.plan import Plan
+from linalign.plan.plan import Plan
 from linalign.reduce.width import RESIDUAL_TOLERANCE
 
 

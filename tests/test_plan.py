@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign import cost, kernel
+from linalign import kernel
+from linalign.plan import cost
 from linalign.problem.problem import make_problem
 
 

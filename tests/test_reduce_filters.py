@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reductions import EVERYTHING, applied, assert_same, both, distance, row, unit, whatever_holds  # noqa: F401
 
 import linalign as la
-from linalign import cost, kernel, planner
+from linalign import kernel
+from linalign.plan import cost, planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import filters
 from linalign.reduce.filters import compose

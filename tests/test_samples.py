@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign import planner
+from linalign.plan import planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import samples
 

@@ -13,9 +13,10 @@ from layer_cases import GROUPED, LAYERS, SHARED
 from structured_cases import descent_of, integer_structured_case, structured_case, structured_engine
 
 import linalign as la
-from linalign import cost, loop, structures
+from linalign import loop, structures
 from linalign.engine import ChainEngine
 from linalign.layers.axis import PADDINGS
+from linalign.plan import cost
 from linalign.problem.problem import make_descent, make_problem
 from linalign.record import QUANTITIES
 

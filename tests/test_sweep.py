@@ -17,7 +17,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import linalign as la
-from linalign import planner
+from linalign.plan import planner
 from linalign.reduce.stream import compress
 from linalign.sweep import sweep
 from linalign.threads import limit

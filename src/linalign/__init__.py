@@ -23,7 +23,7 @@ from .layers import (
     Toeplitz,
     project,
 )
-from .plan import Plan
+from .plan.plan import Plan
 from .problem.compressed import Compressed
 from .problem.network import Network
 from .record import History

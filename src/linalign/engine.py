@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import cost, kernel, reference
-from .cost import Pivot
-from .planner import Work
+from . import kernel, reference
+from .plan import cost
+from .plan.cost import Pivot
+from .plan.planner import Work
 from .problem.problem import Descent, Problem, make_descent
 from .reduce import split
 from .reduce.complement import factors

@@ -12,7 +12,7 @@ from typing import Any
 from . import losses
 from .errors import DivergenceError
 from .journal import Outcome
-from .planner import check_reduce
+from .plan.planner import check_reduce
 from .problem.network import Network
 from .problem.problem import Problem, make_problem
 from .reduce import samples

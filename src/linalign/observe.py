@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .planner import Work
+from .plan.planner import Work
 from .reduce.inputs import InputsLift
 from .reduce.split import Modes
 from .reduce.width import WidthLift

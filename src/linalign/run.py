@@ -14,7 +14,7 @@ import numpy as np
 
 from . import layers as _layers
 from .files import replacing
-from .plan import Plan
+from .plan.plan import Plan
 from .problem.network import Network
 from .promise import Promise
 from .record import History

@@ -9,7 +9,7 @@ import numpy as np
 
 from .engine import CALLBACK_FAILED, Engine
 from .observe import Observer, observer
-from .planner import Work
+from .plan.planner import Work
 from .problem.network import Network
 from .problem.problem import Descent, Problem
 from .validate import Array

@@ -20,7 +20,7 @@ from .job import OPTIONS, OTHERS, Job
 from .journal import Journal, describe, digest
 from .loop import bar as progress_bar
 from .loop import interrupts
-from .planner import RESIDUAL_TOLERANCE, check_reduce
+from .plan.planner import RESIDUAL_TOLERANCE, check_reduce
 from .problem.compressed import Compressed
 from .problem.network import Network
 from .reduce import samples

@@ -14,8 +14,8 @@ from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, 
 from .errors import DivergenceError
 from .loop import SLICE_SECONDS, Loop
 from .losses import Loss
-from .plan import Plan
-from .planner import Work, follow, make_plan
+from .plan.plan import Plan
+from .plan.planner import Work, follow, make_plan
 from .problem.network import Network
 from .problem.problem import Descent, Problem, make_descent, make_problem
 from .promise import compare, prove, rate

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from . import cost, kernel, validate
+from .. import kernel, validate
+from ..layers import Dense
+from ..problem.network import Network
+from ..problem.problem import Descent, Problem
+from ..reduce import blocks, filters, inputs, samples, split, width
+from ..reduce.split import Modes, Split
+from ..validate import Array
+from . import cost
 from .cost import Pivot
-from .layers import Dense
 from .plan import Plan, Reduction
-from .problem.network import Network
-from .problem.problem import Descent, Problem
-from .reduce import blocks, filters, inputs, samples, split, width
-from .reduce.split import Modes, Split
-from .validate import Array
 
 REDUCTIONS = ("filters", "samples", "inputs", "width", "split")
 # those that do the same to every network of the same widths on the same data

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from . import kernel
-from .kernel import sides
-from .problem.problem import Descent, Problem
+from .. import kernel
+from ..kernel import sides
+from ..problem.problem import Descent, Problem
 
 # an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the time
 INTERIOR_GAIN = 0.9
