@@ -141,9 +141,9 @@ cdef class Chain:
     def __init__(self, weights, X, targets, *, int kind, double factor, double floor, int pivot, int rows, lr, double momentum,
                  decay, bint cyclic, int level, int most, int threads=1, structures=None, observations=None, function=None,
                  bint tiny=False):
-        """All arguments are checked by the caller; see `linalign.kernel`.
+        """All arguments are checked by the caller; see `linalign.engine.bind`.
 
-        `structures[i]` is None for a dense layer, or what `linalign.structures.parts` made of layer i. `tiny`: all matrices have at most
+        `structures[i]` is None for a dense layer, or what `linalign.engine.structures.parts` made of layer i. `tiny`: all matrices have at most
         `lanes` rows and columns, the pivot is at an end (the outputs only with diagonal data or none), the squared loss, no momentum;
         the whole loop is one function in C.
         """

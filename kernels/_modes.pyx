@@ -39,7 +39,7 @@ cdef class Modes:
     cdef double[::1] decay
 
     def __init__(self, sigma, x, y, weight, *, double factor, double floor, lr, decay, double momentum, bint cyclic, int level):
-        """All arguments are checked by the caller; see `linalign.kernel.bind_modes`."""
+        """All arguments are checked by the caller; see `linalign.engine.bind.bind_modes`."""
         dtype = sigma.dtype
         lanes = 64 // dtype.itemsize
         d, r = sigma.shape

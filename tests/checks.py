@@ -21,7 +21,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from linalign import Network, kernel, losses, reference
+from linalign import Network, losses, reference
+from linalign.engine import bind as kernel
+from linalign.plan import machine
 from linalign.plan.cost import pivots
 from linalign.problem.problem import Problem, make_descent, make_problem
 
@@ -33,23 +35,23 @@ U64 = 2.0**-53
 
 def isas():
     """The instruction sets that this processor has, and two settings of the tile that are nobody's default."""
-    best = kernel.LEVELS[kernel.available()]
-    have = {name: (name, kernel.TILES[level]) for name, level in kernel.LEVELS.items() if level <= best}
+    best = machine.LEVELS[machine.available()]
+    have = {name: (name, machine.TILES[level]) for name, level in machine.LEVELS.items() if level <= best}
     if best:
         # products of all but the smallest shapes go to BLAS, some of them over padded rows
-        have["mixed"] = (kernel.available(), 16)
+        have["mixed"] = (machine.available(), 16)
     return have
 
 
 @contextmanager
 def use_isa(name):
     """Bind with this instruction set."""
-    old = kernel.ISA, kernel.TILE
-    kernel.ISA, kernel.TILE = isas()[name]
+    old = machine.ISA, machine.TILE
+    machine.ISA, machine.TILE = isas()[name]
     try:
         yield
     finally:
-        kernel.ISA, kernel.TILE = old
+        machine.ISA, machine.TILE = old
 
 
 # ---- losses, one builder a way to ask for it -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from checks import LOSSES, U64, Case, chains, exact_loss, use_isa
 from layer_cases import Span
 
 import linalign as la
-from linalign import kernel
+from linalign.engine import bind as kernel
 from linalign.plan.cost import pivots
 from linalign.problem.problem import make_descent, make_problem
 

@@ -34,7 +34,9 @@ from checks import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linalign import kernel, reference
+from linalign import reference
+from linalign.engine import bind as kernel
+from linalign.plan import machine
 
 SHAPES = {
     # sides of one
@@ -233,7 +235,7 @@ def in_registers(isa):
 
     def make(problem, how):
         with use_isa(isa):
-            assert kernel.runs_in_registers(problem, how, 0, problem.rows)
+            assert machine.runs_in_registers(problem, how, 0, problem.rows)
             return kernel.bind(problem, how, 0, problem.rows)
 
     return make
@@ -381,7 +383,7 @@ def test_products(isa, dtype, ta, tb):
         left, right, before = ((M.T if t else M).astype(LD) for M, t in ((A, ta), (B, tb), (C, False)))
         if beta == 0:
             C[...] = np.nan
-        kernel._chain.multiply(ta, tb, alpha, A, B, beta, C, level=kernel.LEVELS[name], most=tile)
+        kernel._chain.multiply(ta, tb, alpha, A, B, beta, C, level=machine.LEVELS[name], most=tile)
         exact = alpha * left @ right + beta * before
         size = abs(alpha) * np.abs(left) @ np.abs(right) + abs(beta) * np.abs(before)
         compare(f"{m} x {k} by {k} x {n}", C, exact, (k + 3) * u / (1 - (k + 3) * u) * size)
@@ -399,7 +401,7 @@ def test_products_of_integers_are_exact(isa):
             for array in (A, B, C):
                 array[...] = rng.integers(-9, 10, array.shape)
             exact = 2 * A.T.astype(LD) @ B.T.astype(LD) - C
-            kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile)
+            kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile)
             assert np.array_equal(C, exact)
 
 
@@ -427,7 +429,7 @@ def test_shared_products_of_integers_are_exact(isa, threads):
                     array[...] = rng.integers(-9, 10, array.shape)
                 exact = 2 * (A.T if ta else A).astype(LD) @ (B.T if tb else B).astype(LD) - C
                 kernel._chain.multiply(
-                    ta, tb, 2.0, A, B, -1.0, C, level=kernel.LEVELS[name], most=tile, threads=threads,
+                    ta, tb, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile, threads=threads,
                 )  # fmt: skip
                 assert np.array_equal(C, exact), (m, n, k, ta, tb)
                 assert not padding_of(C).any()
@@ -495,19 +497,19 @@ def test_a_chain_copies_what_it_is_given():
 # ---- the instruction set ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in isas() if name in kernel.LEVELS])
+@pytest.mark.parametrize("name", [name for name in isas() if name in machine.LEVELS])
 def test_linalign_isa_chooses_the_instruction_set(monkeypatch, name):
     monkeypatch.setenv("LINALIGN_ISA", name)
-    assert kernel.isa() == name
+    assert machine.isa() == name
 
 
 def test_unknown_and_missing_instruction_sets_are_refused(monkeypatch):
     monkeypatch.delenv("LINALIGN_ISA", raising=False)
-    assert kernel.isa() == kernel.available()
+    assert machine.isa() == machine.available()
     monkeypatch.setenv("LINALIGN_ISA", "sse9")
     with pytest.raises(ValueError, match="LINALIGN_ISA is 'sse9'; one of 'base', 'avx2', 'avx512' was wanted"):
-        kernel.isa()
+        machine.isa()
     monkeypatch.setattr(kernel._chain, "detect", lambda: 3)
     monkeypatch.setenv("LINALIGN_ISA", "avx512")
     with pytest.raises(ValueError, match="LINALIGN_ISA is 'avx512' but this processor has at most 'avx2'; unset it"):
-        kernel.isa()
+        machine.isa()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.engine import DIVERGED, ChainEngine
+from linalign.engine.engines import DIVERGED, ChainEngine
 from linalign.plan.cost import choose
 from linalign.problem.problem import make_descent, make_problem
 

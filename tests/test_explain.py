@@ -14,7 +14,7 @@ import pytest
 from reductions import ALL, STARTS, data, direct_sum, haar, problem, unit
 
 import linalign as la
-from linalign import kernel
+from linalign.plan import machine
 from linalign.plan.plan import Plan
 from linalign.reduce.width import RESIDUAL_TOLERANCE
 
@@ -80,8 +80,8 @@ def read(plan):
 
 @pytest.fixture(autouse=True)
 def avx2(monkeypatch):
-    monkeypatch.setattr(kernel, "ISA", "avx2")
-    monkeypatch.setattr(kernel, "TILE", 64)
+    monkeypatch.setattr(machine, "ISA", "avx2")
+    monkeypatch.setattr(machine, "TILE", 64)
 
 
 TEXTS = {

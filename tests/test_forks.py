@@ -164,7 +164,7 @@ def test_a_child_goes_on_with_the_run_that_it_was_made_in(kind):
 
 FORGOTTEN = """
 import ctypes
-from linalign.threads import limit
+from linalign.engine.threads import limit
 
 before = blas_threads()
 assert set(before) == {2}

@@ -10,11 +10,11 @@ import pytest
 from checks import descent, isas, make_case
 from structured_cases import descent_of, structured_case, structured_engine
 
-from linalign import kernel
 from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Toeplitz
+from linalign.plan import machine
 
 STEPS = 40
-PAIRS = list(combinations([name for name in isas() if name in kernel.LEVELS], 2))
+PAIRS = list(combinations([name for name in isas() if name in machine.LEVELS], 2))
 PATTERN = np.random.default_rng(0).random((24, 40)) < 0.3
 
 

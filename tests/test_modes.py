@@ -8,10 +8,10 @@ from checks import CONVERGED, DIVERGED, RUNNING, isas
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linalign import kernel
 from linalign._kernels import _modes
+from linalign.plan import machine
 
-ISAS = [name for name in isas() if name in kernel.LEVELS]
+ISAS = [name for name in isas() if name in machine.LEVELS]
 OPTIONS = {
     "plain": {},
     "momentum": {"momentum": 0.9},
@@ -34,7 +34,7 @@ def bind(case, isa, *, lr=0.1, decay=0.0, momentum=0.0, cyclic=False, factor=0.5
     d = len(case["sigma"])
     return _modes.Modes(
         case["sigma"], case["x"], case["y"], case["weight"], factor=factor, floor=floor, lr=np.full(d, lr) * np.arange(1, d + 1),
-        decay=np.full(d, decay) / np.arange(1, d + 1), momentum=momentum, cyclic=cyclic, level=kernel.LEVELS[isa],
+        decay=np.full(d, decay) / np.arange(1, d + 1), momentum=momentum, cyclic=cyclic, level=machine.LEVELS[isa],
     )  # fmt: skip
 
 

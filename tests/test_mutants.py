@@ -23,8 +23,10 @@ from checks import (
 from structured_cases import descent_of, structured_case, structured_engine
 from test_samples import check_compression, check_loss_of_a_close_fit
 
-from linalign import kernel, reference, structures
+from linalign import reference
+from linalign.engine import structures
 from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Skew, Subspace, Tied, Toeplitz
+from linalign.plan import machine
 from linalign.reduce import samples
 
 SQUARE = (4, 4, 4, 4)
@@ -240,7 +242,7 @@ def test_equality_to_the_bit_sees_faults_too(mutant):
 
 def chain_with(change, pivot):
     """A maker of chains that are changed after they were bound; with the tile, where there is one."""
-    make = kernel_engine(kernel.available(), pivot)
+    make = kernel_engine(machine.available(), pivot)
 
     def changed(problem, how):
         chain = make(problem, how)
@@ -264,7 +266,7 @@ def one_weight_by_an_ulp(chain):
     W[at] += np.spacing(W[at])
 
 
-@pytest.mark.skipif(kernel.available() == "base", reason="no register tile on this processor: nothing reads the padding")
+@pytest.mark.skipif(machine.available() == "base", reason="no register tile on this processor: nothing reads the padding")
 def test_garbage_in_the_padding_of_a_layer_is_seen():
     case = make_case((5, 6, 3, 7), 4, "factorisation")
     check_gradients(chain_with(lambda chain: None, 2), case)

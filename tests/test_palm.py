@@ -11,7 +11,7 @@ import pyfaust_child
 import pytest
 
 import linalign as la
-from linalign import structures
+from linalign.engine import structures
 
 SWEEPS = 300
 LR = 0.05

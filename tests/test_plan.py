@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign import kernel
-from linalign.plan import cost
+from linalign.plan import cost, machine
 from linalign.problem.problem import make_problem
 
 
@@ -29,8 +28,8 @@ def isa(monkeypatch):
     """Plan as for this processor; nothing is run."""
 
     def choose(name):
-        monkeypatch.setattr(kernel, "ISA", name)
-        monkeypatch.setattr(kernel, "TILE", 24)
+        monkeypatch.setattr(machine, "ISA", name)
+        monkeypatch.setattr(machine, "TILE", 24)
 
     return choose
 
@@ -153,8 +152,8 @@ def test_all_pivots_run_the_same():
 @given(shapes, st.integers(1, 12), st.sampled_from(["base", "avx2", "avx512"]))
 def test_the_choice_is_never_slower_than_an_end_by_its_own_model(k, n, name):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel, "ISA", name)
-        patch.setattr(kernel, "TILE", 24)
+        patch.setattr(machine, "ISA", name)
+        patch.setattr(machine, "TILE", 24)
         made = make_problem(*problem(k, n), "squared")
         # with momentum nothing runs in registers, which is taken whatever the model says of products one by one
         found, _, others = cost.choose(made, descent(len(k) - 1, momentum=0.9))

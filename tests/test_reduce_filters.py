@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from reductions import EVERYTHING, applied, assert_same, both, distance, row, unit, whatever_holds  # noqa: F401
 
 import linalign as la
-from linalign import kernel
-from linalign.plan import cost, planner
+from linalign.plan import cost, machine, planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import filters
 from linalign.reduce.filters import compose
@@ -348,8 +347,8 @@ def test_a_check_that_fails_is_a_refusal(monkeypatch):
 
 
 def test_the_whole_text_of_a_plan(monkeypatch):
-    monkeypatch.setattr(kernel, "ISA", "avx2")
-    monkeypatch.setattr(kernel, "TILE", 24)
+    monkeypatch.setattr(machine, "ISA", "avx2")
+    monkeypatch.setattr(machine, "TILE", 24)
     monkeypatch.setattr(planner, "GAIN", 0.95)
     net, X, Y = drawn(convs((28, 28), *[(3, 1, "same", 1)] * 3), 50)
     plan = la.explain(net, X, Y)
@@ -412,7 +411,7 @@ def test_long_chains_are_repaid_by_the_search(monkeypatch):
     whole = la.explain(net, X, Y, reduce="none")
     search = len(X) * compose(net).search / planner.SEARCH_RATE
     assert search < planner.SEARCH_STEPS * whole.macs_before
-    rate = cost.MACHINES[kernel.ISA][1].rate
+    rate = cost.MACHINES[machine.ISA][1].rate
     repaid = int(np.ceil((search / rate + planner.SEARCH_CALL) / planner.SEARCH_SHARE / whole.pivot.nanoseconds))
     assert repaid > 1
     assert applied(la.explain(net, X, Y, steps=repaid + 1)) == ("filters",)

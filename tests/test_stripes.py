@@ -17,7 +17,7 @@ from checks import DTYPES, check_gradients, check_steps, isas
 from structured_cases import StructuredCase, descent_of, structured_case, structured_engine
 
 import linalign as la
-from linalign import structures
+from linalign.engine import structures
 
 NETS = {
     "square": [la.Toeplitz(32, 32)] * 3,

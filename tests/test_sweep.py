@@ -17,10 +17,10 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import linalign as la
+from linalign.engine.threads import limit
 from linalign.plan import planner
 from linalign.reduce.stream import compress
 from linalign.sweep import sweep
-from linalign.threads import limit
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))
@@ -201,7 +201,7 @@ def test_resume_runs_what_is_missing(tmp_path):
 KILLED = """
 import os, signal, time, numpy as np, linalign as la
 from linalign.sweep import sweep
-from linalign.threads import limit
+from linalign.engine.threads import limit
 def network(rng):
     if rng == 6:
         # rows are written as outcomes arrive, by another thread: let some arrive

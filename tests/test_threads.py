@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import linalign as la
-from linalign import kernel, losses
-from linalign.threads import CALLS, _copies, limit
+from linalign import losses
+from linalign.engine.threads import CALLS, Limits, _copies, limit
 
 
 def blas_threads():
@@ -127,7 +127,7 @@ def check_moves(limits, moves, before, read, own, begin=None):
 @given(moves=MOVES)
 def test_entered_and_left_in_any_thread_and_any_order(moves):
     with set_to(2):
-        check_moves(kernel.Limits(_copies()), moves, 2, blas_threads, own=False)
+        check_moves(Limits(_copies()), moves, 2, blas_threads, own=False)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def openmp():
 @given(moves=MOVES)
 def test_numbers_that_are_a_threads_own(openmp, moves):
     read, put = openmp
-    limits = kernel.Limits([(*(ctypes.cast(f, ctypes.c_void_p).value for f in openmp), True)])
+    limits = Limits([(*(ctypes.cast(f, ctypes.c_void_p).value for f in openmp), True)])
     check_moves(limits, moves, 3, lambda: [read()], own=True, begin=lambda: put(3))
 
 

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import linalign as la
 from linalign import losses
-from linalign.threads import count, limit
+from linalign.engine.threads import count, limit
 
 loop = sys.modules["linalign.loop"]
 IMPLEMENTATIONS = ["kernel", "reference"]

@@ -11,7 +11,7 @@ import numpy
 import scipy
 from threadpoolctl import threadpool_info
 
-from . import kernel
+from .plan import machine
 
 
 def config() -> dict[str, Any]:
@@ -28,9 +28,9 @@ def config() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
-        "instruction set": f"{kernel.ISA} in use, {kernel.available()} available",
-        "register tile": f"results of at most {kernel.TILE} columns, and sums of as many terms" if kernel.LEVELS[kernel.ISA] else "none",
-        "build": ", ".join(kernel.build_flags()),
+        "instruction set": f"{machine.ISA} in use, {machine.available()} available",
+        "register tile": f"results of at most {machine.TILE} columns, and sums of as many terms" if machine.LEVELS[machine.ISA] else "none",
+        "build": ", ".join(machine.build_flags()),
         "blas": "; ".join(blas),
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .engine import CONVERGED, RUNNING, Engine
+from .engine.engines import CONVERGED, RUNNING, Engine
 from .record import Recorder
 from .state import State
 from .validate import Array

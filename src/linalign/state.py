@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .engine import CALLBACK_FAILED, Engine
+from .engine.engines import CALLBACK_FAILED, Engine
 from .observe import Observer, observer
 from .plan.planner import Work
 from .problem.network import Network

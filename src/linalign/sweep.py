@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import losses, validate
+from .engine.threads import limit
 from .job import OPTIONS, OTHERS, Job
 from .journal import Journal, describe, digest
 from .loop import bar as progress_bar
@@ -25,7 +26,6 @@ from .problem.compressed import Compressed
 from .problem.network import Network
 from .reduce import samples
 from .table import Sweep
-from .threads import limit
 from .train import _settings
 from .workers import in_executor, in_threads
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from . import validate
-from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
+from .engine.engines import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
+from .engine.threads import count, for_loop, for_plan
 from .errors import DivergenceError
 from .loop import SLICE_SECONDS, Loop
 from .losses import Loss
@@ -22,7 +23,6 @@ from .promise import compare, prove, rate
 from .record import Recorder
 from .run import Run
 from .state import State
-from .threads import count, for_loop, for_plan
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")

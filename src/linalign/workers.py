@@ -9,9 +9,9 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Thread
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .engine.threads import limit
 from .job import Job
 from .journal import Outcome
-from .threads import limit
 
 # an executor's workers get this many batches each, so that they end at about the same time
 BATCHES_A_WORKER = 8

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .. import kernel
-from ..kernel import sides
 from ..problem.problem import Descent, Problem
+from . import machine
+from .machine import sides
 
 # an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the time
 INTERIOR_GAIN = 0.9
@@ -124,14 +124,14 @@ def cycle(problem: Problem) -> list[Product]:
 
 def nanoseconds(found: list[Product], itemsize: int) -> float:
     """How long these products should take, one after the other on one core."""
-    tile, blas = MACHINES[kernel.ISA]
+    tile, blas = MACHINES[machine.ISA]
     total = 0.0
     for m, n, k in found:
-        machine = tile if kernel.uses_tile(n, k) else blas
-        total += machine.call + m * n * (k + machine.half) / machine.rate * itemsize / 8
+        rates = tile if machine.uses_tile(n, k) else blas
+        total += rates.call + m * n * (k + rates.half) / rates.rate * itemsize / 8
         moved = (m * n + n * k + m * k) * itemsize
-        if moved > machine.cache:
-            total += moved / machine.bandwidth
+        if moved > rates.cache:
+            total += moved / rates.bandwidth
     return total
 
 
@@ -176,7 +176,7 @@ def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tup
         only = _pivot(0, min(problem.rows, problem.net.widths[0]), cycle(problem), problem.net.dtype.itemsize)
         return only, "cyclic updates have one schedule", ()
     found = pivots(problem)
-    if pivot == "auto" and kernel.fits_registers(problem, descent):
+    if pivot == "auto" and machine.fits_registers(problem, descent):
         chosen = in_registers(problem)
         return chosen, "every matrix fits in a few registers", tuple(p for p in found if p.at != chosen.at)
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernel, validate
+from .. import validate
 from ..layers import Dense
 from ..problem.network import Network
 from ..problem.problem import Descent, Problem
 from ..reduce import blocks, filters, inputs, samples, split, width
 from ..reduce.split import Modes, Split
 from ..validate import Array
-from . import cost
+from . import cost, machine
 from .cost import Pivot
 from .plan import Plan, Reduction
 
@@ -287,7 +287,7 @@ def _affordable(work: Work, descent: Descent, steps: int | None, directions: int
     if steps is not None:
         run = steps * work.choose(descent)[0].nanoseconds
         calls = SEARCH_CALL + SEARCH_DIRECTION * directions
-        limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[kernel.ISA][1].rate)
+        limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[machine.ISA][1].rate)
     return limit
 
 
@@ -380,18 +380,18 @@ def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
         return " and ".join(named) or "none", "each part in its own loop"
     constrained = sorted({layer.form.kind for layer in work.problem.net.layers} - {"dense"})
     if constrained:
-        return f"constrained, {kernel.ISA}", "products of their own for " + ", ".join(f"{kind} layers" for kind in constrained)
-    if kernel.runs_in_registers(work.problem, descent, pivot.at, pivot.rows):
-        return f"registers, {kernel.ISA}", "no row is longer than 64 bytes: the loop is one function, and keeps a transpose of each layer"
+        return f"constrained, {machine.ISA}", "products of their own for " + ", ".join(f"{kind} layers" for kind in constrained)
+    if machine.runs_in_registers(work.problem, descent, pivot.at, pivot.rows):
+        return f"registers, {machine.ISA}", "no row is longer than 64 bytes: the loop is one function, and keeps a transpose of each layer"
     widths = work.problem.net.widths
-    small = [kernel.uses_tile(b, a) and kernel.uses_tile(a, pivot.rows) for a, b in pairwise(widths)]
+    small = [machine.uses_tile(b, a) and machine.uses_tile(a, pivot.rows) for a, b in pairwise(widths)]
     if all(small):
-        return f"tile-{kernel.ISA}", f"no product has more than {kernel.TILE} columns, or sums of more terms"
-    if pivot.rows == 1 and kernel.LEVELS[kernel.ISA]:
-        return f"one pass, {kernel.ISA}", "one row in flight: product and update share a pass over each layer"
+        return f"tile-{machine.ISA}", f"no product has more than {machine.TILE} columns, or sums of more terms"
+    if pivot.rows == 1 and machine.LEVELS[machine.ISA]:
+        return f"one pass, {machine.ISA}", "one row in flight: product and update share a pass over each layer"
     if any(small):
-        return f"tile-{kernel.ISA} and BLAS", f"{sum(small)} of {len(small)} layers are small enough for the tile"
-    return "BLAS", "products too large for the register tile" if kernel.LEVELS[kernel.ISA] else "no register tile for this processor"
+        return f"tile-{machine.ISA} and BLAS", f"{sum(small)} of {len(small)} layers are small enough for the tile"
+    return "BLAS", "products too large for the register tile" if machine.LEVELS[machine.ISA] else "no register tile for this processor"
 
 
 def _workspace(work: Work, descent: Descent, pivot: Pivot) -> int:

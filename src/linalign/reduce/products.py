@@ -1,4 +1,4 @@
-"""Products of large matrices while planning and lifting, through the copy of BLAS that the loop uses (see `linalign.threads`)."""
+"""Products of large matrices while planning and lifting, through the copy of BLAS that the loop uses (see `linalign.engine.threads`)."""
 
 from __future__ import annotations
 

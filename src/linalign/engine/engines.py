@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from . import kernel, reference
-from .plan import cost
-from .plan.cost import Pivot
-from .plan.planner import Work
-from .problem.problem import Descent, Problem, make_descent
-from .reduce import split
-from .reduce.complement import factors
-from .reduce.split import Modes, Split
-from .validate import Array
+from .. import reference
+from ..plan import cost
+from ..plan.cost import Pivot
+from ..plan.planner import Work
+from ..problem.problem import Descent, Problem, make_descent
+from ..reduce import split
+from ..reduce.complement import factors
+from ..reduce.split import Modes, Split
+from ..validate import Array
+from . import bind as kernel
 
 RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
 # losses of steps that are taken again are kept for so many at a time

@@ -17,8 +17,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
-from . import kernel
-from .problem.problem import Problem
+from .._kernels._limits import Limits
+from ..plan import machine
+from ..problem.problem import Problem
 
 # multiply-adds that take one thread some 0.3 s: halving that saves more than the workers of BLAS then take from the loop
 PLAN_WORTH = 8e9
@@ -61,7 +62,7 @@ def _copies() -> list[tuple[int, int, bool]]:
 
 
 # found once, by the import: NumPy and SciPy have loaded theirs, and no thread of a run has to wait for another that looks
-_LIMITS = kernel.Limits(_copies())
+_LIMITS = Limits(_copies())
 if hasattr(os, "register_at_fork"):
     # those of the threads that a fork has lost would never be left
     os.register_at_fork(after_in_child=_LIMITS.forget)
@@ -81,12 +82,12 @@ def limit(threads: int | None) -> AbstractContextManager[Any]:
 
 def for_plan(wanted: int | None, problem: Problem) -> AbstractContextManager[Any]:
     """BLAS threads while planning: `wanted` where that saves more than their spinning takes from the loop that follows, else one."""
-    return limit(wanted if not kernel.SHARES or _effort(problem) >= PLAN_WORTH else 1)
+    return limit(wanted if not machine.SHARES or _effort(problem) >= PLAN_WORTH else 1)
 
 
 def for_loop(wanted: int | None, implementation: str) -> AbstractContextManager[Any]:
     """BLAS threads during the loop: one where the kernel shares the products out itself, else `wanted`."""
-    return limit(1 if implementation == "kernel" and kernel.SHARES else wanted)
+    return limit(1 if implementation == "kernel" and machine.SHARES else wanted)
 
 
 def _effort(problem: Problem) -> float:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .layers import Layer
-from .validate import Array
+from ..layers import Layer
+from ..validate import Array
 
 KINDS = {"dense": 0, "tied": 1, "basis": 2, "fixed": 3, "diagonal": 4, "blocks": 5, "sparse": 6, "conv": 7}
 # their products are loops of the kernel's own, without BLAS; those of the first two are shared out among threads
