@@ -18,7 +18,7 @@ import scipy.linalg
 
 import linalign as la
 from linalign.plan import planner
-from linalign.record import QUANTITIES
+from linalign.record.recorder import QUANTITIES
 
 ALL = ("samples", "inputs", "width", "split")
 TOLERANCE = 1e-10

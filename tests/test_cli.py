@@ -19,7 +19,7 @@ import pytest
 
 import linalign as la
 from linalign import cli, cli_train, data
-from linalign.record import QUANTITIES
+from linalign.record.recorder import QUANTITIES
 
 pytest.importorskip("sklearn")
 

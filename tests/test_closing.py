@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import journal, small_scores
+from linalign import journal
+from linalign.record import reduced_vectors as small_scores
 from linalign.scores import deferred as later
 from linalign.scores import singular_vectors as vectors
 

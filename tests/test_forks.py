@@ -112,7 +112,7 @@ def test_children_made_while_threads_train():
 
 
 THE_RUN_GOES_ON = """
-from linalign.small_scores import SmallScores
+from linalign.record.reduced_vectors import SmallScores
 
 LAYERS = {
     "dense": [200, 200, 200],

@@ -12,7 +12,7 @@ import linalign as la
 from linalign import loop
 from linalign.journal import describe
 from linalign.loop import BLOCK, Losses
-from linalign.schedule import schedule
+from linalign.record.schedule import schedule
 from linalign.train import MOST_STEPS
 
 HUGE = [10**9, 10**13, MOST_STEPS]

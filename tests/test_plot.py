@@ -11,7 +11,7 @@ import pytest
 
 import linalign as la
 from linalign import plot
-from linalign.record import History
+from linalign.record.recorder import History
 
 pytest.importorskip("matplotlib")
 

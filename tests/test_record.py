@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign import losses
-from linalign.record import QUANTITIES
-from linalign.schedule import schedule
+from linalign.record.recorder import QUANTITIES
+from linalign.record.schedule import schedule
 
 WAYS = {"as given": {"reduce": "none"}, "reduced": {}, "reference": {"implementation": "reference"}}
 way = pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import linalign as la
+from linalign.record.convolution_interfaces import _interface, small_images
 from linalign.scores.interfaces import _angles
-from linalign.small_images import _interface, small_images
 
 C1, C2 = la.Conv1d, la.Conv2d
 

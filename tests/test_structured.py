@@ -19,7 +19,7 @@ from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
 from linalign.plan import cost
 from linalign.problem.problem import make_descent, make_problem
-from linalign.record import QUANTITIES
+from linalign.record.recorder import QUANTITIES
 
 RNG = np.random.default_rng(21)
 

@@ -9,7 +9,7 @@ import pytest
 from theory_cases import orthogonal
 
 import linalign as la
-from linalign import small_scores
+from linalign.record import reduced_vectors as small_scores
 from linalign.scores import singular_vectors as vectors
 from linalign.scores.spectrum import _norm
 

@@ -26,7 +26,7 @@ from .layers import (
 from .plan.plan import Plan
 from .problem.compressed import Compressed
 from .problem.network import Network
-from .record import History
+from .record.recorder import History
 from .reduce.stream import compress
 from .run import Run, load
 from .scores.certificate import AlignmentCertificate, alignment_certificate

@@ -22,7 +22,7 @@ from .cli_common import DATA, Stop, add_data_options, add_network_options, descr
 from .data import Dataset
 from .layers.words import GRAMMAR
 from .promise import compare, prove, rate
-from .record import QUANTITIES
+from .record.recorder import QUANTITIES
 
 STEPS = 150_000
 POINTS = 300

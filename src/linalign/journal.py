@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .files import check_regular
-from .record import History
+from .record.recorder import History
 from .validate import Array
 
 FORMAT = 1

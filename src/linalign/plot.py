@@ -11,7 +11,7 @@ import numpy as np
 from .files import replacing
 from .layers import Dense
 from .layers.words import spell
-from .record import History
+from .record.recorder import History
 from .validate import Array
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .files import replacing
 from .plan.plan import Plan
 from .problem.network import Network
 from .promise import Promise
-from .record import History
+from .record.recorder import History
 from .validate import Array
 
 FORMAT = 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .journal import COLUMNS, Outcome
-from .record import History
+from .record.recorder import History
 from .run import Run
 from .validate import Array
 

@@ -20,9 +20,9 @@ from .plan.planner import Work, follow, make_plan
 from .problem.network import Network
 from .problem.problem import Descent, Problem, make_descent, make_problem
 from .promise import compare, prove, rate
-from .record import Recorder
+from .record.recorder import Recorder
+from .record.state import State
 from .run import Run
-from .state import State
 from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
@@ -77,7 +77,7 @@ def train(
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
     record : dict
-        `{name: every}`; name one of `linalign.record.QUANTITIES` or a function of the network, every a number of steps,
+        `{name: every}`; name one of `linalign.record.recorder.QUANTITIES` or a function of the network, every a number of steps,
         "log", or a list of steps. The last step is always recorded.
     reduce : "auto", "none", or a list of reductions
     pivot : "auto" or 0..d

@@ -15,16 +15,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from .plan.planner import Work
-from .reduce.inputs import InputsLift
-from .reduce.split import Modes
-from .reduce.width import WidthLift
-from .scores import spectrum
-from .scores.interfaces import WIDE, _angles, _balancedness, _clear, _gram_norm, _noise, _skew, _sums
-from .scores.singular_vectors import Scores
-from .small_images import Images, small_images
-from .small_scores import SmallScores
-from .validate import Array
+from ..plan.planner import Work
+from ..reduce.inputs import InputsLift
+from ..reduce.split import Modes
+from ..reduce.width import WidthLift
+from ..scores import spectrum
+from ..scores.interfaces import WIDE, _angles, _balancedness, _clear, _gram_norm, _noise, _skew, _sums
+from ..scores.singular_vectors import Scores
+from ..validate import Array
+from .convolution_interfaces import Images, small_images
+from .reduced_vectors import SmallScores
 
 Angles = list[tuple[float, float]]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .scores.deferred import Later, Pool
-from .scores.singular_vectors import SPREAD, Kept, best, factor, largest, symmetric_eigen
-from .scores.spectrum import Matrices, _norm
-from .validate import Array
+from ..scores.deferred import Later, Pool
+from ..scores.singular_vectors import SPREAD, Kept, best, factor, largest, symmetric_eigen
+from ..scores.spectrum import Matrices, _norm
+from ..validate import Array
 
 # from this many rows on the eigenproblem of a first layer takes longer than the steps between two records: it is solved beside them
 WIDE = 400

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .engine.engines import CALLBACK_FAILED, Engine
-from .observe import Observer, observer
-from .plan.planner import Work
-from .problem.network import Network
-from .problem.problem import Descent, Problem
-from .validate import Array
+from ..engine.engines import CALLBACK_FAILED, Engine
+from ..plan.planner import Work
+from ..problem.network import Network
+from ..problem.problem import Descent, Problem
+from ..validate import Array
+from .observers import Observer, observer
 
 
 class State:

@@ -16,12 +16,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from .layers import Layer
-from .layers.axis import Axis
-from .layers.conv import Conv2d
-from .layers.convolution import Convolution
-from .scores.interfaces import _noise, _safe
-from .validate import Array
+from ..layers import Layer
+from ..layers.axis import Axis
+from ..layers.conv import Conv2d
+from ..layers.convolution import Convolution
+from ..scores.interfaces import _noise, _safe
+from ..validate import Array
 
 # below this, the square of the cosine has lost too many digits to the sum that it is taken from
 LEAST = 1e-6

@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import validate
-from .observe import Observer
-from .problem.network import Network
-from .schedule import Schedule, schedule
-from .scores import spectrum
-from .scores.deferred import Later
+from .. import validate
+from ..problem.network import Network
+from ..scores import spectrum
+from ..scores.deferred import Later
 
 # the package exports functions of the same names as these modules
-from .scores.interfaces import _alignment_top
-from .validate import Array
+from ..scores.interfaces import _alignment_top
+from ..validate import Array
+from .observers import Observer
+from .schedule import Schedule, schedule
 
 # scores that may be waited for at a time: each keeps a copy of the small network
 MOST_WAITING = 8

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .validate import Array
+from .. import validate
+from ..validate import Array
 
 # points of a log-spaced schedule, a decade
 PER_DECADE = 20
