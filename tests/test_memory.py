@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign import loop
 from linalign.journal import describe
-from linalign.loop import BLOCK, Losses
 from linalign.record.schedule import schedule
-from linalign.train import MOST_STEPS
+from linalign.training import loop
+from linalign.training.loop import BLOCK, Losses
+from linalign.training.train import MOST_STEPS
 
 HUGE = [10**9, 10**13, MOST_STEPS]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import plot
 from linalign.record.recorder import History
+from linalign.training import plot
 
 pytest.importorskip("matplotlib")
 

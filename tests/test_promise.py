@@ -9,8 +9,9 @@ import pytest
 from theory_cases import diagonal_net, joint_data, orthogonal
 
 import linalign as la
-from linalign import cli, promise
-from linalign.promise import Promise, compare
+from linalign import cli
+from linalign.training import certified_run as promise
+from linalign.training.certified_run import Promise, compare
 
 
 def problem(rng, targets=(2.0, 1.5, 0.2), noise=1.0):

@@ -18,7 +18,7 @@ import pytest
 import linalign as la
 from linalign.record.recorder import QUANTITIES
 
-run_module = sys.modules["linalign.run"]
+run_module = sys.modules["linalign.training.run"]
 
 
 def make(dtype=np.float64, **options):

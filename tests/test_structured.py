@@ -13,13 +13,13 @@ from layer_cases import GROUPED, LAYERS, SHARED
 from structured_cases import descent_of, integer_structured_case, structured_case, structured_engine
 
 import linalign as la
-from linalign import loop
 from linalign.engine import structures
 from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
 from linalign.plan import cost
 from linalign.problem.problem import make_descent, make_problem
 from linalign.record.recorder import QUANTITIES
+from linalign.training import loop
 
 RNG = np.random.default_rng(21)
 

@@ -23,7 +23,7 @@ import linalign as la
 from linalign import losses
 from linalign.engine.threads import count, limit
 
-loop = sys.modules["linalign.loop"]
+loop = sys.modules["linalign.training.loop"]
 IMPLEMENTATIONS = ["kernel", "reference"]
 # what a run may be made of: the compiled chain on the problem as given, all reductions, plain NumPy
 WAYS = {"as given": {"reduce": "none"}, "reduced": {}, "reference": {"implementation": "reference"}}

@@ -2,7 +2,6 @@
 
 from . import losses, theory
 from .config import show_config
-from .errors import DivergenceError
 from .layers import (
     AntiCirculant,
     BlockDiagonal,
@@ -28,13 +27,14 @@ from .problem.compressed import Compressed
 from .problem.network import Network
 from .record.recorder import History
 from .reduce.stream import compress
-from .run import Run, load
 from .scores.certificate import AlignmentCertificate, alignment_certificate
 from .scores.interfaces import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
 from .scores.spectrum import effective_rank, layer_singular_values, singular_values
 from .sweep import sweep
 from .table import Sweep
-from .train import explain, train, value_and_grad
+from .training.errors import DivergenceError
+from .training.run import Run, load
+from .training.train import explain, train, value_and_grad
 
 __version__ = "0.1.0"
 

@@ -21,8 +21,8 @@ import linalign as la
 from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 from .data import Dataset
 from .layers.words import GRAMMAR
-from .promise import compare, prove, rate
 from .record.recorder import QUANTITIES
+from .training.certified_run import compare, prove, rate
 
 STEPS = 150_000
 POINTS = 300
@@ -263,7 +263,7 @@ def write(run: la.Run, prefix: Path, data: Dataset, plot: bool) -> list[Path]:
             if path.suffix == ".npz":
                 run.save(path)
             else:
-                from .plot import plot_run
+                from .training.plot import plot_run
 
                 plot_run(run, path, data=data.name)
         except OSError as error:

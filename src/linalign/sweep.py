@@ -19,14 +19,14 @@ from . import losses, validate
 from .engine.threads import limit
 from .job import OPTIONS, OTHERS, Job
 from .journal import Journal, describe, digest
-from .loop import bar as progress_bar
-from .loop import interrupts
 from .plan.planner import RESIDUAL_TOLERANCE, check_reduce
 from .problem.compressed import Compressed
 from .problem.network import Network
 from .reduce import samples
 from .table import Sweep
-from .train import _settings
+from .training.loop import bar as progress_bar
+from .training.loop import interrupts
+from .training.train import _settings
 from .workers import in_executor, in_threads
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .journal import COLUMNS, Outcome
 from .record.recorder import History
-from .run import Run
+from .training.run import Run
 from .validate import Array
 
 

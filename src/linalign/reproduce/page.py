@@ -11,8 +11,8 @@ from typing import Any
 
 from ..config import config
 from ..files import replacing
-from ..plot import save
 from ..theory.statements import cited
+from ..training.plot import save
 from .claim import Arrays, Claim, Verdict
 
 STYLE = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..plot import GREY, PALETTE, _step
+from ..training.plot import GREY, PALETTE, _step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

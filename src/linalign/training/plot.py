@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import replacing
-from .layers import Dense
-from .layers.words import spell
-from .record.recorder import History
-from .validate import Array
+from ..files import replacing
+from ..layers import Dense
+from ..layers.words import spell
+from ..record.recorder import History
+from ..validate import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .engine.engines import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
-from .engine.threads import count, for_loop, for_plan
+from .. import validate
+from ..engine.engines import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
+from ..engine.threads import count, for_loop, for_plan
+from ..losses import Loss
+from ..plan.plan import Plan
+from ..plan.planner import Work, follow, make_plan
+from ..problem.network import Network
+from ..problem.problem import Descent, Problem, make_descent, make_problem
+from ..record.recorder import Recorder
+from ..record.state import State
+from ..validate import Array
+from .certified_run import compare, prove, rate
 from .errors import DivergenceError
 from .loop import SLICE_SECONDS, Loop
-from .losses import Loss
-from .plan.plan import Plan
-from .plan.planner import Work, follow, make_plan
-from .problem.network import Network
-from .problem.problem import Descent, Problem, make_descent, make_problem
-from .promise import compare, prove, rate
-from .record.recorder import Recorder
-from .record.state import State
 from .run import Run
-from .validate import Array
 
 IMPLEMENTATIONS = ("kernel", "reference")
 # steps are exact in float64, where log-spaced ones are found; the fastest take decades
@@ -77,7 +77,7 @@ def train(
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
     record : dict
-        `{name: every}`; name one of `linalign.record.recorder.QUANTITIES` or a function of the network, every a number of steps,
+        `{name: every}`; name one of `linalign.record.QUANTITIES` or a function of the network, every a number of steps,
         "log", or a list of steps. The last step is always recorded.
     reduce : "auto", "none", or a list of reductions
     pivot : "auto" or 0..d

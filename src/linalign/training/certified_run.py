@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from . import validate
-from .losses import Loss
-from .problem.compressed import Compressed
-from .problem.network import Network
-from .theory import Certificate, certify
-from .theory.modes import MOVING
-from .validate import Array
+from .. import validate
+from ..losses import Loss
+from ..problem.compressed import Compressed
+from ..problem.network import Network
+from ..theory import Certificate, certify
+from ..theory.modes import MOVING
+from ..validate import Array
 
 # how far the loss falls towards its limit, as a share of its distance at the start
 SHARES = (1e-1, 1e-2, 1e-4, 1e-8)

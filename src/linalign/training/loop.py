@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .engine.engines import CONVERGED, RUNNING, Engine
-from .record.recorder import Recorder
-from .record.state import State
-from .validate import Array
+from ..engine.engines import CONVERGED, RUNNING, Engine
+from ..record.recorder import Recorder
+from ..record.state import State
+from ..validate import Array
 
 # the loop comes back to Python this often, for Ctrl-C and the progress bar
 SLICE_SECONDS = 0.05

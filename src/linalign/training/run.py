@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from . import layers as _layers
-from .files import replacing
-from .plan.plan import Plan
-from .problem.network import Network
-from .promise import Promise
-from .record.recorder import History
-from .validate import Array
+from .. import layers as _layers
+from ..files import replacing
+from ..plan.plan import Plan
+from ..problem.network import Network
+from ..record.recorder import History
+from ..validate import Array
+from .certified_run import Promise
 
 FORMAT = 1
 

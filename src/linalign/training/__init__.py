@@ -1,0 +1,1 @@
+"""Training: the loop, its runs and what they promised."""
