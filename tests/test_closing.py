@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import journal
 from linalign.record import reduced_vectors as small_scores
 from linalign.scores import deferred as later
 from linalign.scores import singular_vectors as vectors
+from linalign.sweeps import journal
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))

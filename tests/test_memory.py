@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign.journal import describe
 from linalign.record.schedule import schedule
+from linalign.sweeps.journal import describe
 from linalign.training import loop
 from linalign.training.loop import BLOCK, Losses
 from linalign.training.train import MOST_STEPS

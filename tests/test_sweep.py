@@ -20,7 +20,7 @@ import linalign as la
 from linalign.engine.threads import limit
 from linalign.plan import planner
 from linalign.reduce.stream import compress
-from linalign.sweep import sweep
+from linalign.sweeps.sweep import sweep
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))
@@ -200,7 +200,7 @@ def test_resume_runs_what_is_missing(tmp_path):
 
 KILLED = """
 import os, signal, time, numpy as np, linalign as la
-from linalign.sweep import sweep
+from linalign.sweeps.sweep import sweep
 from linalign.engine.threads import limit
 def network(rng):
     if rng == 6:

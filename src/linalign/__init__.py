@@ -30,8 +30,8 @@ from .reduce.stream import compress
 from .scores.certificate import AlignmentCertificate, alignment_certificate
 from .scores.interfaces import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
 from .scores.spectrum import effective_rank, layer_singular_values, singular_values
-from .sweep import sweep
-from .table import Sweep
+from .sweeps.result import Sweep
+from .sweeps.sweep import sweep
 from .training.errors import DivergenceError
 from .training.run import Run, load
 from .training.train import explain, train, value_and_grad

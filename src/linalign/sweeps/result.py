@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..record.recorder import History
+from ..training.run import Run
+from ..validate import Array
 from .journal import COLUMNS, Outcome
-from .record.recorder import History
-from .training.run import Run
-from .validate import Array
 
 
 @dataclass(frozen=True, eq=False)

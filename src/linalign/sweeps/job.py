@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import losses
+from .. import losses
+from ..plan.planner import check_reduce
+from ..problem.network import Network
+from ..problem.problem import Problem, make_problem
+from ..reduce import samples
+from ..training.errors import DivergenceError
+from ..training.run import Run
+from ..training.train import _execute, _settings, train
 from .journal import Outcome
-from .plan.planner import check_reduce
-from .problem.network import Network
-from .problem.problem import Problem, make_problem
-from .reduce import samples
-from .training.errors import DivergenceError
-from .training.run import Run
-from .training.train import _execute, _settings, train
 
 # what train takes and a grid may hold; the sweep has its own threads and bar
 OPTIONS = {

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .files import check_regular
-from .record.recorder import History
-from .validate import Array
+from ..files import check_regular
+from ..record.recorder import History
+from ..validate import Array
 
 FORMAT = 1
 NAME = "linalign sweep"

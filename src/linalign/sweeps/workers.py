@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Thread
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .engine.threads import limit
+from ..engine.threads import limit
 from .job import Job
 from .journal import Outcome
 

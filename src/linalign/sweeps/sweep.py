@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from . import losses, validate
-from .engine.threads import limit
+from .. import losses, validate
+from ..engine.threads import limit
+from ..plan.planner import RESIDUAL_TOLERANCE, check_reduce
+from ..problem.compressed import Compressed
+from ..problem.network import Network
+from ..reduce import samples
+from ..training.loop import bar as progress_bar
+from ..training.loop import interrupts
+from ..training.train import _settings
 from .job import OPTIONS, OTHERS, Job
 from .journal import Journal, describe, digest
-from .plan.planner import RESIDUAL_TOLERANCE, check_reduce
-from .problem.compressed import Compressed
-from .problem.network import Network
-from .reduce import samples
-from .table import Sweep
-from .training.loop import bar as progress_bar
-from .training.loop import interrupts
-from .training.train import _settings
+from .result import Sweep
 from .workers import in_executor, in_threads
 
 

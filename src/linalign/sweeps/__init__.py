@@ -1,0 +1,1 @@
+"""Ensembles of runs over one data set."""
