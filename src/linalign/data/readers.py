@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .validate import Array
+from ..validate import Array
 
 Pair = tuple[Array, Array]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import readers, validate
-from .validate import Array
+from .. import validate
+from ..validate import Array
+from . import readers
 
 NORMALISATIONS = ("unit", "standard", "none")
 TASKS = ("auto", "classification", "regression")
