@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import cli, cli_train, data
+from linalign import cli, data
+from linalign.cli import train as cli_train
 from linalign.record.recorder import QUANTITIES
 
 pytest.importorskip("sklearn")

@@ -10,7 +10,8 @@ import pytest
 from theory_cases import diagonal_net, joint_data, orthogonal
 
 import linalign as la
-from linalign import cli, cli_check, data
+from linalign import cli, data
+from linalign.cli import check as cli_check
 
 pytest.importorskip("sklearn")
 

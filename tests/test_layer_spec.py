@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import cli, cli_common
+from linalign import cli
+from linalign.cli import common as cli_common
 from linalign.layers import AntiCirculant, BlockDiagonal, Circulant, Conv1d, Conv2d, Dense, Diagonal, Hankel, Skew, Symmetric, Toeplitz
 from linalign.layers.words import GRAMMAR, NAMES, parse, spell
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from linalign import cli
-from linalign.cli_reproduce import EXAMPLES, NAMES
+from linalign.cli.reproduce import EXAMPLES, NAMES
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")

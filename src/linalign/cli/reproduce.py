@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from .cli_common import Stop, refusals
+from .common import Stop, refusals
 
 FOLDER = "linalign-report"
 NAMES = ("kept", "output", "rate", "projected", "convolution", "authors")
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         raise Stop("the report needs matplotlib, which is not installed; pip install 'linalign[plot]'", 2)
     if options.redraw and (options.out or options.quick):
         raise Stop("--redraw measures nothing and writes where the measurements are; leave --out and --quick out", 2)
-    from .reproduce import Setting, redraw, reproduce
+    from ..reproduce import Setting, redraw, reproduce
 
     out = Path(options.redraw or options.out or FOLDER).expanduser()
 

@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 
 import linalign as la
 
-from . import cli_check, cli_reproduce, cli_train
-from .cli_common import Stop
+from . import check as cli_check
+from . import reproduce as cli_reproduce
+from . import train as cli_train
+from .common import Stop
 
 
 class Parser(argparse.ArgumentParser):

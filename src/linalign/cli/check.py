@@ -10,14 +10,14 @@ from itertools import groupby
 
 import linalign as la
 
-from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, refusals, start
-from .data import Dataset
-from .layers.words import GRAMMAR, spell
-from .theory import Certificate, InvarianceCondition
-from .theory.invariance import CASES
-from .theory.modes import CASES as MODE_CASES
-from .theory.modes import MOVING
-from .theory.statements import FOLDER, cited
+from ..data import Dataset
+from ..layers.words import GRAMMAR, spell
+from ..theory import Certificate, InvarianceCondition
+from ..theory.invariance import CASES
+from ..theory.modes import CASES as MODE_CASES
+from ..theory.modes import MOVING
+from ..theory.statements import FOLDER, cited
+from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, refusals, start
 
 WIDTH = 110
 # how far the loss falls, as a share of its distance to the limit at the start

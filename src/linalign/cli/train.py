@@ -18,11 +18,11 @@ import numpy as np
 
 import linalign as la
 
-from .cli_common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
-from .data import Dataset
-from .layers.words import GRAMMAR
-from .record.recorder import QUANTITIES
-from .training.certified_run import compare, prove, rate
+from ..data import Dataset
+from ..layers.words import GRAMMAR
+from ..record.recorder import QUANTITIES
+from ..training.certified_run import compare, prove, rate
+from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 
 STEPS = 150_000
 POINTS = 300
@@ -263,7 +263,7 @@ def write(run: la.Run, prefix: Path, data: Dataset, plot: bool) -> list[Path]:
             if path.suffix == ".npz":
                 run.save(path)
             else:
-                from .training.plot import plot_run
+                from ..training.plot import plot_run
 
                 plot_run(run, path, data=data.name)
         except OSError as error:

@@ -13,9 +13,9 @@ import numpy as np
 
 import linalign as la
 
-from . import data as datasets
-from .data import Dataset
-from .layers import words as layer_spec
+from .. import data as datasets
+from ..data import Dataset
+from ..layers import words as layer_spec
 
 HIDDEN = "32,16"
 STARTS = ("gaussian", "xavier", "orthogonal", "identity", "zero", "aligned")
