@@ -3,6 +3,6 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("checks", "structured_cases", "reductions", "theory_cases")
+pytest.register_assert_rewrite("tests.oracles")
 settings.register_profile("linalign", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("linalign")

@@ -7,11 +7,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from checks import descent, isas, make_case
-from structured_cases import descent_of, structured_case, structured_engine
 
 from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Toeplitz
 from linalign.plan import machine
+from tests.oracles.checks import descent, isas, make_case
+from tests.oracles.structured_cases import descent_of, structured_case, structured_engine
 
 STEPS = 40
 PAIRS = list(combinations([name for name in isas() if name in machine.LEVELS], 2))

@@ -1,0 +1,1 @@
+"""What the tests check against: cases, bounds, and programs that nobody here wrote."""
