@@ -9,7 +9,7 @@ import pytest
 
 from linalign.theory.statements import STATEMENTS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 THEORY = ROOT / "docs" / "theory"
 NOT_CITING = ("docs/theory/", "CHANGELOG.md", "tests/test_docs.py")  # the statements themselves, and examples of references
 TALK_ALLOWED = ("bench/",)

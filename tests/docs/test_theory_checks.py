@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKS = Path(__file__).parents[1] / "docs" / "theory" / "checks"
+CHECKS = Path(__file__).parents[2] / "docs" / "theory" / "checks"
 HELPERS = {"aligned_data", "closures", "common", "one_mode", "pivot_gradients", "structures"}
 SLOW = {"section01_alignment": 15, "section04_modes": 100, "section06_conjecture": 200, "section06_obstruction": 65}  # seconds
 NEEDS = {"section13_curvature": "torch", "section14_kernel": "torch", "section15_flow": "mpmath"}
