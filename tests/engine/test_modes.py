@@ -39,7 +39,7 @@ def bind(case, isa, *, lr=0.1, decay=0.0, momentum=0.0, cyclic=False, factor=0.5
 
 
 def steps(case, count, *, lr=0.1, decay=0.0, momentum=0.0, cyclic=False, factor=0.5):
-    """Losses before each step and after the last, and the scalars, in 80-bit arithmetic: the equations of section 4."""
+    """Losses before each step and after the last, and the scalars, in 80-bit arithmetic: section 4 of docs/theory."""
     s, x, y = (case[name].astype(np.longdouble) for name in ("sigma", "x", "y"))
     d = len(s)
     lr, decay = np.full(d, lr) * np.arange(1, d + 1), np.full(d, decay) / np.arange(1, d + 1)

@@ -1,4 +1,4 @@
-"""Accuracy of every pivot against 80-bit arithmetic: the figures of the theory note, section 10, on the same networks."""
+"""Accuracy of every pivot against 80-bit arithmetic: the figures of docs/theory, section 10, on the same networks."""
 
 from __future__ import annotations
 

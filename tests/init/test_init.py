@@ -213,7 +213,7 @@ def test_aligned_takes_the_bases_of_commuting_data(lam, dtype):
     U, p, Vt = np.linalg.svd(net.matrix())
     assert np.abs(p - values**2).max() <= rounding(8, 2, values[0] ** 2)
     C, M = (X.T @ X).astype(np.float64), (Y.T @ X).astype(np.float64)
-    # the certificate of A4, and for float32 the rounding of the data themselves
+    # the certificate of algorithm A4, and for float32 the rounding of the data themselves
     tolerance = 1e-10 if dtype is np.float64 else 1e-5
     assert off_diagonal(Vt @ C @ Vt.T) <= 10 * tolerance * np.linalg.norm(C)
     B = U.T @ M @ Vt.T
@@ -228,7 +228,7 @@ def test_aligned_chooses_the_modes_that_explain_most_at_a_bottleneck():
     # mode 0 is the strongest in Y^T X, mode 1 explains most of the loss: s^2 / lambda = 1 against 4
     X, Y, U, V = commuting_data(np.random.default_rng(1), 9, 4, 3, np.array([9.0, 1.0]), np.array([3.0, 2.0]))
     P = Network.dense([4, 1, 3]).init("aligned", X=X, Y=Y, rng=0).matrix()
-    assert np.abs(P - np.outer(U[:, 1], V[:, 1])).max() <= 1e-10  # the certificate of A4
+    assert np.abs(P - np.outer(U[:, 1], V[:, 1])).max() <= 1e-10  # the certificate of algorithm A4
 
 
 def test_aligned_stays_aligned_under_gradient_descent():

@@ -40,8 +40,8 @@ shapes = st.lists(st.integers(1, 9), min_size=2, max_size=6)
 
 
 @given(shapes, st.integers(1, 12))
-def test_multiply_adds_are_those_of_the_theory_note(k, n):
-    """Section 10: `k_p (3 S - 2 m_p - 2 m_{p+1}) + n k_p (2 k_0 + 3 k_d)`, less the gradients next to the identity, which are copies."""
+def test_multiply_adds_are_those_of_the_theory(k, n):
+    """Section 10 of docs/theory: `k_p (3 S - 2 m_p - 2 m_{p+1}) + n k_p (2 k_0 + 3 k_d)`, less the gradients next to the identity, which are copies."""
     made = make_problem(*problem(k, n), "squared")
     m = [a * b for a, b in pairwise(k)]
     total, d = sum(m), len(m)

@@ -73,7 +73,7 @@ def test_scores_of_modes_beside_layers_that_stay():
 
 @options
 def test_orthogonal_starts_are_a_block_of_2r_and_one_mode(options):
-    # the law of parsimony (section 8 of the theory note): k - 2 r copies of one mode
+    # the law of parsimony (section 8 of docs/theory): k - 2 r copies of one mode
     rng = np.random.default_rng(2)
     k, r = 12, 2
     W = [0.7 * haar(rng, k) for _ in range(3)]

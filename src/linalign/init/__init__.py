@@ -1,6 +1,6 @@
 """Starts: `draw(layers, kind, rng=...)` gives the parameters of a network, one array a layer.
 
-`d` is the number of layers, `k_0, ..., k_d` the widths, `P = W_d ... W_1` the end-to-end matrix (theory note, section 0).
+`d` is the number of layers, `k_0, ..., k_d` the widths, `P = W_d ... W_1` the end-to-end matrix (docs/theory, section 0).
 Kinds that set each layer by itself, `(shape, depth, rng, *, options) -> W`, are here and may be mixed, one name a layer; those
 that set the whole chain are in `chain_init`.
 Everything is computed in float64 and rounded at the end, so float32 gives the same numbers rounded.

@@ -1,7 +1,7 @@
 """Starts that set the whole chain: `(widths, rng, *, options) -> [W_1, ..., W_d]`.
 
 All three build the chain from modes: `W_i = sum over modes of (entry) q_i q_{i-1}^T` with orthonormal bases `q_i` at the vertices
-(theory note, section 1), so that the start is aligned by construction.
+(docs/theory, section 1), so that the start is aligned by construction.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def aligned(widths: tuple[int, ...], rng: Any, *, Y: Any, X: Any = None, singula
     """`W_i = Q_i S_i Q_{i-1}^T` with `S_i` rectangular diagonal, and `Q_0`, `Q_d` the bases of the data.
 
     `X (n, k_0)`, `Y (n, k_d)`; without X, `Y (k_d, k_0)` is the target of P. If `X^T X` and `(Y^T X)^T Y^T X` commute, the bases
-    make `X^T X` and `Y^T X` diagonal (T3.2, A4) and gradient descent on the squared loss stays in them; the modes come in the
+    make `X^T X` and `Y^T X` diagonal (T3.2, algorithm A4) and gradient descent on the squared loss stays in them; the modes come in the
     order of the loss they explain, `s_j^2 / lambda_j`. If not, they are the right singular vectors of X and of Y, as the
     authors of arXiv 2003.06340 take them. Signs are such that no mode starts against its target, `u_j^T Y^T X v_j >= 0`.
     `singular_values`: the entries of the `S_i`, a number, one a mode `(r,)`, or `(d, r)`, `r = min k_i`; zero and negative
@@ -196,8 +196,8 @@ def _right_vectors(matrix: Array) -> Array:
 
 
 def _data_bases(X: Array, Y: Array) -> tuple[Array, Array]:
-    """`V (k_0, k_0)` and `U (k_d, k_d)` that make `X^T X` and `Y^T X` diagonal (A4); if there are none, of the SVDs of X and Y."""
-    # off-diagonals allowed, relative: 1e-10 as A4 has it; float32 data are themselves off by 6e-8
+    """`V (k_0, k_0)` and `U (k_d, k_d)` that make `X^T X` and `Y^T X` diagonal (algorithm A4); otherwise of the SVDs of X and Y."""
+    # off-diagonals allowed, relative: 1e-10 as algorithm A4 has it; float32 data are themselves off by 6e-8
     tolerance = 1e-10 if X.dtype == Y.dtype == np.float64 else 1e-5
     X, Y = X.astype(np.float64), Y.astype(np.float64)
     R, M, noise = _triangle(X), Y.T @ X, max(*X.shape, Y.shape[1]) * np.finfo(np.float64).eps

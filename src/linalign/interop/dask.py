@@ -21,7 +21,7 @@ def compress_dask(X: Any, Y: Any) -> Compressed:
 
     Raises: ImportError without dask; TypeError for anything but dask arrays; ValueError for unequal or unknown lengths, and as
     `linalign.compress`. Cost: `2 n (k_0 + k_d)^2` multiply-adds, on the scheduler that dask is set to; a worker holds a block.
-    Source: theory note, T7.1.
+    Source: docs/theory, T7.1.
     """
     try:
         import dask.array

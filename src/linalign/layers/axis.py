@@ -17,7 +17,7 @@ class Axis:
     """Output `o` meets input `o * stride - left + a` at tap `a`; outside the image there are zeros, or it wraps around.
 
     "valid": every output sees the image only, `(size - kernel) // stride + 1` outputs. "same", "circular": `ceil(size / stride)`
-    outputs, `left = (kernel - 1) // 2`, as torch's "same". Source: theory note, table of T5.1.
+    outputs, `left = (kernel - 1) // 2`, as torch's "same". Source: docs/theory, table of T5.1.
     """
 
     size: int

@@ -19,7 +19,7 @@ class BlockDiagonal(Layer):
     `blocks`: `(n_in, n_out)` of each block in turn, from the upper left corner.
     Shapes: `theta (sum n_in n_out,)`, the blocks `(n_out, n_in)` raveled one after another.
     Cost: `apply`, `adjoint` and `grad` take `s * sum n_in n_out` multiply-adds on `s` rows.
-    Raises: TypeError, ValueError if there is no block or a width is not a whole number of at least 1. Source: theory note, T5.1.
+    Raises: TypeError, ValueError if there is no block or a width is not a whole number of at least 1. Source: docs/theory, T5.1.
     """
 
     blocks: tuple[tuple[int, int], ...]

@@ -29,7 +29,7 @@ class Circulant(_Cyclic):
     """`W_ij = theta[(i - j) mod n]`: theta is the first column, as in `scipy.linalg.circulant`.
 
     Shapes: `theta (n,)`. Cost: as `Toeplitz`. Raises: TypeError, ValueError if n is not a whole number of at least 1.
-    Source: theory note, T5.1.
+    Source: docs/theory, T5.1.
     """
 
     def _place(self) -> Array:
@@ -41,7 +41,7 @@ class AntiCirculant(_Cyclic):
     """`W_ij = theta[(i + j) mod n]`: theta is the first column, and every row is shifted to the left; symmetric.
 
     Shapes: `theta (n,)`. Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 1.
-    Source: `anticirc` of pyfaust; theory note, T5.1.
+    Source: `anticirc` of pyfaust; docs/theory, T5.1.
     """
 
     def _place(self) -> Array:

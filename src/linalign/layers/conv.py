@@ -17,7 +17,7 @@ class Conv1d(Convolution):
     "circular" (as "same", but the image goes on at its other end).
     Shapes: rows `(in_channels, length)` raveled to `(out_channels, outputs)` raveled; `theta (out_channels, in_channels, kernel_size)`.
     Cost: `apply`, `adjoint` and `grad` take at most `s * in_channels * out_channels * kernel_size * outputs` on `s` rows.
-    Raises: TypeError, ValueError if the kernel is larger than the image, or a tap never meets it. Source: theory note, T5.1, T9.1.
+    Raises: TypeError, ValueError if the kernel is larger than the image, or a tap never meets it. Source: docs/theory, T5.1, T9.1.
     """
 
     length: int
@@ -49,7 +49,7 @@ class Conv2d(Convolution):
     Shapes: rows `(in_channels, h, w)` raveled to `(out_channels, h_out, w_out)` raveled;
     `theta (out_channels, in_channels, kh, kw)`.
     Cost: `apply`, `adjoint` and `grad` take at most `s * in_channels * out_channels * kh * kw * h_out * w_out` on `s` rows.
-    Raises: TypeError, ValueError if the kernel is larger than the image, or a tap never meets it. Source: theory note, T5.1, T9.1.
+    Raises: TypeError, ValueError if the kernel is larger than the image, or a tap never meets it. Source: docs/theory, T5.1, T9.1.
     """
 
     image: int | tuple[int, int]

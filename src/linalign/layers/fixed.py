@@ -69,7 +69,7 @@ class Scaled(_Weighted):
 
     Shapes: `weight (n_out, n_in)`, kept in float64; `theta (1,)`.
     Cost: `apply`, `adjoint` and `grad` take `s * n_in * n_out` multiply-adds on `s` rows.
-    Raises: TypeError, ValueError if weight is no finite matrix, or is zero. Source: theory note, T5.1 with one basis matrix.
+    Raises: TypeError, ValueError if weight is no finite matrix, or is zero. Source: docs/theory, T5.1 with one basis matrix.
     """
 
     def __post_init__(self) -> None:

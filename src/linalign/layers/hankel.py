@@ -16,7 +16,7 @@ class Hankel(Striped):
 
     `W = scipy.linalg.hankel(theta[:n_out], theta[n_out - 1:])`.
     Shapes: `theta (n_in + n_out - 1,)`. Cost: as `TiedLayer`.
-    Raises: TypeError, ValueError if a width is not a whole number of at least 1. Source: theory note, T5.1.
+    Raises: TypeError, ValueError if a width is not a whole number of at least 1. Source: docs/theory, T5.1.
     """
 
     def _place(self) -> Array:

@@ -22,7 +22,7 @@ class Masked(ArrayLayer):
     of the mask is made of it.
     Shapes: `theta (nnz,)`, row by row; `theta = W[mask]`.
     Cost: `apply`, `adjoint` and `grad` take `s * nnz` multiply-adds on `s` rows.
-    Raises: TypeError, ValueError if the mask is no such matrix or is false everywhere. Source: theory note, T5.1.
+    Raises: TypeError, ValueError if the mask is no such matrix or is false everywhere. Source: docs/theory, T5.1.
     """
 
     indptr: Array

@@ -27,7 +27,7 @@ def project(M: Any, layer: Layer) -> Array:
     TypeError, ValueError
         `layer` is none, M is not of finite real numbers, or its matrices are not of `layer.shape`.
 
-    Cost: one pass over M; `r * out * in` multiply-adds a matrix for a `Subspace`. Source: theory note, T5.1.
+    Cost: one pass over M; `r * out * in` multiply-adds a matrix for a `Subspace`. Source: docs/theory, T5.1.
     """
     if not isinstance(layer, Layer):
         raise TypeError(f"layer is {type(layer).__name__}; a layer such as linalign.Toeplitz(64, 10) was wanted")

@@ -20,7 +20,7 @@ class Subspace(ArrayLayer):
     Shapes: `basis (r, n_out, n_in)`, kept in float64; `theta (r,)`.
     Cost: `matrix` and `coordinates` take `r * n_in * n_out` multiply-adds; the constructor a QR, `r^2 * n_in * n_out`.
     Raises: TypeError, ValueError if the basis is no such array, or one of its matrices is a combination of the others.
-    Source: theory note, T5.1 (the Gram matrix `<A_k, A_l>` relates the two metrics).
+    Source: docs/theory, T5.1 (the Gram matrix `<A_k, A_l>` relates the two metrics).
     """
 
     basis: Array

@@ -18,7 +18,7 @@ class Symmetric(Square, TiedLayer):
     """`W_ij = W_ji`: one parameter an unordered pair `i <= j`, row by row through the upper triangle.
 
     Shapes: `theta (n (n + 1) / 2,)`; `W[numpy.triu_indices(n)] = theta`. A parameter off the diagonal stands twice in W.
-    Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 1. Source: theory note, T5.1.
+    Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 1. Source: docs/theory, T5.1.
     """
 
     @property
@@ -37,7 +37,7 @@ class Skew(Square, TiedLayer):
     """`W_ij = -W_ji`: one parameter a pair `i < j`, row by row through the upper triangle, where its sign is plus.
 
     Shapes: `theta (n (n - 1) / 2,)`; `W[numpy.triu_indices(n, 1)] = theta`. Every parameter stands twice in W.
-    Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 2. Source: theory note, T5.1.
+    Cost: as `TiedLayer`. Raises: TypeError, ValueError if n is not a whole number of at least 2. Source: docs/theory, T5.1.
     """
 
     LEAST = 2

@@ -67,7 +67,7 @@ class Tied(TiedLayer, ArrayLayer):
 
     Shapes: `index (n_out, n_in)`, whole numbers; with r the largest plus one, all of 0..r-1 are used; `theta (r,)`.
     Cost: as `TiedLayer`; with less than a quarter of the entries used, the kernels work on those alone.
-    Raises: TypeError, ValueError if the index is no such matrix. Source: theory note, T5.1 (group convolution is `I_b (x) B`).
+    Raises: TypeError, ValueError if the index is no such matrix. Source: docs/theory, T5.1 (group convolution is `I_b (x) B`).
     """
 
     index: Array

@@ -17,7 +17,7 @@ class Toeplitz(Striped):
     `W = scipy.linalg.toeplitz(theta[n_out - 1::-1], theta[n_out - 1:])`.
     Shapes: `theta (n_in + n_out - 1,)`. Cost: as `TiedLayer`; a product of d of them, where a step has one, takes the kernels
     `2 (d - 1) n_in n_out` multiply-adds, with errors that are small beside the norms of the factors (kernels/stripes.pxd).
-    Raises: TypeError, ValueError if a width is not a whole number of at least 1. Source: theory note, T5.1.
+    Raises: TypeError, ValueError if a width is not a whole number of at least 1. Source: docs/theory, T5.1.
     """
 
     def _place(self) -> Array:

@@ -1,6 +1,6 @@
 """Cost: the products of a step from every pivot, how long they should take, and the choice between them.
 
-The counts are those of the theory note, section 10, as implemented: identities are never multiplied by. Times come from a
+The counts are those of docs/theory, section 10, as implemented: identities are never multiplied by. Times come from a
 small model of this kind of processor; `python -m bench.calibrate` measures its constants anew.
 """
 
@@ -13,7 +13,7 @@ from ..problem.problem import Descent, Problem
 from . import machine
 from .machine import sides
 
-# an interior pivot may lose a digit (theory note, section 10): take one only if it saves this share of the time
+# an interior pivot may lose a digit (docs/theory, section 10): take one only if it saves this share of the time
 INTERIOR_GAIN = 0.9
 
 # nanoseconds of a chain that fits in registers: a step, a product, and a row of it by a number

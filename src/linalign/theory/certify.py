@@ -61,7 +61,7 @@ class Certificate:
 
         Raises: ValueError if nothing is certified, `epsilon` is not positive, or `lr` is larger than the certified one;
         OverflowError if the start is so near a saddle that its rate underflows.
-        Source: theory note, T4.6, and T4.5 for modes that cross zero.
+        Source: docs/theory, T4.6, and T4.5 for modes that cross zero.
         """
         validate.real("epsilon", epsilon, above=0.0)
         if self.lr is None or self.lr_matrix is None:
@@ -106,7 +106,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     Returns: Certificate, for gradient descent with one learning rate for all layers, no momentum, no weight decay.
     Raises: ValueError, TypeError for input that is malformed or does not fit together, or a loss that is not the squared one.
     Cost: that of `invariance_condition`, and `O(d k^3)`.
-    Source: theory note, T4.1 to T4.7 (algorithm A5), L3.1, T3.3.
+    Source: docs/theory, T4.1 to T4.7 (algorithm A5), L3.1, T3.3.
     """
     matrices = _matrices(net)
     kind = losses.resolve(loss)

@@ -100,7 +100,7 @@ def invariance_condition(X: Any, Y: Any, net: Network | Iterable[Any] | None = N
 
     Returns: InvarianceCondition. Raises: ValueError, TypeError for data or networks that are malformed or do not fit together.
     Cost: `n (k_0 + k_d)^2 + 30 (k_0 + k_d)^3`, about. The scales of X and Y do not matter.
-    Source: theory note, T3.2, T3.3, T3.5, T3.6 and the special cases after them (algorithm A4); arXiv 2003.06340.
+    Source: docs/theory, T3.2, T3.3, T3.5, T3.6 and the special cases after them (algorithm A4); arXiv 2003.06340.
     """
     matrices = None if net is None else _matrices(net)
     check_weights(matrices or [])

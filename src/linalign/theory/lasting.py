@@ -62,7 +62,7 @@ def lasting(layer: Any, X: Any, Y: Any, F: Any = None, B: Any = None, tol: float
 
     Returns: Lasting. Raises: TypeError, ValueError for a layer, data or frozen layers that do not fit together.
     Cost: with r parameters, an SVD of `(n k_d, r)` and r least-squares problems of `(out^2 + in^2, dim ker J)`.
-    Source: theory note, T6.5, L6.1.
+    Source: docs/theory, T6.5, L6.1.
     """
     for name in ("shape", "param_shape", "matrix"):
         if not hasattr(layer, name):

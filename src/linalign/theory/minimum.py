@@ -61,7 +61,7 @@ def aligned_minimum(widths: Sequence[int], X: Any, Y: Any, rcond: float | None =
         The norm of the minimiser grows as the inverse of the smallest one kept.
 
     Returns: AlignedMinimum. Raises: ValueError, TypeError if the data are malformed or do not fit the widths, or `rcond` not in [0, 1).
-    Cost: the SVDs of X, of a `(rank X, k_d)` and of a `(k_d, k_0)` matrix. Source: theory note, T2.1 (algorithm A3); arXiv 2003.06340.
+    Cost: the SVDs of X, of a `(rank X, k_d)` and of a `(k_d, k_0)` matrix. Source: docs/theory, T2.1 (algorithm A3); arXiv 2003.06340.
     """
     sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
     if len(sizes) < 2:

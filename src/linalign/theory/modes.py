@@ -57,7 +57,7 @@ class Mode:
 
 
 def gamma(y: Array) -> float:
-    """`sum_i prod_{l != i} y_l`, the squared norm of the gradient of the product, without a division. Source: theory note, section 4."""
+    """`sum_i prod_{l != i} y_l`, the squared norm of the gradient of the product, without a division. Source: docs/theory, section 4."""
     y = np.asarray(y, dtype=np.float64)
     return float(np.sum(_others(y)))
 
@@ -72,7 +72,7 @@ def _others(y: Array) -> Array:
 def tau_star(y: Array, q: float) -> float:
     """The root `tau > -min y` of `prod_i (y_i + tau) = q^2`, `q != 0`: how far gradient flow moves all `sigma_i^2`.
 
-    Source: theory note, T4.2. With `m = min y`, `z = y - m`, `s = tau + m`: `sum log(z_i + s) - 2 log|q|` is increasing and
+    Source: docs/theory, T4.2. With `m = min y`, `z = y - m`, `s = tau + m`: `sum log(z_i + s) - 2 log|q|` is increasing and
     concave in log s, and its root lies in `(0, |q|^{2/d}]`.
     """
     y = np.asarray(y, dtype=np.float64)
@@ -101,7 +101,7 @@ def simple_lr(eigenvalue: float, target: float, factors: Sequence[float]) -> flo
 def certify_mode(eigenvalue: float, target: float, factors: Array, fitted: bool = False) -> Mode:
     """What is proved of one mode. `factors` may have any signs; `fitted` says that rounding aside it is.
 
-    Source: theory note, T4.2 to T4.5 (algorithm A5).
+    Source: docs/theory, T4.2 to T4.5 (algorithm A5).
     """
     sigma = np.sort(np.abs(np.asarray(factors, dtype=np.float64)))
     y, p, q, d = sigma**2, float(np.prod(factors)), float(target), len(factors)
@@ -135,7 +135,7 @@ def certify_mode(eigenvalue: float, target: float, factors: Array, fitted: bool 
 
 
 def crossing_steps(mode: Mode, lr: float) -> int:
-    """Steps within which the smallest factor of a "crosses" mode has changed its sign. Source: theory note, T4.5."""
+    """Steps within which the smallest factor of a "crosses" mode has changed its sign. Source: docs/theory, T4.5."""
     sigma = np.array(mode.factors)
     drift = lr * mode.eigenvalue * abs(mode.target) * float(np.prod(sigma[1:] - sigma[0]))
     return math.ceil(1.0 + float(sigma[0]) / drift)

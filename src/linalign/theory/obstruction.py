@@ -80,7 +80,7 @@ def obstruction(layer: Any, rng: Any = 0, tol: float = 1e-10) -> Obstruction:
 
     Returns: Obstruction. Raises: TypeError if `layer` is none, ValueError, TypeError for `rng` or `tol`.
     Cost: a few products and one SVD of an (out, in) matrix; up to 2000 parameters, as many matrices and their rank.
-    Source: theory note, L6.1, T6.2, T6.3, L6.4, T6.6 (algorithm A6).
+    Source: docs/theory, L6.1, T6.2, T6.3, L6.4, T6.6 (algorithm A6).
     """
     for name in ("shape", "param_shape", "matrix"):
         if not hasattr(layer, name):

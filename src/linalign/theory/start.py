@@ -56,7 +56,7 @@ class Start:
 
 
 def examine(matrices: Matrices, rows: Rows, tol: float) -> Start:
-    """The modes of a start. Source: theory note, L3.1, T3.2, T3.3 (c) (algorithm A4), and T8.3 for what the modes leave over.
+    """The modes of a start. Source: docs/theory, L3.1, T3.2, T3.3 (c) (algorithm A4), and T8.3 for what the modes leave over.
 
     The bases of a start are not unique where its singular values repeat. They are taken joint with the data's first, and from
     the start alone where that fails, which is right where a mode is fitted but no joint triple.

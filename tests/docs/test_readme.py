@@ -12,7 +12,7 @@ import pytest
 
 from linalign.config import config
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```\n(.*?)^```$", README, flags=re.S | re.M)
 NUMBER = r"\d[\d,]*\.?\d*(?:e[-+]?\d+)?"
 
