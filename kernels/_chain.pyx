@@ -143,7 +143,7 @@ cdef class Chain:
                  bint tiny=False):
         """All arguments are checked by the caller; see `linalign.engine.bind`.
 
-        `structures[i]` is None for a dense layer, or what `linalign.engine.structures.parts` made of layer i. `tiny`: all matrices have at most
+        `structures[i]` is None for a dense layer, or what `engine.structures.parts` made of layer i. `tiny`: all matrices have at most
         `lanes` rows and columns, the pivot is at an end (the outputs only with diagonal data or none), the squared loss, no momentum;
         the whole loop is one function in C.
         """
