@@ -116,18 +116,18 @@ def record(stage: Stage, variant: str) -> tuple[float, list[float]]:
     """Seconds of one record and its two scores."""
     find, first, weights = stage.kept[variant]
 
-    def match(left: Any, right: Any) -> float:
-        # the entries of largest magnitude by column, for arrays of NumPy and of PyTorch
-        return float(abs(right @ left).max(0)[0].mean() if hasattr(left, "numpy") else np.abs(right @ left).max(axis=0).mean())
+    def match(left: Any, right: Any) -> Array:
+        # of every row of `right` the largest product with a column of `left`, for arrays of NumPy and of PyTorch
+        return np.asarray(abs(right @ left).max(1)[0] if hasattr(left, "numpy") else np.abs(right @ left).max(axis=1))
 
     began = time.perf_counter()
     now = [find(W) for W in weights]
-    alignment = float(np.mean([match(low[0], high[1]) for low, high in pairwise(now)]))
+    alignment = float(np.concatenate([match(low[0], high[1]) for low, high in pairwise(now)]).mean())
     if "twice" in variant:
         now = [find(W) for W in weights]
     kept = [match(a[0], b[0].T) for a, b in zip(now[:-1], first[:-1], strict=True)]
     kept += [match(a[1].T, b[1]) for a, b in zip(now[1:], first[1:], strict=True)]
-    return time.perf_counter() - began, [alignment, float(np.mean(kept))]
+    return time.perf_counter() - began, [alignment, float(np.concatenate(kept).mean())]
 
 
 def record_seconds(stage: Stage, variant: str) -> float:

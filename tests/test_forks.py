@@ -112,7 +112,7 @@ def test_children_made_while_threads_train():
 
 
 THE_RUN_GOES_ON = """
-from linalign.record.reduced_vectors import SmallScores
+from linalign.record.reduced_vectors import ReducedScores
 
 LAYERS = {
     "dense": [200, 200, 200],
@@ -134,11 +134,11 @@ def fork(network):
             signal.alarm(100)
     return 0.0
 
-def later(self, *arguments, found=SmallScores._later):
+def later(self, *arguments, found=ReducedScores.take):
     promised.append(1)
     return found(self, *arguments)
 
-SmallScores._later = later
+ReducedScores.take = later
 # the scores of a step are asked for on both sides of the fork
 before, behind = ("alignment_svd", "invariance") if kind in ("factorisations", "promises") else ("alignment", "misalignment")
 reduce = "none"

@@ -27,9 +27,11 @@ from .problem.compressed import Compressed
 from .problem.network import Network
 from .record.recorder import History
 from .reduce.stream import compress
+from .scores.baseline import alignment_baseline
 from .scores.certificate import AlignmentCertificate, alignment_certificate
-from .scores.interfaces import alignment, alignment_baseline, alignment_svd, alignment_top, balancedness, invariance, misalignment
+from .scores.interfaces import alignment, balancedness, misalignment
 from .scores.spectrum import effective_rank, layer_singular_values, singular_values
+from .scores.vector_scores import alignment_svd, alignment_top, invariance, top_invariance
 from .sweeps.result import Sweep
 from .sweeps.sweep import sweep
 from .training.errors import DivergenceError
@@ -83,6 +85,7 @@ __all__ = [
     "singular_values",
     "sweep",
     "theory",
+    "top_invariance",
     "train",
     "value_and_grad",
 ]

@@ -20,7 +20,7 @@ import pytest
 import linalign as la
 from linalign import cli, data
 from linalign.cli import train as cli_train
-from linalign.record.recorder import QUANTITIES
+from linalign.record.quantities import QUANTITIES
 
 pytest.importorskip("sklearn")
 

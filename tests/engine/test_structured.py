@@ -15,7 +15,7 @@ from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
 from linalign.plan import cost
 from linalign.problem.problem import make_descent, make_problem
-from linalign.record.recorder import QUANTITIES
+from linalign.record.quantities import QUANTITIES
 from linalign.training import loop
 from tests.oracles.checks import DTYPES, check_gradients, check_integer_gradients, check_integer_steps, check_steps, isas
 from tests.oracles.layer_cases import GROUPED, LAYERS, SHARED

@@ -18,13 +18,13 @@ import scipy.linalg
 
 import linalign as la
 from linalign.plan import planner
-from linalign.record.recorder import QUANTITIES
+from linalign.record.quantities import QUANTITIES
 
 ALL = ("samples", "inputs", "width", "split")
 TOLERANCE = 1e-10
 # scores of singular vectors: where singular values meet, vectors turn by `rounding / gap`, so no bound on weights bounds them;
 # they are compared where the spectrum of every layer is simple
-VECTORS = ("alignment_svd", "alignment_top", "invariance")
+VECTORS = ("alignment_svd", "alignment_top", "invariance", "top_invariance")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -184,7 +184,7 @@ def recorded_distance(name, full, less):
     return float(np.max(np.abs(u - v), initial=0.0)) / (scale or 1.0)
 
 
-SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance")
+SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance", "top_invariance")
 LEAST = {"balancedness": lambda run: max(float(np.sum(W**2)) for W in run.network.matrices())}
 
 

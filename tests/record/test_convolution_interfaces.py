@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.record.convolution_interfaces import _interface, small_images
-from linalign.scores.interfaces import _angles
+from linalign.record.convolution_interfaces import interface_of, small_images
+from linalign.scores.interfaces import angles
 
 C1, C2 = la.Conv1d, la.Conv2d
 
@@ -40,13 +40,13 @@ def test_the_angles_of_the_image_as_given(name, dtype, scale):
     rng = np.random.default_rng(0)
     for _ in range(5):
         a, b = taps(rng, low, dtype) * dtype(scale), taps(rng, high, dtype)
-        found = _interface(low, high).angle(a, b)
-        assert found == pytest.approx(_angles([low.matrix(a), high.matrix(b)])[0], rel=1e-13, abs=1e-14)
+        found = interface_of(low, high).angle(a, b)
+        assert found == pytest.approx(angles([low.matrix(a), high.matrix(b)])[0], rel=1e-13, abs=1e-14)
 
 
 def test_small_images_are_small():
     low, high = C2(224, 3, 2, 2), C2(224, 3, 2, 1)
-    assert _interface(low, high).low.shape == (2 * 81, 2 * 81)
+    assert interface_of(low, high).low.shape == (2 * 81, 2 * 81)
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_any_pair_of_small_convolutions():
     pairs = [(low, high) for low, high in product(layers, layers) if low.shape[0] == high.shape[1]]
     mixed = [pair for pair in pairs if not alike(*pair)]
     assert len(mixed) > 3000
-    assert all(_interface(*pair) is None for pair in mixed)
-    pairs = [pair for pair in pairs if _interface(*pair) is not None]
+    assert all(interface_of(*pair) is None for pair in mixed)
+    pairs = [pair for pair in pairs if interface_of(*pair) is not None]
     for at in rng.choice(len(pairs), 400, replace=False):
         low, high = pairs[at]
         a, b = taps(rng, low), taps(rng, high)
-        angle = _interface(low, high).angle(a, b)
+        angle = interface_of(low, high).angle(a, b)
         if angle is not None:
-            assert angle == pytest.approx(_angles([low.matrix(a), high.matrix(b)])[0], rel=1e-11, abs=1e-12), (low, high)
+            assert angle == pytest.approx(angles([low.matrix(a), high.matrix(b)])[0], rel=1e-11, abs=1e-12), (low, high)
 
 
 def test_any_three_small_convolutions_along_a_run():
@@ -121,7 +121,7 @@ def check_a_run(layers, rng, **options):
 
 def test_layers_that_do_not_meet_are_aligned():
     low, high = C2(12, 3), C2(12, 3)
-    assert _interface(low, high).angle(np.zeros((1, 1, 3, 3)), np.ones((1, 1, 3, 3))) == (0.0, 1.0)
+    assert interface_of(low, high).angle(np.zeros((1, 1, 3, 3)), np.ones((1, 1, 3, 3))) == (0.0, 1.0)
 
 
 def test_a_cosine_near_zero_is_left_to_others():
@@ -129,7 +129,7 @@ def test_a_cosine_near_zero_is_left_to_others():
     low, high = C1(9, 1, 2, 2), C1(9, 1, 2, 2)
     u, v = np.array([1.0, 0.0]), np.array([1e-4, 1.0])
     a, b = np.outer(u, u)[:, :, None], np.outer(v, v)[:, :, None]
-    assert _interface(low, high).angle(a, b) is None
+    assert interface_of(low, high).angle(a, b) is None
     net = la.Network([low, high], [a, b])
     run = la.train(net, np.eye(18)[:3], np.zeros((3, 18)), lr=1e-9, steps=1, record={"alignment": 1})
     assert run.history["alignment"].values[0] == pytest.approx(la.alignment(net), rel=1e-10)

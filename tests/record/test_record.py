@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign import losses
-from linalign.record.recorder import QUANTITIES
+from linalign.record.quantities import QUANTITIES
 from linalign.record.schedule import schedule
 from tests.oracles.checks import U64
 
@@ -115,7 +115,7 @@ PUBLIC = {
 
 
 def test_every_quantity_is_tested_here():
-    others = {"loss", "gradient_norm", "invariance", "layer_singular_values", "modes", "params"}
+    others = {"loss", "gradient_norm", "invariance", "top_invariance", "layer_singular_values", "modes", "params"}
     assert set(QUANTITIES) == set(PUBLIC) | others
 
 
@@ -126,7 +126,8 @@ def test_values_are_those_of_the_public_functions():
     assert len(along) == 5
     for name, function in PUBLIC.items():
         assert np.array_equal(run.history[name].values, [function(there) for there in along]), name
-    assert np.array_equal(run.history["invariance"].values, [la.invariance(there, net) for there in along])
+    for name in ("invariance", "top_invariance"):
+        assert np.array_equal(run.history[name].values, [getattr(la, name)(there, net) for there in along]), name
     for j, there in enumerate(along):
         table = run.history["layer_singular_values"].values[j]
         assert table.shape == (3, 5)
@@ -182,7 +183,9 @@ def test_values_do_not_depend_on_the_reductions(start, how):
         assert found.values.shape == kept.values.shape
         # scores lie in [0, 1]; the rest is made of products of the layers. Angles are quotients of small products, which may
         # magnify rounding by a few thousand here; where singular values repeat, single vectors are anybody's (alignment_top and _svd)
-        if name in ("alignment_top", "alignment_svd", "invariance") and (aligned or settings.get("start") in ("orthogonal", "identity")):
+        if name in ("alignment_top", "alignment_svd", "invariance", "top_invariance") and (
+            aligned or settings.get("start") in ("orthogonal", "identity")
+        ):
             continue
         tolerance = 1e-10 * max(size, np.abs(plain.loss[0]))
         assert np.allclose(found.values, kept.values, rtol=1e-10, atol=tolerance, equal_nan=True), name
@@ -258,13 +261,13 @@ def test_a_function_of_the_network_is_recorded_under_its_name(options):
 
 def test_functions_of_one_name_are_refused():
     net, X, Y = problem()
-    with pytest.raises(ValueError, match=re.escape("record has two entries named '<lambda>'; give the functions names of their own")):
+    with pytest.raises(ValueError, match=re.escape("record has two entries named '<lambda>'; name the functions: ")):
         la.train(net, X, Y, lr=1e-3, steps=2, record={(lambda n: 1.0): 1, (lambda n: 2.0): 2})
 
     def loss(net):
         return 0.0
 
-    with pytest.raises(ValueError, match="record has two entries named 'loss'; give the functions names of their own"):
+    with pytest.raises(ValueError, match="record has two entries named 'loss'; name the functions: "):
         la.train(net, X, Y, lr=1e-3, steps=2, record={"loss": 1, loss: 1})
 
 

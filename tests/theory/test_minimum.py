@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 
 from linalign import theory
 from linalign.scores.certificate import alignment_certificate
-from linalign.scores.interfaces import _balancedness
+from linalign.scores.interfaces import balance
 from tests.oracles.theory_cases import EPS, gradients, product
 
 
@@ -39,7 +39,7 @@ def test_it_is_an_aligned_balanced_global_minimum():
         assert certificate.strict
         assert certificate.residual <= 1e-13
         largest = max(np.linalg.norm(W) for W in Ws)
-        assert _balancedness(Ws).max(initial=0) <= 100 * EPS * max(1, largest**2)
+        assert balance(Ws).max(initial=0) <= 100 * EPS * max(1, largest**2)
         G = (X @ product(Ws).T - Y).T @ X
         # an error of the fit of EPS ||X|| prod ||W_i||, where ||P|| grows with the condition of X, passes through X and the layers
         fit = np.linalg.norm(Y) + np.linalg.norm(X) * np.prod([np.linalg.norm(W) for W in Ws])

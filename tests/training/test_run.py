@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.record.recorder import QUANTITIES
+from linalign.record.quantities import QUANTITIES
 
 run_module = sys.modules["linalign.training.run"]
 

@@ -20,7 +20,7 @@ import linalign as la
 
 from ..data import Dataset
 from ..layers.words import GRAMMAR
-from ..record.recorder import QUANTITIES
+from ..record.quantities import QUANTITIES
 from ..training.certified_run import compare, prove, rate
 from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 

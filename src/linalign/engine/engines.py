@@ -54,6 +54,10 @@ class Engine(ABC):
     def gradient_norm(self) -> float:
         """`sqrt(sum_i ||dL/dtheta_i||^2)` where it stands."""
 
+    def velocities(self) -> list[Array] | None:
+        """The velocities of the parameters that are run; None without momentum. They may be views that move with it."""
+        return None
+
     def watch(self, noise: Array, beside: Array | None) -> bool:
         """Whether `advance_scoring` can record the alignment of a network with these constants on its way."""
         return False
@@ -144,6 +148,9 @@ class ReferenceEngine(Engine):
     def params(self) -> list[Array]:
         return self._params
 
+    def velocities(self) -> list[Array] | None:
+        return self._velocities if self._descent.momentum else None
+
     def state(self) -> list[Array]:
         return [*self._params, *self._velocities]
 
@@ -185,6 +192,10 @@ class ChainEngine(Engine):
     def params(self) -> list[Array]:
         found: list[Array] = self._chain.params
         return found
+
+    def velocities(self) -> list[Array] | None:
+        found: list[Array] = self._chain.velocities
+        return found if self._descent.momentum else None
 
     def state(self) -> list[Array]:
         return [*self._chain.params, *self._chain.velocities]
@@ -228,6 +239,10 @@ class ModesEngine(Engine):
 
     def params(self) -> list[Array]:
         return [self._kernel.sigma]
+
+    def velocities(self) -> list[Array] | None:
+        velocity = self._kernel.velocity
+        return None if velocity is None else [velocity]
 
     def state(self) -> list[Array]:
         velocity = self._kernel.velocity
@@ -287,15 +302,6 @@ class SumEngine(Engine):
         self._taken[0] += taken
         return (RUNNING if taken == steps else DIVERGED), taken
 
-    def watch(self, noise: Array, beside: Array | None) -> bool:
-        # asked only where modes are all that moves
-        return True
-
-    def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
-        scores = np.zeros((len(at), len(self._split.parts[0].start) - 1, 2))
-        scores[:, :, 1] = 1.0
-        return *self.advance(steps, values, tol), scores
-
     def value(self, tol: float) -> tuple[int, float]:
         total = 0.0
         for engine, weight in self._running:
@@ -310,6 +316,18 @@ class SumEngine(Engine):
             [fi * W for fi, W in zip(f, part.start, strict=True)] if engine is None else engine.params()
             for part, engine in zip(self._split.parts, self._engines, strict=True)
         ]
+        return split.lift(self._split, states, self._dtype)
+
+    def velocities(self) -> list[Array] | None:
+        if not self._descent.momentum:
+            return None
+        taken = int(self._taken[0])
+        # constant parts move by their decay alone: f <- f - lr v
+        moved = (factors(self._descent, max(taken - 1, 0)) - factors(self._descent, taken)) / self._descent.lr
+        states = []
+        for part, engine in zip(self._split.parts, self._engines, strict=True):
+            own = None if engine is None else engine.velocities()
+            states.append([f * W for f, W in zip(moved, part.start, strict=True)] if own is None else own)
         return split.lift(self._split, states, self._dtype)
 
     def state(self) -> list[Array]:

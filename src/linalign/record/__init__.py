@@ -1,5 +1,7 @@
 """What is recorded along a run, and when."""
 
-from .recorder import QUANTITIES, History
+from .quantities import QUANTITIES
+from .recorder import History
+from .state import State
 
-__all__ = ["QUANTITIES", "History"]
+__all__ = ["QUANTITIES", "History", "State"]

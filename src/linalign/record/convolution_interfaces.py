@@ -20,7 +20,8 @@ from ..layers import Layer
 from ..layers.axis import Axis
 from ..layers.conv import Conv2d
 from ..layers.convolution import Convolution
-from ..scores.interfaces import _noise, _safe
+from ..scores.chain import noise, norm, safe
+from ..scores.interface import Part, sine_cosine
 from ..validate import Array
 
 # below this, the square of the cosine has lost too many digits to the sum that it is taken from
@@ -64,23 +65,22 @@ class _Interface:
 
     def angle(self, below: Array, above: Array) -> tuple[float, float] | None:
         """Sine and cosine of the interface from the taps of its two layers; None where the cosine is too near zero for this way."""
-        noise = self.size * max(_noise(below), _noise(above))
-        (below, _), (above, _) = _safe(below), _safe(above)
+        rounding = self.size * max(noise(below), noise(above))
+        (below, _), (above, _) = safe(below), safe(above)
         W, V = self.low(below), self.high(above)
         Z = V @ W
         K = W @ (Z.T @ V) if Z.shape[1] <= Z.shape[0] else (W @ Z.T) @ V
         low, high = self.counts
         # tr K = ||Z||^2
-        if float(self.weights @ K.diagonal()) <= noise**2 * float(np.vdot(low, below * below)) * float(np.vdot(high, above * above)):
-            return 0.0, 1.0
-        gap = (K - K.T) * self.roots
-        rooted = K * self.roots
-        whole = float(np.vdot(rooted, rooted))
-        sine = min(math.sqrt(float(np.vdot(gap, gap)) / (2 * whole)), 1.0)
-        if sine < 0.7:
-            return sine, math.sqrt(1 - sine * sine)
-        square = float(self.weights @ np.einsum("ij,ji->j", K, K)) / whole
-        return (sine, min(math.sqrt(square), 1.0)) if square > LEAST else None
+        product = math.sqrt(max(float(self.weights @ K.diagonal()), 0.0))
+        floor = rounding * math.sqrt(float(np.vdot(low, below * below)) * float(np.vdot(high, above * above)))
+        part = Part(
+            norm((K - K.T) * self.roots), norm(K * self.roots), product,
+            # tr K^2 = ||Z Z^T||^2
+            lambda: math.sqrt(max(float(self.weights @ np.einsum("ij,ji->j", K, K)), 0.0)),
+        )  # fmt: skip
+        sine, cosine = sine_cosine([part], floor)
+        return (sine, cosine) if cosine * cosine > LEAST else None
 
 
 def _axis(low: Axis, high: Axis) -> tuple[int, int, Array] | None:
@@ -98,7 +98,7 @@ def _axis(low: Axis, high: Axis) -> tuple[int, int, Array] | None:
     return middle + low.kernel - 1 if low.padding == "valid" else middle, middle, weights
 
 
-def _interface(low: Layer, high: Layer) -> _Interface | None:
+def interface_of(low: Layer, high: Layer) -> _Interface | None:
     """The interface of these layers by small images; None if they are no convolutions of stride 1 with like borders.
 
     Nor where they see the row between them as different images, of other sides or channels: no pixel is the same in both.
@@ -132,5 +132,5 @@ class Images:
 
 def small_images(layers: tuple[Layer, ...], params: Callable[[], list[Array]]) -> Images | None:
     """The interfaces of these layers; None if small images give none. `params()` are the parameters of the network now."""
-    found = [_interface(low, high) for low, high in pairwise(layers)]
+    found = [interface_of(low, high) for low, high in pairwise(layers)]
     return Images(found, params) if any(found) else None

@@ -5,52 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .. import validate
-from ..problem.network import Network
-from ..scores import spectrum
 from ..scores.deferred import Later
-
-# the package exports functions of the same names as these modules
-from ..scores.interfaces import _alignment_top
 from ..validate import Array
-from .observers import Observer
+from .functions import Recorded
+from .quantities import QUANTITIES
 from .schedule import Schedule, schedule
+from .state import State
 
 # scores that may be waited for at a time: each keeps a copy of the small network
 MOST_WAITING = 8
 # no steps
 NOTHING = np.empty(0, dtype=np.int64)
-
-
-class State(Protocol):
-    """What a recorded quantity may look at: the run where it stands."""
-
-    def matrices(self) -> list[Array]: ...
-
-    def params(self) -> list[Array]: ...
-
-    def network(self) -> Network: ...
-
-    def loss(self) -> float: ...
-
-    def gradient_norm(self) -> float: ...
-
-    @property
-    def observe(self) -> Observer: ...
-
-    @property
-    def start(self) -> list[Array]:
-        """The matrices at step 0."""
-        ...
-
-    @property
-    def modes(self) -> tuple[Array, Array]:
-        """The fixed bases `(U, V)`: singular vectors of minus the gradient in P at P = 0, `Y^T X` for the squared loss."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,60 +34,26 @@ class History:
         return len(self.steps)
 
 
-def _layer_singular_values(state: State) -> Array:
-    """Rows are layers; short rows are filled with nan."""
-    values = spectrum._layer_singular_values(state.matrices())
-    table = np.full((len(values), max(map(len, values))), np.nan)
-    for row, found in zip(table, values, strict=True):
-        row[: len(found)] = found
-    return table
-
-
-def _params(state: State) -> Array:
-    return np.concatenate([theta.ravel() for theta in state.params()])
-
-
-QUANTITIES: dict[str, Callable[[State], Any]] = {
-    "loss": lambda state: state.loss(),
-    "gradient_norm": lambda state: state.gradient_norm(),
-    "alignment": lambda state: np.array([cosine for _, cosine in state.observe.angles()]),
-    "misalignment": lambda state: np.array([sine for sine, _ in state.observe.angles()]),
-    "alignment_svd": lambda state: state.observe.vectors.alignment_svd(),
-    "alignment_top": lambda state: _alignment_top(state.matrices()),
-    "invariance": lambda state: state.observe.vectors.invariance(),
-    "balancedness": lambda state: state.observe.balancedness(),
-    "singular_values": lambda state: state.observe.singular_values(),
-    "layer_singular_values": _layer_singular_values,
-    "effective_rank": lambda state: state.observe.effective_rank(),
-    "modes": lambda state: state.observe.modes(*state.modes),
-    "params": _params,
-}
-
-
 # what the loop can record by itself, and where it stands among its scores
 SCORED = {"misalignment": 0, "alignment": 1}
 
 
-class _OfNetwork:
-    """A function of the network, whose answers must be numbers of one shape."""
+def _entry(key: Any, asked: Any) -> tuple[str, Any, Callable[[State], Any]]:
+    """Name, schedule and quantity of an entry of `record`: `{name: every}`, `{function: every}` or `{name: (every, function)}`.
 
-    def __init__(self, name: str, fn: Callable[[Network], Any]) -> None:
-        self._name, self._fn = name, fn
-        self._shape: tuple[int, ...] | None = None
-
-    def __call__(self, state: State) -> Array:
-        answer = self._fn(state.network())
-        try:
-            value = np.array(answer)
-        except ValueError:  # ragged
-            value = np.array(None)
-        if value.dtype.kind not in "biufc":
-            came = type(answer).__name__
-            raise TypeError(f"the recorded function {self._name!r} returned {came}; a number or an array of numbers was wanted")
-        if self._shape not in (None, value.shape):
-            raise ValueError(f"the recorded function {self._name!r} returned shape {value.shape}, before {self._shape}; keep to one shape")
-        self._shape = value.shape
-        return value
+    Raises: ValueError for an unknown name, or a function under the name of what is built in.
+    """
+    if callable(key):
+        name = getattr(key, "__name__", repr(key))
+        return name, asked, Recorded(name, key)
+    if isinstance(asked, tuple) and len(asked) == 2 and callable(asked[1]):
+        if not isinstance(key, str) or not key:
+            raise TypeError(f"record has a function under {key!r}; a name was wanted, such as {{'size': (100, function)}}")
+        if key in QUANTITIES:
+            raise ValueError(f"record has a function under {key!r}, which is recorded by that name anyway; give it another name")
+        return key, asked[0], Recorded(key, asked[1])
+    name = validate.choice("record", key, QUANTITIES)
+    return name, asked, QUANTITIES[name]
 
 
 class Recorder:
@@ -131,15 +67,10 @@ class Recorder:
             raise TypeError(f'record is {type(record).__name__}; a dict of names and intervals was wanted, such as {{"alignment": 100}}')
         self._take: dict[str, Callable[[State], Any]] = {}
         self._at: dict[str, Schedule] = {}
-        for key, every in record.items():
-            if callable(key):
-                name = getattr(key, "__name__", repr(key))
-                take: Callable[[State], Any] = _OfNetwork(name, key)
-            else:
-                name = validate.choice("record", key, QUANTITIES)
-                take = QUANTITIES[name]
+        for key, asked in record.items():
+            name, every, take = _entry(key, asked)
             if name in self._take:
-                raise ValueError(f"record has two entries named {name!r}; give the functions names of their own")
+                raise ValueError(f'record has two entries named {name!r}; name the functions: record={{"NAME": (every, function)}}')
             self._take[name] = take
             self._at[name] = schedule(name, every, steps)
         # all before this step was recorded, or was not due
@@ -184,18 +115,22 @@ class Recorder:
 
     def take(self, step: int, state: State, *, last: bool = False) -> None:
         """Record what is due at `step`; all of it if this is the last."""
+        due = []
         for name, at in self._at.items():
-            due = step >= self._next[name] and step in at
+            if (step >= self._next[name] and step in at) or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
+                due.append(name)
             self._next[name] = step + 1
-            if due or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
-                value = self._take[name](state)
-                self._steps[name].append(np.array([step]))
-                if isinstance(value, Later):
-                    self._values[name].append(value)
-                    self._waiting.append(value)
-                    self.settle(MOST_WAITING)
-                else:
-                    self._values[name].append(np.array(value)[None])
+        # what is found together is found for all that is due
+        state.stands(step, frozenset(due))
+        for name in due:
+            value = self._take[name](state)
+            self._steps[name].append(np.array([step]))
+            if isinstance(value, Later):
+                self._values[name].append(value)
+                self._waiting.append(value)
+                self.settle(MOST_WAITING)
+            else:
+                self._values[name].append(np.array(value)[None])
 
     def settle(self, most: int = 0) -> None:
         """Wait until at most so many are still being found."""

@@ -1,8 +1,13 @@
-"""Scores in reduced coordinates: the two scores of the network as given, from the small network that is run."""
+"""Reduced vectors: the authors' scores of the network as given, from the small network that is run.
+
+Where what is outside does not move (T8.1), layers above the first are direct sums: their vectors are those of the small layer in its
+bases, and constant ones. So are those of the first layer, unless its constant part meets `S_1` (`mixed_layer`). Where that takes an
+eigenproblem of its own size, and there are threads, the scores are promises: the run goes on while they are found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,315 +15,214 @@ from typing import Any
 
 import numpy as np
 
+from ..scores.chain import Matrices, norm
 from ..scores.deferred import Later, Pool
-from ..scores.singular_vectors import SPREAD, Kept, best, factor, largest, symmetric_eigen
-from ..scores.spectrum import Matrices, _norm
+from ..scores.singular_vectors import Kept, Side, Vectors, best, matched
 from ..validate import Array
+from .mixed_layer import MixedLayer, MixedStart, MixedVectors, mixed_layer
 
 # from this many rows on the eigenproblem of a first layer takes longer than the steps between two records: it is solved beside them
 WIDE = 400
 
 
 @dataclass(frozen=True, eq=False)
-class Still:
-    """What of a layer no step changes: its vectors in the complements of `S_i` and `S_{i-1}`, and how many are inside.
+class ConstantVectors:
+    """Of a layer, what no step changes.
 
-    A thin factorisation of the whole has `count` columns. Where the two parts have fewer, null vectors make up for it.
+    U, V : the vectors of its constant part, orthogonal to `S_i` and to `S_{i-1}`. top : their largest value.
+    above, below : bases of `S_i` and `S_{i-1}`; None is everything. count : vectors of the whole layer, a side.
+    root : columns that stand beside the small layer, where constant inputs of the first layer go to `S_1`.
     """
 
     U: Array
     V: Array
-    inside_U: int
-    inside_V: int
+    top: float
+    above: Array | None
+    below: Array | None
+    count: int
+    root: Array | None = None
+
+    def left(self, inside: Array) -> Side:
+        """All vectors of the outputs, those of the small layer given."""
+        return self._side(self.above, inside, self.U)
+
+    def right(self, inside: Array) -> Side:
+        """All vectors of the inputs."""
+        return self._side(self.below, inside, self.V)
+
+    def nulls(self, inside: Array) -> int:
+        """How many null vectors a thin decomposition has."""
+        return self.count - int(inside.shape[1]) - int(self.U.shape[1])
+
+    def _side(self, basis: Array | None, inside: Array, constant: Array) -> Side:
+        return Side(np.hstack([inside if basis is None else basis @ inside, constant]), self.nulls(inside))
 
 
-def still(E: Array | None, above: Array | None, below: Array | None, shape: tuple[int, int]) -> Still:
-    """The constant vectors of a layer of this shape, `E` its constant part; `above` and `below` span `S_i`, `S_{i-1}`, None: everything."""
+@dataclass(frozen=True, eq=False)
+class At:
+    """The vectors of the small layers at one place of the run; the first layer's left ones are `mixed`, if it is such a layer."""
+
+    layers: tuple[Vectors, ...]
+    mixed: MixedVectors | None
+
+
+def constant_vectors(
+    E: Array | None, above: Array | None, below: Array | None, shape: tuple[int, int], zero: float, inputs: Array | None = None
+) -> ConstantVectors:
+    """Those of a layer of this shape with the constant part `E`.
+
+    `inputs`: the basis of the inputs that are run, if E is that of a first layer which takes others to outputs of its own, or to `S_1`.
+    """
     m, n = shape
-    a, b = m if above is None else above.shape[1], n if below is None else below.shape[1]
-    c, e = m - a, n - b
-    more = min(m, n) - min(a, b) - min(c, e)
-    if c and e:
-        up, down = _rest(above, m), _rest(below, n)
-        U, _, Vt = np.linalg.svd(np.zeros((c, e)) if E is None else up.T @ E @ down, full_matrices=more > 0)
-        left, right = up @ U[:, : min(c, e) + (more if c > e else 0)], down @ Vt[: min(c, e) + (more if e > c else 0)].T
-    else:
-        left = _rest(above, m)[:, :more] if c and more else np.zeros((m, 0))
-        right = _rest(below, n)[:, :more] if e and more else np.zeros((n, 0))
-    return Still(left, right, min(a, b) + (more if a > b else 0), min(a, b) + (more if b > a else 0))
+    none = ConstantVectors(np.zeros((m, 0)), np.zeros((n, 0)), 0.0, above, below, min(m, n))
+    if E is None:
+        return none
+    root = None
+    if inputs is not None:
+        assert above is not None
+        U, s, _ = np.linalg.svd(above.T @ E, full_matrices=False)
+        live = s > 1e-13 * norm(E)
+        root, below = U[:, live] * s[live], inputs
+    up, down = complement(above, m), complement(below, n)
+    if not up.shape[1] or not down.shape[1]:
+        return ConstantVectors(none.U, none.V, 0.0, above, none.below, none.count, root)
+    U, s, Vt = np.linalg.svd(up.T @ E @ down, full_matrices=False)
+    live = s > zero * norm(E)
+    return ConstantVectors(up @ U[:, live], down @ Vt[live].T, float(s[0]), above, none.below, none.count, root)
 
 
-def _rest(Q: Array | None, size: int) -> Array:
+def complement(Q: Array | None, size: int) -> Array:
     """An orthonormal basis of what is orthogonal to the columns of Q; nothing if these are everything."""
     if Q is None:
         return np.zeros((size, 0))
     return np.linalg.qr(Q, mode="complete")[0][:, Q.shape[1] :]
 
 
-def _with_nulls(U: Array, count: int) -> Array:
-    """U, or as many columns, null vectors among them."""
-    if count <= U.shape[1]:
-        return U
-    return np.hstack([U, np.linalg.qr(U, mode="complete")[0][:, U.shape[1] : count]])
-
-
-class First:
-    """The left vectors of `W_1 = Q W^ V^T + E`, where no step changes E and its rows are orthogonal to V, but its columns meet those of Q.
-
-    The small side's Gram matrix gives them where the singular values are of one size, else an SVD. They are not formed: what is
-    asked for are products with other vectors.
-    """
-
-    def __init__(self, E: Array, V: Array, Q: Array | None) -> None:
-        k_1, k_0 = E.shape
-        self._Q = Q
-        self._by_inputs = k_0 < k_1
-        # E in coordinates of its own inputs, or of any inputs if there are more of these than outputs
-        B: Array = E @ _rest(V, k_0) if self._by_inputs else np.asarray(np.linalg.qr(E.T, mode="r")).T
-        self._QB = B if Q is None else Q.T @ B
-        self._gram = B.T @ B if self._by_inputs else B @ B.T
-        self._B = B
-        if self._by_inputs:
-            self._whole = np.zeros((k_0, k_0))
-            self._whole[V.shape[1] :, V.shape[1] :] = self._gram
-        self._count = min(k_1, k_0)
-        self._W: Array | None = None
-
-    def update(self, W: Array) -> bool:
-        """The vectors for this `W^`; False if the old ones will do."""
-        if self._W is not None and _norm(W - self._W) <= 2e-16 * _norm(W):
-            return False
-        self._W = W.copy()  # what is run moves in place
-        self._U: Array | None = None
-        if self._by_inputs:
-            r = W.shape[1]
-            whole, low = self._whole, W.T @ self._QB
-            whole[:r, :r], whole[:r, r:], whole[r:, :r] = W.T @ W, low, low.T
-            values, z = symmetric_eigen(whole)
-            if values[0] > SPREAD**2 * values[-1]:
-                self._values, self._unit = np.sqrt(values), z
-                self._z = z / self._values
-                return True
-        else:
-            part = W if self._Q is None else self._Q @ W
-            values, U = symmetric_eigen(part @ part.T + self._gram)
-            at = max(len(values) - self._count, 0)
-            if values[at] > SPREAD**2 * values[-1]:
-                self._U = U[:, at:]
-                return True
-        whole = np.hstack([W if self._Q is None else self._Q @ W, self._B])
-        self._U = np.linalg.svd(whole, full_matrices=False)[0][:, : self._count]
+def meets(E: Array, Q: Array | None) -> bool:
+    """Whether the columns of E lie neither in the span of those of Q nor orthogonal to it, but across."""
+    if Q is None:
         return True
-
-    def moved(self, W: Array) -> First:
-        """These vectors for another `W^`, in arrays of their own; what does not move is shared."""
-        other = copy(self)
-        if self._by_inputs:
-            other._whole, other._then = self._whole.copy(), (self._then[0], self._then[1].copy())
-        other.update(W)
-        return other
-
-    def begin(self, W: Array) -> None:
-        """The vectors at the start, which `stayed` compares with."""
-        self.update(W)
-        self._before = self.vectors()
-        if self._by_inputs:
-            # what of these products moves is written over the first rows
-            rest = self._B.T @ self._before
-            images = np.vstack([np.zeros((W.shape[1], rest.shape[1])), rest])
-            self._then = (self._before if self._Q is None else self._Q.T @ self._before), images
-
-    def vectors(self) -> Array:
-        """U_1 itself."""
-        if self._U is None:
-            assert self._W is not None
-            self._U = np.hstack([self._W if self._Q is None else self._Q @ self._W, self._B]) @ self._z
-        return self._U
-
-    def match(self, inside: Array, outside: Array) -> float:
-        """`sum_j max_l |v_l . u_j|`, v the columns of `inside`, in the basis Q, and those of `outside`, orthogonal to Q."""
-        if self._U is not None:
-            return best(np.hstack([inside if self._Q is None else self._Q @ inside, outside]), self._U)
-        assert self._W is not None
-        rows = [np.hstack([inside.T @ self._W, inside.T @ self._QB])]
-        if outside.shape[1]:
-            rows.append(np.hstack([np.zeros((outside.shape[1], self._W.shape[1])), outside.T @ self._B]))
-        return float(np.abs(np.vstack(rows) @ self._z).max(axis=0, initial=0.0).sum())
-
-    def stayed(self) -> float:
-        """`sum_j max_l |u_l(0) . u_j|`."""
-        if self._U is not None:
-            return best(self._before, self._U)
-        assert self._W is not None
-        low, images = self._then
-        np.matmul(self._W.T, low, out=images[: self._W.shape[1]])
-        # images are no longer than the largest value, and the columns of z are unit vectors over the values
-        top = 1.0 / float(self._values[-1])
-        return float(np.sum(largest(images, self._unit, top) / self._values))
+    inside = Q.T @ E
+    return norm((E - Q @ inside) @ inside.T) > 1e-13 * norm(E) ** 2
 
 
-class SmallScores:
-    """The two scores of the network as given, from the small network, where what is outside does not move (T8.1).
-
-    Layers above the first are direct sums, so their vectors are those of the small layer in its bases and constant ones, and
-    the first layer's outputs are too unless its constant part meets `S_1` (see `First`). Where that takes an eigenproblem of its own
-    size, and there are threads, the scores are promises: the run goes on while they are found.
-    """
+class ReducedScores:
+    """The authors' scores, from the small layers. The largest of what stands beside them and what they hold says what counts as zero."""
 
     def __init__(
-        self, small: Callable[[], list[Array]], start: Matrices, step: Callable[[], int], given: Matrices, bases: Sequence[Array | None],
-        outside: Sequence[Array | None], inputs: tuple[Array, Array] | None,
-        threads: int = 1, alone: Callable[[], None] | None = None,
+        self, start: Matrices, shapes: Sequence[tuple[int, int]], bases: Sequence[Array | None], outside: Sequence[Array | None],
+        inputs: Array | None, zeros: Sequence[float], threads: int = 1, alone: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
-        """`bases`: `Q_0, ..., Q_d` as in `WidthLift`; `outside`: the constant parts; `inputs`: `(E, V)` of the first layer, if any.
+        """`start`: the small layers at step 0; `bases`: `Q_0, ..., Q_d` as in `WidthLift`; `outside`: the constant parts.
 
-        `alone()` tells the loop that its other threads are taken.
+        `inputs`: the inputs of the first layer that are run, if it has others; `zeros`: the share of a layer's largest value that counts as
+        zero. `alone()` tells the loop that its other threads are taken.
         """
-        self._small, self._step, self._bases = small, step, bases
-        self._start = [np.asarray(W, dtype=np.float64) for W in start]
-        self._d = len(given)
-        self._counts = [min(W.shape) for W in given]
-        self._kept = [Kept() for _ in given]
-        self._root: Array | None = None
-        self._first: First | None = None
-        self._still = [still(E, bases[i + 1], bases[i], W.shape) for i, (E, W) in enumerate(zip(outside, given, strict=True))]
-        if inputs is not None:
-            self._join(*inputs, given[0].shape)
+        self._start = [np.array(W, dtype=np.float64) for W in start]
+        first, Q = outside[0], bases[1]
+        self._mixed: MixedLayer | None = None
+        if len(start) > 1 and first is not None and inputs is not None and meets(first, Q):
+            self._mixed = mixed_layer(first, complement(inputs, shapes[0][1]), Q, zeros[0])
+        self._constant = [
+            constant_vectors(
+                None if i == 0 and (self._mixed is not None or len(start) == 1) else E,
+                bases[i + 1],
+                bases[i],
+                shape,
+                zero,
+                inputs if i == 0 else None,
+            )
+            for i, (E, shape, zero) in enumerate(zip(outside, shapes, zeros, strict=True))
+        ]
+        self._kept = [Kept(zero, constant.top) for zero, constant in zip(zeros, self._constant, strict=True)]
         # between what does not move on both sides of an interface
-        self._constant = [best(high.V, low.U) for low, high in pairwise(self._still)]
-        self._now: tuple[int, list[Array | None], list[Array]] | None = None
-        self._then: tuple[list[Array | None], list[Array]] | None = None
+        self._met = [best(high.V, low.U) for low, high in pairwise(self._constant)]
+        self._then: tuple[At, MixedStart | None] | None = None
+        self._now: At | None = None
         self._pool: Pool | None = None
-        self._when, self._asked, self._tasks = -1, set[str](), dict[str, Any]()
-        if self._first is not None:
-            self._first.begin(self._start[0])
-            if threads > 1 and min(given[0].shape) >= WIDE:
-                self._then = self._vectors(self._start, self._kept)
-                self._pool = Pool(threads)
-                if alone is not None:
-                    alone()
+        if self._mixed is not None and threads > 1 and min(shapes[0]) >= WIDE:
+            self._pool = Pool(threads)
+            if alone is not None:
+                alone()
+
+    def take(self, weights: Matrices, names: Collection[str]) -> dict[str, Any]:
+        """The scores of these names, of the network that these small layers stand for: numbers, or promises of them (`Later`)."""
+        if len(self._constant) == 1:
+            return dict.fromkeys(names, 1.0)
+        if "invariance" in names and self._then is None:
+            then = self._at(self._start, self._kept)
+            self._then, self._now = (then, None if then.mixed is None else then.mixed.start()), then
+        # what is run moves in place
+        weights = [np.array(W, dtype=np.float64) for W in weights]
+        if self._pool is not None:
+            task = self._pool.submit(self._task, weights, tuple(names))
+            return {name: Later(task, name) for name in names}
+        self._now = self._at(weights, self._kept, self._now)
+        return {name: self._score(name, self._now) for name in names}
 
     def close(self) -> None:
         """End the threads, without what they have not begun."""
         if self._pool is not None:
             self._pool.close()
 
-    def _join(self, E: Array, V: Array, shape: tuple[int, int]) -> None:
-        """The first layer has a constant part on inputs that the data do not reach."""
-        Q = self._bases[1]
-        size = _norm(E)
-        inside = E if Q is None else Q.T @ E
-        rest = None if Q is None else E - Q @ inside
-        if Q is None or (rest is not None and _norm(rest @ inside.T) > 1e-13 * size**2):
-            if self._d > 1:
-                self._first = First(E, V, Q)
-            return
-        # a direct sum: the small layer beside what of E is inside, and what of it is outside
-        U, s, _ = np.linalg.svd(inside, full_matrices=False)
-        live = s > 1e-13 * size
-        self._root = U[:, live] * s[live]
-        m, n = shape
-        up = _rest(Q, m)
-        count = min(m, n)
-        # what can have a value above 0 comes first; nulls only where that is too little
-        within = min(Q.shape[1], self._start[0].shape[1] + self._root.shape[1], count)
-        out = min(up.shape[1], count - within)
-        B = up.T @ E @ _rest(V, n)
-        outer = factor(B)
-        found = _with_nulls(outer.U[:, np.argsort(-outer.s, kind="stable")], out) if out else np.zeros((up.shape[1], 0))
-        self._still[0] = Still(up @ found[:, :out], np.zeros((n, 0)), count - out, 0)
-
-    def _vectors(self, weights: Matrices, kept: Iterable[Kept]) -> tuple[list[Array | None], list[Array]]:
-        """Left and right vectors of the small layers, None for a first layer that `First` knows."""
-        left: list[Array | None] = []
-        right = []
-        for i, (W, keep, constant) in enumerate(zip(weights, kept, self._still, strict=True)):
-            if i == 0 and self._first is not None:
-                left.append(None)
-                right.append(np.zeros((0, 0)))
-                continue
-            if i == 0 and self._root is not None:
-                W = np.hstack([W, self._root])
-            found = keep(W)
-            left.append(_with_nulls(found.U, constant.inside_U))
-            right.append(_with_nulls(found.V, constant.inside_V))
-        return left, right
-
-    def alignment_svd(self) -> float | Later:
-        """`mean_j max_l |v_{i+1,l} . u_{i,j}|`, averaged over the interfaces."""
-        return self._score("alignment_svd")
-
-    def invariance(self) -> float | Later:
-        """The same between the vectors now and at the start."""
-        return self._score("invariance")
-
-    def _score(self, name: str) -> float | Later:
-        if self._d == 1:
-            return 1.0
-        if self._pool is not None:
-            return self._later(name, self._pool)
-        if name == "invariance" and self._then is None:
-            for keep in self._kept:
-                keep.forget()
-            self._then = self._vectors(self._start, self._kept)
-            self._now = None
-        return self._find(name, self._first, *self._at())
-
-    def _at(self) -> tuple[list[Array | None], list[Array]]:
-        if self._now is None or self._now[0] != self._step():
-            weights = [np.asarray(W, dtype=np.float64) for W in self._small()]
-            if self._first is not None:
-                self._first.update(weights[0])
-            self._now = self._step(), *self._vectors(weights, self._kept)
-        return self._now[1:]
-
-    def _later(self, name: str, pool: Pool) -> Later:
-        """One task a step, for all that was asked for at the last one."""
-        before = set[str]()
-        if self._when != self._step():
-            before, self._when, self._asked, self._tasks = self._asked, self._step(), set(), {}
-        self._asked.add(name)
-        if name not in self._tasks:
-            names = {name} | before
-            # what is run moves in place
-            weights = [np.array(W, dtype=np.float64) for W in self._small()]
-            self._tasks |= dict.fromkeys(names, pool.submit(self._task, weights, names))
-        return Later(self._tasks[name], name)
-
-    def _task(self, weights: Matrices, names: set[str]) -> dict[str, float]:
+    def _task(self, weights: Matrices, names: Collection[str]) -> dict[str, float]:
         """The scores of these weights, by a thread of its own: nothing that others use is written."""
-        assert self._first is not None
-        first = self._first.moved(weights[0])
-        left, right = self._vectors(weights, map(copy, self._kept))
-        return {name: self._find(name, first, left, right) for name in names}
+        at = self._at(weights, map(copy, self._kept), self._then[0] if self._then is not None else None)
+        return {name: self._score(name, at) for name in names}
 
-    def _find(self, name: str, first: First | None, left: list[Array | None], right: list[Array]) -> float:
-        return self._turned(first, left, right) if name == "invariance" else self._met(first, left, right)
-
-    def _met(self, first: First | None, left: list[Array | None], right: list[Array]) -> float:
-        scores = []
-        for i in range(self._d - 1):
-            U, V = left[i], right[i + 1]
-            if U is None:
-                assert first is not None
-                total = first.match(V, self._still[1].V)
+    def _at(self, weights: Matrices, kept: Iterable[Kept], before: At | None = None) -> At:
+        """The vectors of these small layers; those of `before` where they still are."""
+        mixed = None
+        if self._mixed is not None:
+            old = None if before is None else before.mixed
+            mixed = old if old is not None and not old.moved(weights[0]) else self._mixed.at(weights[0])
+        found = []
+        for i, (W, keep, constant) in enumerate(zip(weights, kept, self._constant, strict=True)):
+            if i == 0 and mixed is not None:
+                found.append(Vectors(Side(np.zeros((0, 0)), 0), Side(np.zeros((0, 0)), 0)))
             else:
-                total = best(V, U) + self._constant[i]
-            scores.append(total / self._counts[i])
-        return float(np.mean(scores))
+                found.append(keep(W if constant.root is None else np.hstack([W, constant.root])))
+        return At(tuple(found), mixed)
 
-    def _turned(self, first: First | None, left: list[Array | None], right: list[Array]) -> float:
+    def _score(self, name: str, at: At) -> float:
+        upper = [constant.count for constant in self._constant[1:]]
+        if name == "alignment_svd":
+            return sum(self._interface(i, at) for i in range(len(upper))) / sum(upper)
+        lower = [constant.count for constant in self._constant[:-1]]
+        return sum(self._stayed(i, at) for i in range(len(self._constant))) / (sum(lower) + sum(upper))
+
+    def _interface(self, i: int, at: At) -> float:
+        low, high = self._constant[i], self._constant[i + 1]
+        v = at.layers[i + 1].right.vectors
+        if i == 0 and at.mixed is not None:
+            return at.mixed.met_by(v, high.V, high.nulls(v))
+        u = at.layers[i].left.vectors
+        if high.nulls(v) or low.nulls(u):
+            return matched(high.right(v), low.left(u))
+        return best(v, u) + self._met[i]
+
+    def _stayed(self, i: int, at: At) -> float:
         assert self._then is not None
-        then_left, then_right = self._then
-        scores = []
-        for i in range(self._d):
-            if i < self._d - 1:
-                U, before = left[i], then_left[i]
-                if U is None or before is None:
-                    assert first is not None
-                    scores.append(first.stayed() / self._counts[i])
-                else:
-                    scores.append((best(before, U) + self._still[i].U.shape[1]) / self._counts[i])
-            if i > 0:
-                scores.append((best(then_right[i], right[i]) + self._still[i].V.shape[1]) / self._counts[i])
-        return float(np.mean(scores))
+        then, mixed = self._then
+        constant, one, two = self._constant[i], at.layers[i], then.layers[i]
+        total = 0.0
+        if i < len(self._constant) - 1:
+            if i == 0 and at.mixed is not None:
+                assert mixed is not None
+                total += at.mixed.still(mixed)
+            else:
+                total += self._same(one, two, constant, two.left.vectors, one.left.vectors, constant.left, constant.U)
+        if i > 0:
+            total += self._same(one, two, constant, two.right.vectors, one.right.vectors, constant.right, constant.V)
+        return total
+
+    @staticmethod
+    def _same(
+        now: Vectors, then: Vectors, constant: ConstantVectors, before: Array, after: Array, whole: Callable[[Array], Side], still: Array
+    ) -> float:
+        """How far the vectors of a side are those of the start."""
+        if now is then:
+            return float(constant.count)
+        if constant.nulls(before) or constant.nulls(after):
+            return matched(whole(before), whole(after))
+        return best(before, after) + float(still.shape[1])

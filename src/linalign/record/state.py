@@ -1,81 +1,144 @@
-"""State: a run where it stands, as the recorder sees it."""
+"""State: a run where it stands, as recorded quantities see it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..engine.engines import CALLBACK_FAILED, Engine
+from ..engine.engines import CALLBACK_FAILED, ChainEngine, Engine, simultaneous
+from ..plan import cost
 from ..plan.planner import Work
 from ..problem.network import Network
 from ..problem.problem import Descent, Problem
+from ..scores.vector_scores import NAMES
 from ..validate import Array
-from .observers import Observer, observer
+from .observer import Observer
+from .observers import observer
+
+VECTOR_SCORES = frozenset(NAMES)
 
 
 class State:
-    """The run where it stands, for the recorder: quantities of the network as given."""
+    """The run where it stands: what a recorded quantity may look at, of the network as given.
+
+    A recorded function `fn(network, state)` may read
+
+    step : steps taken.
+    loss : the loss.
+    gradients : of the loss in the parameters of each layer. Costs a step on the data as given, once however many ask.
+    gradient_norm : `sqrt(sum_i ||dL/dtheta_i||^2)`, which reductions do not make dearer.
+    velocities : `momentum v_i + gradient + weight_decay theta_i` of the last step, zeros before the first; None without momentum.
+    lr : the learning rate of each layer.
+
+    All of it is found when it is asked for, and is the caller's own. `due` are the quantities that are recorded at this step.
+    """
 
     def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1) -> None:
         """`threads`: how many factorisations may be made at a time."""
-        self._threads = threads
-        self._work, self._engine = work, engine
-        self._moving = bool(descent.weight_decay.any())
-        self._modes: tuple[Array, Array] | None = None
-        self._observer: Observer | None = None
-        self._lifted: tuple[int, list[Array]] | None = None
+        self.work, self._engine, self._descent = work, engine, descent
+        self.lr = descent.lr
         self.step = 0
+        self.due: frozenset[str] = frozenset()
+        self._threads = threads
+        self._found: dict[str, Any] = {}
 
-    @property
-    def start(self) -> list[Array]:
-        return [layer.matrix(theta) for layer, theta in self._layers(self._work.given.net.params)]
+    def stands(self, step: int, due: frozenset[str] = frozenset()) -> None:
+        """The run has taken so many steps, and these quantities are recorded here."""
+        self.step, self.due = step, due
+        self._found.clear()
 
-    def _layers(self, params: Any) -> Any:
-        return zip(self._work.given.net.layers, params, strict=True)
+    def _once(self, name: str, find: Callable[[], Any]) -> Any:
+        """What was found at this step, however many quantities ask."""
+        if name not in self._found:
+            self._found[name] = find()
+        return self._found[name]
 
     def params(self) -> list[Array]:
-        """Lifted once a step, however many quantities ask."""
-        if self._lifted is None or self._lifted[0] != self.step:
-            self._lifted = self.step, self._work.lift(self._engine.params(), self.step)
-        return self._lifted[1]
+        """The parameters of each layer."""
+        found: list[Array] = self._once("params", lambda: self.work.lift(self._engine.params(), self.step))
+        return found
 
     def matrices(self) -> list[Array]:
-        return [layer.matrix(theta) for layer, theta in self._layers(self.params())]
+        """The matrix of each layer."""
+        layers = self.work.given.net.layers
+        return [layer.matrix(theta) for layer, theta in zip(layers, self.params(), strict=True)]
 
     def network(self) -> Network:
-        return self._work.given.net.with_params(self.params())
+        """The network."""
+        return self.work.given.net.with_params(self.params())
 
-    @property
+    def running(self) -> list[Array]:
+        """The matrices of the network that is run in its place; they may move with the run."""
+        layers = self.work.problem.net.layers
+        return [layer.matrix(theta) for layer, theta in zip(layers, self._engine.params(), strict=True)]
+
+    def alone(self) -> None:
+        """The other threads of the loop are taken from now on."""
+        self._engine.alone()
+
+    @cached_property
     def observe(self) -> Observer:
-        """What needs not the lifted network; its constants are worked out when first asked for."""
-        if self._observer is None:
-            self._observer = observer(self._work, self._moving, self._engine.params, self.matrices, lambda: self.step, self._threads,
-                                      self._engine.alone, self.params)  # fmt: skip
-        return self._observer
+        """Quantities that may need no lifted network; its constants are worked out when first asked for."""
+        return observer(self, bool(self._descent.weight_decay.any()), self._threads)
 
     def close(self) -> None:
         """End the threads that looked at the run; those of a run that failed finish no more than they have begun."""
-        if self._observer is not None:
-            self._observer.close()
+        if "observe" in self.__dict__:
+            self.observe.close()
 
+    def vector_scores(self) -> dict[str, Any]:
+        """All scores of singular vectors that are due, found together."""
+        found: dict[str, Any] = self._once("vectors", lambda: self.observe.vector_scores(self.due & VECTOR_SCORES))
+        return found
+
+    @property
     def loss(self) -> float:
+        """The loss."""
         status, value = self._engine.value(-math.inf)
         if status == CALLBACK_FAILED:
             assert self._engine.error is not None
             raise self._engine.error
-        return float(value) + self._work.floor
+        return float(value) + self.work.floor
 
+    @property
     def gradient_norm(self) -> float:
+        """`sqrt(sum_i ||dL/dtheta_i||^2)` of the loss alone."""
         # gradients lie in the subspaces that are run: the norm is the same
         return self._engine.gradient_norm()
 
     @property
+    def gradients(self) -> list[Array]:
+        """`dL/dtheta_i` of the loss alone, of the network as given."""
+        found: list[Array] = self._once("gradients", self._differentiate)
+        return [gradient.copy() for gradient in found]
+
+    def _differentiate(self) -> list[Array]:
+        problem, descent = self.work.given.on(self.network()), simultaneous(self.work.given.net.depth)
+        return ChainEngine(problem, descent, cost.choose(problem, descent)[0]).gradients()[2]
+
+    @property
+    def velocities(self) -> list[Array] | None:
+        """The velocities of the parameters of the network as given."""
+        moving = self._engine.velocities()
+        if moving is None:
+            return None
+        nothing = [np.zeros_like(velocity) for velocity in moving]
+        # lifting is affine: what it adds to zero is the part outside, which moves by its decay alone
+        outside = self.work.lift(nothing, self.step)
+        found = [np.array(v - E) for v, E in zip(self.work.lift(moving, self.step), outside, strict=True)]
+        if self.work.lifts and self.step and self._descent.weight_decay.any():
+            before = self.work.lift(nothing, self.step - 1)
+            found = [v + (old - new) / lr for v, old, new, lr in zip(found, before, outside, self.lr, strict=True)]
+        return found
+
+    @cached_property
     def modes(self) -> tuple[Array, Array]:
-        if self._modes is None:
-            self._modes = mode_bases(self._work.given)
-        return self._modes
+        """The fixed bases `(U, V)`: singular vectors of minus the gradient in P at P = 0, `Y^T X` for the squared loss."""
+        return mode_bases(self.work.given)
 
 
 def mode_bases(problem: Problem) -> tuple[Array, Array]:

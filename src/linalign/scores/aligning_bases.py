@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 
 from ..validate import Array
+from .chain import Matrices, norm
 from .lanes import assign
-from .spectrum import Matrices, _norm
 
 # Levels below which a column of a product counts as zero: the right one depends on the noise in the weights
 LEVELS = (1e-13, 1e-10, 1e-7, 1e-5, 1e-3, 1e-2)
@@ -43,7 +43,7 @@ def align_bases(
 def _polish(units: Matrices, found: Found, enough: float) -> Found:
     """Gauss-Newton steps for as long as each halves the residual."""
     while found[2] > enough:
-        nearer = _measured(units, _turned(*found[:2], _images(units, found[0])))
+        nearer = _measured(units, _turned(*found[:2], images_in(units, found[0])))
         if nearer[2] >= found[2] / 2:
             return min(found, nearer, key=lambda tried: tried[2])
         found = nearer
@@ -51,9 +51,9 @@ def _polish(units: Matrices, found: Found, enough: float) -> Found:
 
 
 def _measured(units: Matrices, bases: list[Array]) -> Found:
-    images = _images(units, bases)
+    images = images_in(units, bases)
     parts = [_matched(E) for E in images]
-    return bases, parts, _residual(images, parts)
+    return bases, parts, largest_residual(images, parts)
 
 
 def _sweep(units: Matrices, level: float, rng: np.random.Generator) -> list[Array]:
@@ -63,7 +63,7 @@ def _sweep(units: Matrices, level: float, rng: np.random.Generator) -> list[Arra
     # words[i]: the products W_b ... W_{i+1} that are not rounding noise
     words: list[list[Array]] = [[] for _ in range(d + 1)]
     for i in reversed(range(d)):
-        words[i] = [V for V in (units[i], *(V @ units[i] for V in words[i + 1])) if _norm(V) > level]
+        words[i] = [V for V in (units[i], *(V @ units[i] for V in words[i + 1])) if norm(V) > level]
     bases = [_joint(words[0], widths[0], level, rng)]
     for i, W in enumerate(units, 1):
         Z = W @ bases[-1]
@@ -85,7 +85,7 @@ def _joint(words: list[Array], width: int, level: float, rng: np.random.Generato
 
     Nothing is squared, so small singular values keep their vectors.
     """
-    rows = [V * (rng.uniform(1.0, 2.0) / size) for V in words if (size := _norm(V)) > level]
+    rows = [V * (rng.uniform(1.0, 2.0) / size) for V in words if (size := norm(V)) > level]
     if not rows:
         return np.eye(width)
     stack = np.vstack(rows)
@@ -95,7 +95,8 @@ def _joint(words: list[Array], width: int, level: float, rng: np.random.Generato
     return vectors
 
 
-def _images(units: Matrices, bases: list[Array]) -> list[Array]:
+def images_in(units: Matrices, bases: list[Array]) -> list[Array]:
+    """The layers in these bases."""
     return [bases[i + 1].T @ W @ bases[i] for i, W in enumerate(units)]
 
 
@@ -117,8 +118,9 @@ def _matched(E: Array) -> Array:
         left[:, columns] = 0.0
 
 
-def _residual(images: list[Array], parts: list[Array]) -> float:
-    return max(_norm(E - S) / size if (size := _norm(E)) else 0.0 for E, S in zip(images, parts, strict=True))
+def largest_residual(images: list[Array], parts: list[Array]) -> float:
+    """The most that a layer differs from its part, relative to its norm."""
+    return max(norm(E - S) / size if (size := norm(E)) else 0.0 for E, S in zip(images, parts, strict=True))
 
 
 def _turned(bases: list[Array], parts: list[Array], images: list[Array]) -> list[Array]:

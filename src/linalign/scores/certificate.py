@@ -12,10 +12,11 @@ import numpy as np
 from .. import validate
 from ..problem.network import Network
 from ..validate import Array
-from .aligning_bases import LEVELS, _images, _residual, align_bases
-from .interfaces import _gram_norm, _noise, _skew
+from .aligning_bases import LEVELS, align_bases, images_in, largest_residual
+from .chain import Matrices, chain_matrices, norm, unit
+from .chain import noise as rounding
+from .interface import gram_norm, skew
 from .lanes import pack
-from .spectrum import Matrices, _matrices, _norm, _unit
 
 # A product this far below the product of its layers' norms counts as that far: near cancellation a relative commutator is noise
 FLOOR = 1e-6
@@ -89,8 +90,8 @@ def alignment_certificate(net: Network | Iterable[Any], tol: float | None = None
     Cost: `O(d^2 k^3)` a sweep; one sweep for an exactly aligned chain, up to 24 for one that is aligned only roughly.
     Source: theory note, T1.2 (algorithms A1, A2), T1.3.
     """
-    matrices = _matrices(net)
-    noise = max(_noise(W) for W in matrices)
+    matrices = chain_matrices(net)
+    noise = max(rounding(W) for W in matrices)
     limit = (1e-10 if noise < 1e-10 else 1e-5) if tol is None else validate.real("tol", tol, above=0.0, below=1.0)
     units, exponents, norms = _normalised(matrices)
     commutator, pair, distance = _commutators(units, norms, noise)
@@ -120,9 +121,9 @@ def _normalised(matrices: Matrices) -> tuple[list[Array], list[int], list[float]
     """Layers times powers of two that bring their spectral norms into [1/2, 1), the exponents, and those norms."""
     units, exponents, norms = [], [], []
     for W in matrices:
-        unit, first = _unit(np.asarray(W, dtype=np.float64))
-        fraction, second = math.frexp(float(np.linalg.norm(unit, 2)))
-        units.append(np.ldexp(unit, -second))
+        scaled, first = unit(np.asarray(W, dtype=np.float64))
+        fraction, second = math.frexp(float(np.linalg.norm(scaled, 2)))
+        units.append(np.ldexp(scaled, -second))
         exponents.append(first + second)
         norms.append(fraction)
     return units, exponents, norms
@@ -131,21 +132,21 @@ def _normalised(matrices: Matrices) -> tuple[list[Array], list[int], list[float]
 def _commutators(units: Matrices, norms: list[float], noise: float) -> tuple[float, tuple[int, int] | None, float]:
     """The largest score of (E), the layers (i, b) that have it, and a lower bound of the distance to the aligned chains."""
     score, pair, distance = 0.0, None, 0.0
-    sizes = [_norm(W) for W in units]
+    sizes = [norm(W) for W in units]
     for i in range(len(units) - 1):
         W, V, top = units[i], units[i + 1], norms[i + 1]
         for b in range(i + 1, len(units)):
             if b > i + 1:
                 V, top = units[b] @ V, top * norms[b]
-            skew, _ = _skew(W, V, V @ W)
-            scale = max(_gram_norm(W) * _gram_norm(V), (FLOOR * norms[i] * top) ** 2)
-            value = math.sqrt(2.0) * skew / scale if scale else 0.0
+            clash, _ = skew(W, V, V @ W)
+            scale = max(gram_norm(W) * gram_norm(V), (FLOOR * norms[i] * top) ** 2)
+            value = math.sqrt(2.0) * clash / scale if scale else 0.0
             if pair is None or value > score:
                 score, pair = value, (i + 1, b + 1)
             # rounding errors of the products, and of the entries that were given
             error = 8 * (b - i + 1) * max(W.shape[0], *(units[m].shape[0] for m in range(i, b + 1))) * noise * sizes[i] ** 2
             error *= math.prod(sizes[m] for m in range(i + 1, b + 1)) ** 2
-            distance = max(distance, _distance(skew - error, i, b, norms, sizes))
+            distance = max(distance, _distance(clash - error, i, b, norms, sizes))
     return score, pair, distance
 
 
@@ -184,16 +185,16 @@ def _ordered(
 
     Entries below `cut` of their layer count as zero here, so that noise does not link what is not linked.
     """
-    orders = pack([np.abs(S) > cut * _norm(S) for S in parts])
+    orders = pack([np.abs(S) > cut * norm(S) for S in parts])
     if orders is None:
         return bases, parts, residual, False
     lined = [Q[:, order] for Q, order in zip(bases, orders, strict=True)]
-    images = _images(units, lined)
+    images = images_in(units, lined)
     diagonals = []
     for E in images:
         S = np.zeros_like(E)
         np.fill_diagonal(S, np.diag(E))
         diagonals.append(S)
-    left = _residual(images, diagonals)
+    left = largest_residual(images, diagonals)
     # what was cut away may have carried the residual over the tolerance; then neither answer is shown
     return (lined, diagonals, left, True) if left <= limit else (bases, parts, residual, None)

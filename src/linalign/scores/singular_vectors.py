@@ -1,27 +1,26 @@
-"""Vectors: singular vectors of layers along a run, computed as rarely and as cheaply as is exact, and the two scores that need them.
+"""Singular vectors of layers as the scores need them: of a layer that moves, computed as rarely and as cheaply as is exact.
 
-A factorisation is kept as long as it is one of the matrix as it is now, to rounding: its residual says so. Otherwise it is
-made anew, from the smallest symmetric eigenproblem that gives it to nearly the accuracy of a singular value decomposition.
+A thin decomposition of an (m, n) matrix has min(m, n) vectors a side. Those with values above zero are given by the matrix; the
+others, its null vectors, are any orthonormal ones beside them. Null vectors count as all others do, and are chosen one by one to match
+what they are compared with (`matched`): then a score depends on the matrices alone, not on which null vectors a library happens to
+return, which match at random.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh, qr
 
 from ..validate import Array
-from . import structured_svd as singular
-from .deferred import Pool
-from .spectrum import Matrices, _norm
+from . import structured_svd
+from .structured_svd import Factors
 
-# from this many rows and columns on an eigenproblem is worth its overhead
-LARGE = singular.LARGE
-# a Gram matrix squares the spread of the singular values: what it loses is at most this factor's inverse
-SPREAD = 3e-3
+# a value counts as zero up to this share of the largest, or the rounding error of the entries times the longer side: over a long
+# run rounding fills in what is zero
+NULL = 1e-12
 # a factorisation whose columns have residuals of at most this, relative to the mean singular value and by the root of the size, is
 # kept: some ten times what LAPACK leaves, since rounding adds to it when values change their order
 RESIDUAL = 1e-14
@@ -29,206 +28,161 @@ PROBES = 4
 # products of more than the cube of this many multiply-adds are made in float32 first, unless more than so many entries a column
 # then remain to be made again
 SHORT, MANY = 256, 8
-# a layer whose smaller side is at least this is factored beside the others, not after them
-WORTH_A_THREAD = 256
+# parts of vectors that are shorter are rounding, and no directions
+NOTHING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Factors:
-    """Thin singular vectors: `W = U diag(s) V^T`, up to the order of the columns. `twins`: V is U, up to signs and order of rows."""
+class Side:
+    """Singular vectors of one side of a layer: orthonormal columns with values above zero, and how many null vectors count."""
 
-    U: Array
-    s: Array
-    V: Array
+    vectors: Array
+    nulls: int
+
+    @property
+    def count(self) -> int:
+        """Vectors of the thin decomposition."""
+        return int(self.vectors.shape[1]) + self.nulls
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Both sides of a layer, the largest value first where it has not moved; `twins` as in `Factors`."""
+
+    left: Side
+    right: Side
     twins: str = ""
 
 
-def factor(W: Array) -> Factors:
-    """Thin singular vectors of a float64 matrix.
-
-    A symmetric matrix, and one that is symmetric when its rows are turned over (every square Toeplitz matrix, every
-    convolution of one channel with its output of the size of its input), has those of a symmetric eigenproblem, exactly. Any
-    other is factored by the Gram matrix of its small side where its singular values are of one size, else by LAPACK's SVD.
-    """
-    m, n = W.shape
-    if min(m, n) < LARGE:
-        return _plain(W)
-    if m == n:
-        H, turned = singular.symmetric(W)
-        if H is not None:
-            return Factors(*singular.of_symmetric(*symmetric_eigen(H), turned), "flipped" if turned else "same")
-    found = _by_gram(W) if m >= n else _by_gram(W.T)
-    if found is None:
-        return _plain(W)
-    return found if m >= n else Factors(found.V, found.s, found.U)
+def zero(shape: tuple[int, int], noise: float) -> float:
+    """The share of the largest singular value up to which another counts as zero, where entries are known to `noise`."""
+    return max(NULL, noise * max(shape))
 
 
-def _plain(W: Array) -> Factors:
-    U, s, Vt = np.linalg.svd(W, full_matrices=False)
-    return Factors(U, s, Vt.T)
-
-
-def _by_gram(W: Array) -> Factors | None:
-    """W (m, n) with m >= n; None if its singular values are too different."""
-    values, V = symmetric_eigen(W.T @ W)
-    if not values[0] > SPREAD**2 * values[-1]:
-        return None
-    s = np.sqrt(values)
-    return Factors((W @ V) / s, s, V)
-
-
-def symmetric_eigen(H: Array) -> tuple[Array, Array]:
-    """Eigenvalues, increasing, and eigenvectors, by divide and conquer."""
-    values, vectors = np.linalg.eigh(H)
-    return values, vectors
+def divided(found: Factors, live: Array) -> Vectors:
+    """The vectors of these factors, those of `live` by themselves."""
+    if live.all():
+        return Vectors(Side(found.U, 0), Side(found.V, 0), found.twins)
+    nulls = len(live) - int(np.count_nonzero(live))
+    return Vectors(Side(found.U[:, live], nulls), Side(found.V[:, live], nulls), found.twins)
 
 
 class Kept:
-    """The factors of a matrix that moves, made anew only when it has turned."""
+    """The vectors of a matrix that moves, made anew only when it has turned."""
 
-    def __init__(self) -> None:
-        self._found: Factors | None = None
+    def __init__(self, zero: float, beside: float = 0.0) -> None:
+        """Values count as zero up to `zero` times the largest, or times that of what stands `beside` the matrix."""
+        self._zero, self._beside = zero, beside
+        self._factors: Factors | None = None
+        self._live: Array | None = None
+        self._found: Vectors | None = None
 
-    def __call__(self, W: Array) -> Factors:
-        W = np.asarray(W, dtype=np.float64)
-        if self._found is None or not self._still(W):
-            self._found = factor(W)
+    def __call__(self, W: Array) -> Vectors:
+        s = None if self._factors is None else still(W, self._factors)
+        if s is None:
+            self._factors = structured_svd.factor(W)
+            s, self._found = self._factors.s, None
+        assert self._factors is not None
+        # nan counts as a value
+        live = ~(s <= self._zero * max(float(s.max(initial=0.0)), self._beside))
+        if self._found is None or self._live is None or not np.array_equal(live, self._live):
+            self._live, self._found = live, divided(self._factors, live)
         return self._found
 
-    def forget(self) -> None:
-        """The next factors are made anew."""
-        self._found = None
 
-    def _still(self, W: Array) -> bool:
-        """Whether the old vectors are singular vectors of W, with new values: a few columns first, then all."""
-        old = self._found
-        assert old is not None
-        r, limit = len(old.s), RESIDUAL * math.sqrt(max(W.shape)) * _norm(W) / math.sqrt(min(W.shape))
-        some = np.linspace(0, r - 1, min(r, PROBES)).astype(int)
-        if not _fits(W, old.U[:, some], old.V[:, some], limit):
-            return False
-        return r <= PROBES or _fits(W, old.U, old.V, limit)
+def still(W: Array, old: Factors) -> Array | None:
+    """The singular values of W by the old vectors, if these are still its own; None if it has turned.
+
+    A few columns first, then all.
+    """
+    r = len(old.s)
+    limit = RESIDUAL * math.sqrt(max(W.shape)) * math.sqrt(float(np.vdot(W, W))) / math.sqrt(min(W.shape))
+    some = np.linspace(0, r - 1, min(r, PROBES)).astype(int)
+    found = _fitting(W, old.U[:, some], old.V[:, some], limit)
+    if found is not None and r > PROBES:
+        found = _fitting(W, old.U, old.V, limit)
+    return None if found is None else np.abs(found)
 
 
-def _fits(W: Array, U: Array, V: Array, limit: float) -> bool:
-    """Whether `W V = U diag(s)` and `W^T U = V diag(s)` for some s, column by column, up to `limit`."""
+def _fitting(W: Array, U: Array, V: Array, limit: float) -> Array | None:
+    """The s with `W V = U diag(s)` and `W^T U = V diag(s)`, column by column, up to `limit`; None if there are none."""
     image = W @ V
     s = np.einsum("ij,ij->j", U, image)
-    if np.sqrt(np.max(np.sum((image - U * s) ** 2, axis=0))) > limit:
-        return False
-    return bool(float(np.sqrt(np.max(np.sum((W.T @ U - V * s) ** 2, axis=0)))) <= limit)
+    if not math.sqrt(np.max(np.sum((image - U * s) ** 2, axis=0))) <= limit:
+        return None
+    return s if math.sqrt(np.max(np.sum((W.T @ U - V * s) ** 2, axis=0))) <= limit else None
+
+
+def top_pair(W: Array) -> tuple[Array, Array]:
+    """`u_1` and `v_1` of a float64 matrix that is not zero, and neither huge nor tiny."""
+    if max(W.shape) <= 64:
+        U, _, Vt = np.linalg.svd(W, full_matrices=False)
+        return U[:, 0], Vt[0]
+    # The largest eigenvector of the Gram matrix is as accurate as that of the SVD: squaring widens the gap at the top
+    wide = W.shape[0] <= W.shape[1]
+    gram = W @ W.T if wide else W.T @ W
+    small = eigh(gram, subset_by_index=[len(gram) - 1, len(gram) - 1])[1][:, 0]
+    image = small @ W if wide else W @ small
+    image = image / math.sqrt(float(np.vdot(image, image)))
+    return (small, image) if wide else (image, small)
 
 
 # ---- matching of vectors ---------------------------------------------------------------------------------------------------
 
 
+def matched(A: Side, B: Side) -> float:
+    """`sum_j max_l |a_j . b_l|` over all vectors of A and of B, null vectors chosen to match.
+
+    Null vectors of B are taken one by one: of all a_j that with the longest part outside of B, by that part. Then those of A in the
+    same way, by the vectors of B. What is left of both is orthogonal to all that, and may be the same.
+    """
+    if not (A.nulls or B.nulls):
+        return best(A.vectors, B.vectors)
+    b = np.hstack([B.vectors, _beyond(B.vectors, A.vectors, B.nulls)])
+    a = np.hstack([A.vectors, _beyond(A.vectors, b, A.nulls)])
+    return best(a, b) + float(min(A.count - a.shape[1], B.count - b.shape[1]))
+
+
+def _beyond(base: Array, wanted: Array, most: int) -> Array:
+    """Orthonormal vectors outside the span of `base` and inside that of `base` and `wanted`: at most so many, the longest parts first."""
+    if most:
+        # twice, for what is left may be short
+        rest = wanted - base @ (base.T @ wanted)
+        rest -= base @ (base.T @ rest)
+        rest = rest[:, np.einsum("ij,ij->j", rest, rest) > NOTHING**2]
+        if rest.shape[1]:
+            Q, R, _ = qr(rest, mode="economic", pivoting=True, check_finite=False)
+            return np.asarray(Q[:, : min(most, int(np.count_nonzero(np.abs(np.diag(R)) > NOTHING)))])
+    return base[:, :0]
+
+
 def best(A: Array, B: Array) -> float:
-    """`sum_j max_l |a_l . b_j|` over the columns of A and of B, none longer than 1; 0 where there is nothing to match."""
+    """`sum_j max_l |a_j . b_l|` over the columns of A and of B, none longer than 1; 0 where there is nothing to match."""
     return float(largest(A, B).sum())
 
 
-def largest(A: Array, B: Array, scale: float = 1.0) -> Array:
-    """`max_l |a_l . b_j|` for every j, over columns none longer than 1 where those of A are multiplied by `scale`.
+def largest(A: Array, B: Array, longest: Array | None = None) -> Array:
+    """`max_l |a_j . b_l|` for every j, over columns of A none longer than 1 and columns of B none longer than `longest`, or 1.
 
     Large products are made in float32, which costs half as much and finds the few that can be the largest of their column;
     these are made again in float64.
     """
-    if A.shape[1] * B.size < SHORT**3 or not 1e-15 < scale < 1e15:  # float32 ends at 1e38
-        return np.asarray(np.abs(A.T @ B).max(axis=0, initial=0.0))
-    rough = A.T.astype(np.float32) @ B.astype(np.float32)
+    if B.shape[1] * A.size < SHORT**3:
+        return np.asarray(np.abs(B.T @ A).max(axis=0, initial=0.0))
+    rough = B.T.astype(np.float32) @ A.astype(np.float32)
     np.abs(rough, out=rough)
-    # each entry is a sum of k products of sizes that add up to 1 at most
-    slack = 2.5 * (len(A) + 2) * float(np.finfo(np.float32).eps) / scale
-    row, column = np.nonzero(rough >= rough.max(axis=0) - np.float32(slack))
-    if len(row) > MANY * B.shape[1]:
-        return np.asarray(np.abs(A.T @ B).max(axis=0))
-    exact = np.abs(np.einsum("ik,ik->i", A.T[row], B.T[column]))
-    found = np.zeros(B.shape[1])
+    # each entry is a sum of k products of sizes that add up to the length of b at most
+    slack = np.float32(1.25 * (len(A) + 2) * float(np.finfo(np.float32).eps))
+    if longest is None:
+        near = rough >= rough.max(axis=0) - 2 * slack
+    else:
+        margin = slack * np.asarray(longest, dtype=np.float32)[:, None]
+        least = (rough - margin).max(axis=0)
+        near = np.add(rough, margin, out=rough) >= least
+    row, column = np.nonzero(near)
+    if len(row) > MANY * A.shape[1]:
+        return np.asarray(np.abs(B.T @ A).max(axis=0))
+    exact = np.abs(np.einsum("ik,ik->i", B.T[row], A.T[column]))
+    found = np.zeros(A.shape[1])
     np.maximum.at(found, column, exact)
     return found
-
-
-class _Ready:
-    """What a pool would promise, at once."""
-
-    def __init__(self, task: Callable[..., Any], *arguments: Any) -> None:
-        self._found = task(*arguments)
-
-    def result(self) -> Any:
-        return self._found
-
-
-class Scores:
-    """The two scores of the authors, along a run, from the matrices as they are."""
-
-    def __init__(self, matrices: Callable[[], list[Array]], start: Matrices, step: Callable[[], int], threads: int = 1) -> None:
-        """`step()` says where the run stands: what was found there serves both scores. `threads`: factorisations at a time."""
-        self._matrices, self._step = matrices, step
-        self._kept = [Kept() for _ in start]
-        self._start = [np.asarray(W, dtype=np.float64) for W in start]
-        self._first: list[Factors] | None = None
-        self._at = -1
-        self._factors: list[Any] = []
-        self._found: dict[str, float] = {}
-        # both scores were asked for at the last step
-        self._both = False
-        large = sum(min(W.shape) >= WORTH_A_THREAD for W in start) > 1
-        self._pool = Pool(threads) if threads > 1 and large else None
-
-    def close(self) -> None:
-        """End the threads, without what they have not begun."""
-        if self._pool is not None:
-            self._pool.close()
-
-    def _submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
-        return _Ready(task, *arguments) if self._pool is None else self._pool.submit(task, *arguments)
-
-    def alignment_svd(self) -> float:
-        """`mean_j max_l |v_{i+1,l} . u_{i,j}|`, averaged over the interfaces."""
-        return self._score("alignment_svd")
-
-    def invariance(self) -> float:
-        """The same between the vectors now and at the start."""
-        return self._score("invariance")
-
-    def _score(self, name: str) -> float:
-        if len(self._start) == 1:
-            return 1.0
-        if self._at != self._step():
-            self._both = len(self._found) == 2
-            self._at, self._found = self._step(), {}
-            if self._first is None and (self._at == 0 or name == "invariance" or self._both):
-                self._first = [task.result() for task in [self._submit(keep, W) for keep, W in zip(self._kept, self._start, strict=True)]]
-            self._factors = [self._submit(keep, W) for keep, W in zip(self._kept, self._matrices(), strict=True)]
-        if name not in self._found:
-            # tasks wait for factors only, which were handed out before them: no two wait for each other
-            wanted = ("alignment_svd", "invariance") if self._both else (name,)
-            parts = {key: [self._submit(part, i) for part, i in self._parts(key)] for key in wanted}
-            for key, tasks in parts.items():
-                self._found[key] = float(np.mean([score for task in tasks for score in task.result()]))
-        return self._found[name]
-
-    def _parts(self, name: str) -> list[tuple[Callable[[int], list[float]], int]]:
-        if name == "alignment_svd":
-            return [(self._interface, i) for i in range(len(self._start) - 1)]
-        if self._first is None:
-            self._first = [task.result() for task in [self._submit(Kept(), W) for W in self._start]]
-        return [(self._turned, i) for i in range(len(self._start))]
-
-    def _interface(self, i: int) -> list[float]:
-        low, high = self._factors[i].result(), self._factors[i + 1].result()
-        return [best(high.V, low.U) / low.U.shape[1]]
-
-    def _turned(self, i: int) -> list[float]:
-        """Of a layer's outputs, but for the last layer, and of its inputs, but for the first."""
-        assert self._first is not None
-        now, then, last = self._factors[i].result(), self._first[i], i == len(self._start) - 1
-        if now is then:
-            return [1.0] * ((not last) + (i > 0))
-        left = [] if last else [best(then.U, now.U) / now.U.shape[1]]
-        if i == 0:
-            return left
-        # twins have the same products on both sides, up to signs
-        if left and now.twins == then.twins != "":
-            return left * 2
-        return [*left, best(then.V, now.V) / now.V.shape[1]]

@@ -1,4 +1,4 @@
-"""Singular: singular values and vectors of matrices whose structure gives them, without a singular value decomposition.
+"""Singular value decompositions: thin, by what the structure of a matrix gives, by a Gram matrix, or by LAPACK's.
 
 What a matrix is, it is asked itself: that costs a look at each entry, and serves layers and plain matrices alike.
 
@@ -10,6 +10,8 @@ What a matrix is, it is asked itself: that costs a look at each entry, and serve
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import eigh
 
@@ -17,30 +19,51 @@ from ..validate import Array
 
 # below this many rows a singular value decomposition takes less time than to look
 LARGE = 48
+# a Gram matrix squares the spread of the singular values: what it loses is at most this factor's inverse
+SPREAD = 3e-3
 
-Factors = tuple[Array, Array, Array]
-"""`U (m, r)`, `s (r,)` largest first, `V (n, r)`: `W = U diag(s) V^T`, r = min(m, n)."""
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """`W = U diag(s) V^T`: `U (m, r)`, `s (r,)` largest first, `V (n, r)`, r = min(m, n).
+
+    `twins` is not empty where V is U up to signs and the order of rows, and says which order.
+    """
+
+    U: Array
+    s: Array
+    V: Array
+    twins: str = ""
 
 
-def factors(W: Array) -> Factors:
-    """Thin singular vectors of a float64 matrix. Cost: `O(n^2)` if it is (anti-)circulant, a symmetric eigenproblem, or an SVD."""
-    if _may_have_structure(W):
+def factor(W: Array) -> Factors:
+    """Thin singular vectors of a float64 matrix.
+
+    Of what has a structure they are exact to rounding. Any other large matrix is factored by the Gram matrix of its small side
+    where its singular values are of one size, which keeps all but two or three digits, else by LAPACK.
+    Cost: `O(n^2)` if W is (anti-)circulant, else a symmetric eigenproblem of its small side or a singular value decomposition.
+    """
+    m, n = W.shape
+    if min(m, n) < LARGE:
+        return _plain(W)
+    if m == n:
         inputs = circulant(W)
         if inputs is not None:
             U, s, V = _by_fourier(W[:, 0])
-            return U, s, V[inputs]
+            return Factors(U, s, V[inputs])
         H, turned = symmetric(W)
         if H is not None:
-            values, Z = eigh(H, driver="evd", check_finite=False)
-            order = np.argsort(-np.abs(values), kind="stable")
-            return of_symmetric(values[order], Z[:, order], turned)
-    U, s, Vt = np.linalg.svd(W, full_matrices=False)
-    return U, s, Vt.T
+            return _by_symmetry(H, turned)
+    found = _by_gram(W) if m >= n else _by_gram(W.T)
+    if found is None:
+        return _plain(W)
+    return found if m >= n else Factors(found.V, found.s, found.U)
 
 
 def values(W: Array) -> Array:
     """Singular values of a float64 matrix, largest first."""
-    if _may_have_structure(W):
+    # nan is equal to nothing, and inf would not come out of a transform
+    if W.shape[0] == W.shape[1] >= LARGE and np.isfinite(W).all():
         if circulant(W) is not None:
             return np.sort(np.abs(np.fft.fft(W[:, 0])))[::-1]
         H, _ = symmetric(W)
@@ -49,9 +72,10 @@ def values(W: Array) -> Array:
     return np.linalg.svd(W, compute_uv=False)
 
 
-def _may_have_structure(W: Array) -> bool:
-    # nan is equal to nothing, and inf would not come out of a transform
-    return W.shape[0] == W.shape[1] >= LARGE and bool(np.isfinite(W).all())
+def symmetric_eigen(H: Array) -> tuple[Array, Array]:
+    """Eigenvalues, increasing, and eigenvectors, by divide and conquer."""
+    found, vectors = np.linalg.eigh(H)
+    return found, vectors
 
 
 def circulant(W: Array) -> Array | None:
@@ -71,17 +95,36 @@ def symmetric(W: Array) -> tuple[Array | None, bool]:
     return None, False
 
 
-def of_symmetric(values: Array, Z: Array, turned: bool) -> Factors:
-    """Thin singular vectors of W from the eigenvalues and eigenvectors of its symmetric form, in the order they have."""
-    U = Z * np.where(values < 0, -1.0, 1.0)
-    return (U[::-1] if turned else U), np.abs(values), Z
+def _plain(W: Array) -> Factors:
+    U, s, Vt = np.linalg.svd(W, full_matrices=False)
+    return Factors(U, s, Vt.T)
+
+
+def _by_gram(W: Array) -> Factors | None:
+    """W (m, n) with m >= n; None if its singular values are too different."""
+    squares, V = symmetric_eigen(W.T @ W)
+    if not squares[0] > SPREAD**2 * squares[-1]:
+        return None
+    s, V = np.sqrt(squares)[::-1], V[:, ::-1]
+    return Factors((W @ V) / s, s, V)
+
+
+def _by_symmetry(H: Array, turned: bool) -> Factors:
+    signed, Z = symmetric_eigen(H)
+    order = np.argsort(-np.abs(signed), kind="stable")
+    signed, Z = signed[order], Z[:, order]
+    U = Z * np.where(signed < 0, -1.0, 1.0)
+    return Factors(U[::-1] if turned else U, np.abs(signed), Z, "flipped" if turned else "same")
 
 
 def _is_circulant(W: Array) -> bool:
+    # the first two rows tell most matrices apart
+    if not np.array_equal(W[1:2, 1:], W[:1, :-1][: len(W) - 1]):
+        return False
     return np.array_equal(W[1:, 1:], W[:-1, :-1]) and np.array_equal(W[1:, 0], W[0, :0:-1])
 
 
-def _by_fourier(column: Array) -> Factors:
+def _by_fourier(column: Array) -> tuple[Array, Array, Array]:
     """`C e_f = hat c(f) e_f`, `e_f(j) = exp(2 pi i f j / n)`: real and imaginary parts, turned by the phase of `hat c(f)`."""
     n = len(column)
     transform = np.fft.rfft(column)

@@ -13,7 +13,8 @@ from .. import losses, validate
 from ..layers import Dense
 from ..losses import Loss, Squared
 from ..problem.network import Network
-from ..scores.spectrum import _matrices, _norm
+from ..scores.chain import chain_matrices as _matrices
+from ..scores.chain import norm as _norm
 from ..validate import Array
 from .minimum import reduced_rank
 from .modes import CASES, MOVING, Mode, certify_mode, steps_within, tau_star

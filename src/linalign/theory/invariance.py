@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..problem.network import Network
-from ..scores.spectrum import _matrices, _norm
+from ..scores.chain import chain_matrices as _matrices
+from ..scores.chain import norm as _norm
 from ..validate import Array
 from .rows import Rows, check, check_weights, joint_eigenbasis, off_diagonal, tolerance
 from .start import Start, examine

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..scores.spectrum import _norm
+from ..scores.chain import norm as _norm
 from ..validate import Array
 from .obstruction import MOST
 

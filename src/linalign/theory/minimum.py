@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import validate
 from ..problem.network import Network
-from ..scores.spectrum import _norm
+from ..scores.chain import norm as _norm
 from ..validate import Array
 from .rows import Rows, check
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..scores.spectrum import Matrices, _norm
+from ..scores.chain import Matrices
+from ..scores.chain import norm as _norm
 from ..validate import Array
 
 

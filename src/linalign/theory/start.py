@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..scores.certificate import alignment_certificate
-from ..scores.interfaces import _noise
-from ..scores.spectrum import Matrices, _norm
+from ..scores.chain import Matrices
+from ..scores.chain import noise as _noise
+from ..scores.chain import norm as _norm
 from ..validate import Array
 from .rows import Rows, joint_eigenbasis
 

@@ -115,6 +115,8 @@ class Loop:
         self.done = 0
         self.status = RUNNING
         self.interrupted = False
+        # sine and cosine of every interface, where no step changes them
+        self._constant: Array | None = None
         self._kept: list[tuple[int, list[Array]]] = []
         self._snapshot()
 
@@ -136,7 +138,6 @@ class Loop:
         if not self.recorder:
             return
         try:
-            self.state.step = self.done
             with np.errstate(all="ignore"):
                 self.recorder.take(self.done, self.state, last=last)
         except Exception:
@@ -144,9 +145,15 @@ class Loop:
                 raise
 
     def _scored(self) -> tuple[str, ...]:
-        """What the engine records on its way, so that it need not come back for it."""
+        """What is recorded without coming back for it: by the engine on its way, or because no step changes it."""
         names = self.recorder.scored()
-        constants = self.state.observe.constants() if names else None
+        if not names:
+            return ()
+        constant = self.state.observe.constant_angles()
+        if constant is not None:
+            self._constant = np.array(constant).reshape(-1, 2)
+            return names
+        constants = self.state.observe.constants()
         return names if constants is not None and self.engine.watch(*constants) else ()
 
     def _advance(self, values: Array, scored: tuple[str, ...]) -> int:
@@ -156,7 +163,11 @@ class Loop:
         if not len(due):
             self.status, took = self.engine.advance(count, values, self.tol)
             return took
-        self.status, took, scores = self.engine.advance_scoring(count, values, self.tol, due - self.done)
+        if self._constant is not None:
+            self.status, took = self.engine.advance(count, values, self.tol)
+            scores = np.broadcast_to(self._constant, (len(due), *self._constant.shape))
+        else:
+            self.status, took, scores = self.engine.advance_scoring(count, values, self.tol, due - self.done)
         reached = int(np.searchsorted(due, self.done + took, side="right"))
         self.recorder.put(scored, due[:reached], scores[:reached])
         return took

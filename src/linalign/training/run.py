@@ -68,6 +68,18 @@ class Run:
         """The loss before each step and after the last, shape (steps + 1,)."""
         return self.excess + self.floor
 
+    def snapshots(self) -> list[list[Array]]:
+        """The matrices of the layers, wherever "params" was recorded. Raises: ValueError where it was not."""
+        if "params" not in self.history:
+            raise ValueError(
+                'the run recorded no parameters; train with record={"params": 100}, or pass run.network for the last one alone'
+            )
+        layers, found = self.network.layers, []
+        for flat in self.history["params"].values:
+            parts = np.split(flat, np.cumsum([layer.size for layer in layers])[:-1])
+            found.append([layer.matrix(part.reshape(layer.param_shape)) for layer, part in zip(layers, parts, strict=True)])
+        return found
+
     def __repr__(self) -> str:
         end = "converged" if self.converged else "interrupted" if self.interrupted else "all steps taken"
         return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}, {self.seconds:.3g} s)"

@@ -77,8 +77,9 @@ def train(
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
     record : dict
-        `{name: every}`; name one of `linalign.record.QUANTITIES` or a function of the network, every a number of steps,
-        "log", or a list of steps. The last step is always recorded.
+        `{name: every}`; name one of `linalign.record.QUANTITIES`, every a number of steps, "log", or a list of steps. The last
+        step is always recorded. Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the
+        network, or with the network and the state where they take two (`linalign.record.State`: step, loss, gradients, ...).
     reduce : "auto", "none", or a list of reductions
     pivot : "auto" or 0..d
         Where the identity enters the chain; all give the same gradient.
