@@ -11,7 +11,7 @@ import pytest
 import linalign as la
 from linalign.record import reduced_vectors as small_scores
 from linalign.scores import deferred as later
-from linalign.scores import singular_vectors as vectors
+from linalign.scores import vector_scores as vectors
 from linalign.sweeps import journal
 
 rng = np.random.default_rng(0)
