@@ -133,6 +133,12 @@ def test_links_of_a_page_lead_somewhere(name):
             assert anchor in anchors(reached.relative_to(ROOT).as_posix()), f"{name}: {target}"
 
 
+def test_the_architecture_has_every_room():
+    table = [line for line in pages()["docs/architecture.md"].split("\n") if line.startswith("| [")]
+    rooms = {name.split("/")[2] for name in tree() if name.startswith("src/linalign/") and name.count("/") > 2} - {"_kernels"}
+    assert rooms <= set(re.findall(r"\[(\w+)\]\(\.\./src/linalign/", "\n".join(table)))
+
+
 # --- formulas ---------------------------------------------------------------------------------------------------------------------
 
 
