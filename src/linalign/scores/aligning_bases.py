@@ -23,7 +23,7 @@ def align_bases(
 
     `units` are float64 matrices with spectral norms of about 1 (or 0). Stops at a residual of `enough`, or once four more tries
     have not halved a residual of at most `wanted`. The residual is the largest `||W_i - Q_i S_i Q_{i-1}^T||_F / ||W_i||_F`.
-    Source: theory note, algorithm A2.
+    Source: docs/theory, algorithm A2.
     """
     best: Found | None = None
     stale = 0

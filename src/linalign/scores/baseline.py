@@ -26,7 +26,7 @@ def alignment_baseline(shapes: Network | Iterable[Any], rng: Any, draws: int = 1
     Returns: {"alignment": (d - 1,), "misalignment": (d - 1,), "alignment_svd": float, "alignment_top": (d - 1,), "invariance": float,
     "top_invariance": float}. The last two are those of two independent draws. Balancedness is no score: it has the scale of the weights.
     Raises: ValueError, TypeError if the shapes do not fit together, or `rng` or `draws` is wrong.
-    Source: theory note, section 1 ("always report the baseline").
+    Source: docs/theory, section 1 ("always report the baseline").
     """
     sizes = _shapes(shapes)
     generator = validate.generator(rng)

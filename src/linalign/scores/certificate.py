@@ -88,7 +88,7 @@ def alignment_certificate(net: Network | Iterable[Any], tol: float | None = None
     Returns: AlignmentCertificate. The scales of the layers do not matter.
     Raises: ValueError, TypeError if `net` is not a network with parameters, nor matrices that fit together, or `tol` not in (0, 1).
     Cost: `O(d^2 k^3)` a sweep; one sweep for an exactly aligned chain, up to 24 for one that is aligned only roughly.
-    Source: theory note, T1.2 (algorithms A1, A2), T1.3.
+    Source: docs/theory, T1.2 (algorithms A1, A2), T1.3.
     """
     matrices = chain_matrices(net)
     noise = max(rounding(W) for W in matrices)

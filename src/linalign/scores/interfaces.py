@@ -32,7 +32,7 @@ def alignment(net: Network | Iterable[Any]) -> Vector:
     Returns: shape `(d - 1,)`. Cost: `2 k_{i-1} k_i k_{i+1} + k_i min(k_{i-1}, k_{i+1}) min(k_i, 4 min(k_{i-1}, k_{i+1}))`
     multiply-adds an interface, about.
     Raises: ValueError, TypeError if `net` is not a network with parameters, nor matrices that fit together.
-    Source: theory note, section 1 (the cosine of c').
+    Source: docs/theory, section 1 (the cosine of c').
     """
     return aligned(chain_matrices(net))
 
@@ -47,7 +47,7 @@ def misalignment(net: Network | Iterable[Any], chain: bool = False) -> Vector:
     are all the pairs of T1.2: they vanish together exactly when the chain is aligned.
 
     Returns: shape `(d - 1,)`. Cost: that of `alignment`; with `chain=True` that of d(d - 1)/2 interfaces.
-    Raises: as `alignment`. Source: theory note, section 1 (c' and T1.2).
+    Raises: as `alignment`. Source: docs/theory, section 1 (c' and T1.2).
     """
     matrices = chain_matrices(net)
     return chain_misaligned(matrices) if chain else misaligned(matrices)
@@ -58,7 +58,7 @@ def balancedness(net: Network | Iterable[Any]) -> Vector:
     r"""`||W_{i+1}^T W_{i+1} - W_i W_i^T||_F` an interface: 0 is balanced, which implies aligned (not the other way).
 
     Returns: shape `(d - 1,)`. Cost: `k_i^2 (k_{i-1} + k_{i+1})` multiply-adds, or `2 k_i (k_{i-1} + k_{i+1})^2` where that is
-    much less. Raises: as `alignment`. Source: theory note, section 1 (corollary of T1.3).
+    much less. Raises: as `alignment`. Source: docs/theory, section 1 (corollary of T1.3).
     """
     return balance(chain_matrices(net))
 

@@ -25,7 +25,7 @@ def pack(links: Sequence[Array]) -> list[Array] | None:
     links : one boolean `(k_i, k_{i-1})` a layer, at most one True a row and a column
 
     Returns: one permutation a space, `order[lane] = index`. Cost: one small integer program, whose size depends on the depth alone.
-    Source: theory note, T1.3; T1.1 for two layers.
+    Source: docs/theory, T1.3; T1.1 for two layers.
     """
     widths = [links[0].shape[1], *(link.shape[0] for link in links)]
     intervals = _intervals(links)

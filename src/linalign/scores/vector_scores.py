@@ -37,7 +37,7 @@ def alignment_svd(net: Network | Iterable[Any]) -> Any:
     singular values repeat, and when it can be 1, is said at the head of this module. A single layer scores 1.
 
     Returns: a number. Cost: a singular value decomposition a layer, or what its structure asks (`structured_svd`); along a trajectory
-    only where vectors have turned. Raises: as `alignment`. Source: theory note, section 1 (`authors`).
+    only where vectors have turned. Raises: as `alignment`. Source: docs/theory, section 1 (`authors`).
     """
     return _scored(net, None, "alignment_svd")
 
@@ -52,7 +52,7 @@ def invariance(net: Network | Iterable[Any], start: Network | Iterable[Any] | No
     `start` may be left out for a trajectory, and is then its first member.
 
     Returns: a number. Cost: a singular value decomposition of every layer of both. Raises: as `alignment`, and ValueError if the
-    shapes differ. Source: theory note, section 1 (`authors`).
+    shapes differ. Source: docs/theory, section 1 (`authors`).
     """
     return _scored(net, _start(net, start), "invariance")
 
@@ -64,7 +64,7 @@ def alignment_top(net: Network | Iterable[Any]) -> Vector:
     1 where a layer is zero. Where the largest singular value repeats, its vectors are arbitrary and so is the score.
 
     Returns: shape `(d - 1,)`. Cost: of a layer, one Gram matrix of the small side and its largest eigenpair.
-    Raises: as `alignment`. Source: theory note, section 1 (`top`).
+    Raises: as `alignment`. Source: docs/theory, section 1 (`top`).
     """
     return top_alignment(chain_matrices(net))
 
@@ -78,7 +78,7 @@ def top_invariance(net: Network | Iterable[Any], start: Network | Iterable[Any] 
 
     `start` may be left out for a trajectory, and is then its first member.
 
-    Returns: a number. Cost: as `alignment_top`, of both. Raises: as `invariance`. Source: theory note, section 1 (`top`, `authors`).
+    Returns: a number. Cost: as `alignment_top`, of both. Raises: as `invariance`. Source: docs/theory, section 1 (`top`, `authors`).
     """
     members, then = snapshots(net), _start(net, start)
     first = tops(then)
