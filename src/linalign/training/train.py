@@ -77,7 +77,7 @@ def train(
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
     record : dict
-        `{name: every}`; name one of `linalign.record.QUANTITIES`, every a number of steps, "log", or a list of steps. The last
+        `{name: every}`; name one of `linalign.record.QUANTITIES`, every a number of steps, "log", a list or a range of steps. The last
         step is always recorded. Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the
         network, or with the network and the state where they take two (`linalign.record.State`: step, loss, gradients, ...).
     reduce : "auto", "none", or a list of reductions
