@@ -111,6 +111,33 @@ def test_children_made_while_threads_train():
     run(WHILE_THREADS_TRAIN)
 
 
+WHILE_A_PROPERTY_IS_COMPUTED = """
+basis = np.random.default_rng(0).standard_normal((60, 30, 30))
+stop = False
+
+def make():
+    return la.Network([la.Subspace(basis)]).init("gaussian", rng=0)
+
+def work():
+    while not stop:
+        make()
+
+worker = threading.Thread(target=work)
+worker.start()
+try:
+    for _ in range(12):
+        ended(child(make))
+finally:
+    stop = True
+    worker.join()
+"""
+
+
+def test_children_made_while_a_thread_computes_a_property():
+    # up to Python 3.11 that of functools holds a lock that all objects of a class share
+    run(WHILE_A_PROPERTY_IS_COMPUTED, blas=1)
+
+
 THE_RUN_GOES_ON = """
 from linalign.record.reduced_vectors import ReducedScores
 

@@ -18,7 +18,7 @@ SOURCE = Path(la.__file__).parent
 # The rooms of the house from the ground up, as docs/architecture.md draws them. A module imports from its own room and from those
 # above it in this list.
 ROOMS = [
-    ["validate", "reference", "_kernels"],
+    ["validate", "cached", "files", "reference", "_kernels"],
     ["losses", "layers"],
     ["init"],
     ["problem"],
@@ -118,6 +118,14 @@ def test_the_kernels_are_reached_by_three_doors():
 
 def test_the_top_shows_the_rooms():
     assert len(list(SOURCE.glob("*.py"))) <= 8
+
+
+def test_no_property_holds_a_lock_while_it_is_computed():
+    # see `cached`: that of functools does, up to Python 3.11
+    for name, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "functools":
+                assert "cached_property" not in {alias.name for alias in node.names}, name
 
 
 HEAVY = ["matplotlib", "sklearn", "torch", "jax", "pandas", "tqdm", "dask", "pytest", "hypothesis"]

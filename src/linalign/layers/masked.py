@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from ..cached import cached_property
 from ..validate import Array
 from .arrays import ArrayLayer, frozen
 from .base import Form

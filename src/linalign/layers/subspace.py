@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import linalg
 
+from ..cached import cached_property
 from ..validate import Array
 from .arrays import ArrayLayer, frozen, real_frozen
 from .base import Form

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
+from ..cached import cached_property
 from ..scores.interface import Part, gram_norm, skew
 from ..scores.interfaces import balance
 from ..validate import Array

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..cached import cached_property
 from ..engine.engines import CALLBACK_FAILED, ChainEngine, Engine, simultaneous
 from ..plan import cost
 from ..plan.planner import Work

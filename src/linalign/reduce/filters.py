@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product as pairs
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 import scipy.linalg
 from scipy import sparse
 
+from ..cached import cached_property
 from ..layers import AntiCirculant, Circulant, Layer
 from ..layers.base import Form
 from ..layers.convolution import Convolution

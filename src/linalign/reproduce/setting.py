@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from .. import data as datasets
+from ..cached import cached_property
 from ..data import Dataset
 from ..validate import Array
 

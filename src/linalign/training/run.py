@@ -6,13 +6,13 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import layers as _layers
+from ..cached import cached_property
 from ..files import replacing
 from ..plan.plan import Plan
 from ..problem.network import Network
