@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -32,15 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[UNMEASURED] = []
-    config.stash[ABOUT] = {"load before": os.getloadavg()[0], "began": _now()}
+    config.stash[ABOUT] = {"load before": os.getloadavg()[0], "libraries": {}}
     if config.getoption("threads") < 1:
         raise pytest.UsageError(f"--threads is {config.getoption('threads')}; at least 1 is needed")
     if not config.getoption("collectonly"):
         machine.pin(config.getoption("threads"))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 # ---- rows and libraries ------------------------------------------------------------------------------------------------------
@@ -84,6 +79,8 @@ def row(request: pytest.FixtureRequest) -> Iterator[Contest]:
     workers = Workers(config.getoption("threads"), not config.getoption("no_compiler"), config.getoption("before"), kind)
     contest = Contest(row, asked, workers, _pace(config))
     yield contest
+    known = config.stash[ABOUT]["libraries"]
+    known.update(contest.environments([library for library in FIRST if library in asked and library not in known]))
     contest.close()
 
 
@@ -122,9 +119,6 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """The libraries' versions, and what was not measured."""
     about = config.stash[ABOUT]
-    if "libraries" not in about:
-        seen = {bench["params"]["library"] for bench in output_json["benchmarks"]} | {"linalign"}
-        about["libraries"] = machine.libraries([name for name in FIRST if name in seen], config.getoption("threads"))
     output_json["bench"] = {**about, "unmeasured": config.stash[UNMEASURED]}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import clock
+from . import clock, worker
 from .check import WrongResult
 from .entrants import Entrant, Pace, Sample
 from .rows import Row
@@ -147,6 +147,16 @@ class Contest:
         if library in self.failed:
             raise self.failed[library]
         return self._waiting[library].popleft()
+
+    def environments(self, libraries: Sequence[str]) -> dict[str, Any]:
+        """Of each library what its process says of itself, or why it is absent."""
+        found: dict[str, Any] = {}
+        for library in libraries:
+            try:
+                found[library] = self.workers.get(library).call(worker.environment, library)
+            except Exception as error:
+                found[library] = {"version": "", "pools": [], "absent": said(error)}
+        return found
 
     def close(self) -> None:
         self.workers.close()

@@ -68,10 +68,12 @@ class Steps(Entrant):
     def __init__(self, process: Worker, variant: str, unit: int = 1, multiple: int = 1) -> None:
         super().__init__(process, variant)
         self.unit, self.multiple = unit, multiple
+        # steps that warm up: as many as were tried before, so that a library that compiles for each number has them
+        self.warm = 1
         self.took = 0.0
 
     def seconds(self, steps: int) -> float:
-        self.took = float(self.process.call(worker.seconds, self.variant, steps, max(1, steps // 10)))
+        self.took = float(self.process.call(worker.seconds, self.variant, steps, self.warm))
         return self.took
 
     def calibrate(self, pace: Pace) -> float:
@@ -83,7 +85,7 @@ class Steps(Entrant):
                 return self.unit * took / self.steps
             # what the last time suggests, but 2 to 50 times as many
             guess = 1.2 * self.steps * wanted / max(took, 1e-9)
-            self.steps = int(min(MOST_STEPS, max(2 * self.steps, min(guess, 50 * self.steps))))
+            self.warm, self.steps = self.steps, int(min(MOST_STEPS, max(2 * self.steps, min(guess, 50 * self.steps))))
 
     def sample(self) -> Sample:
         return Sample(self.unit * self.seconds(self.steps) / self.steps)
@@ -100,7 +102,7 @@ class Loop(Steps):
 
     def seconds(self, steps: int) -> float:
         # planning that takes long warms up by itself
-        warm = 0 if self.took - self.loop > LONG_PLAN else max(1, steps // 10)
+        warm = 0 if self.took - self.loop > LONG_PLAN else self.warm
         self.took = float(self.process.call(worker.seconds, self.variant, steps, warm))
         self.loop = float(self.process.call(worker.loop_seconds, self.variant))
         return self.loop

@@ -8,10 +8,6 @@ import platform
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
-
-from . import worker
-from .worker import Worker
 
 
 def cpu() -> str:
@@ -32,20 +28,6 @@ def pin(threads: int) -> None:
     """Keep this process and those it starts on as many processors as there are threads; XLA knows no other limit."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def libraries(names: list[str], threads: int) -> dict[str, Any]:
-    """Of each library what its process says of itself, or why it is absent."""
-    about: dict[str, Any] = {}
-    for name in names:
-        process = Worker(name, threads)
-        try:
-            about[name] = process.call(worker.environment, name)
-        except ImportError as error:
-            about[name] = {"version": "", "pools": [], "absent": str(error)}
-        finally:
-            process.close()
-    return about
 
 
 def file_name() -> str:

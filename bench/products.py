@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # rows times a matrix, rows times its transpose, and the gradient of a layer, which is added to it
 FORMS = {"NN": (False, False), "NT": (False, True), "TN": (True, False)}
 LEVELS = {"blas": 0, "tile-avx512": 4, "tile-avx2": 3}
+# seconds of a measurement at least
+LEAST = 1e-3
 # all of these sizes go to the tile, whatever the loop would do
 MOST = 256
 
@@ -47,15 +49,17 @@ def _operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, 
 
 
 def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, level: int, repeats: int) -> float:
-    """Seconds of a product `C (m, n)` with sums of k terms, of so many one after the other."""
+    """Seconds of so many products `C (m, n)` with sums of k terms, one after the other, less those of one: the call has buffers to make."""
     ta, tb = FORMS[form]
     A, B, C = _operands(form, *sizes, dtype)
     beta, alpha = (1.0, 1e-9) if form == "TN" else (0.0, 1.0)
-    multiply = _kernel().multiply
+    multiply, took = _kernel().multiply, []
     with threadpool_limits(1, "blas"):
-        began = time.perf_counter()
-        multiply(ta, tb, alpha, A, B, beta, C, level=level, most=MOST, repeats=repeats)
-        return (time.perf_counter() - began) / repeats
+        for count in (1, repeats + 1):
+            began = time.perf_counter()
+            multiply(ta, tb, alpha, A, B, beta, C, level=level, most=MOST, repeats=count)
+            took.append(time.perf_counter() - began)
+    return took[1] - took[0]
 
 
 def difference(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, level: int) -> tuple[float, float]:
@@ -75,22 +79,23 @@ class Timed(Entrant):
 
     def __init__(self, process: Worker, row: Product, library: str) -> None:
         super().__init__(process, library)
-        self.row, self.level = row, LEVELS[library]
+        self.row, self.level, self.took = row, LEVELS[library], 0.0
 
     def calibrate(self, pace: Pace) -> float:
         while True:
             one = self.sample().seconds
-            if one * self.steps >= pace.least / 2:
+            if self.took >= pace.least / 2:
                 return one
-            self.steps = max(2 * self.steps, min(50 * self.steps, int(pace.least / one)))
+            guess = int(1.2 * pace.least / one) if one > 0 else 0
+            self.steps = max(4 * self.steps, min(50 * self.steps, guess))
 
     def sample(self) -> Sample:
-        self.took = self.process.call(seconds, self.row.form, self.row.terms, self.row.dtype, self.level, self.steps)
-        return Sample(self.took)
+        self.took = float(self.process.call(seconds, self.row.form, self.row.terms, self.row.dtype, self.level, self.steps))
+        return Sample(self.took / self.steps)
 
     @property
     def lasts(self) -> float:
-        return self.took * self.steps
+        return self.took
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,8 @@ class Product(Row):
         return replace(self, sizes=tuple(min(s, 20) for s in self.sizes))
 
     def pace(self, pace: Pace) -> Pace:
-        """A product is some nanoseconds to a millisecond."""
-        return replace(pace, least=pace.least / 50, settle=0.0)
+        """A product takes nanoseconds to a millisecond; the call around them takes some 50 us."""
+        return replace(pace, least=max(LEAST, pace.least / 50), settle=0.0)
 
     def role(self, library: str) -> str:
         return "peer" if library == "blas" else "ours"

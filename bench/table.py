@@ -1,7 +1,7 @@
 """Our table, from a JSON file of pytest-benchmark's: `python -m bench.table FILE [--markdown]`.
 
 One line a row, losing and missing ones too; the ratio is the fastest peer's median over linalign's. `--markdown` prints the
-rows with a headline for the README.
+rows with a headline for the README. Products of the kernels have a grid of their own, by BLAS and by the tile.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Line:
     def verdict(self) -> str:
         """What came of it, in a few words."""
         if self.ratio is None:
-            return self.trouble or "nothing to compare with"
+            return self.trouble or "no peer"
         kept = self.aim is None or (self.ratio <= self.aim if self.at_most else self.ratio >= self.aim)
         if self.at_most:
             word = "ok" if kept else "above its limit"
@@ -196,21 +196,45 @@ def text(found: dict[str, Any]) -> str:
     """The whole table. Times are medians, of a step unless the row says what of."""
     by_section: dict[str, list[Line]] = {}
     for (section, name), entries in rows(found).items():
-        by_section.setdefault(section, []).extend(lines(name, entries))
+        if "form" not in entries[0].about:
+            by_section.setdefault(section, []).extend(lines(name, entries))
     every = [line for group in by_section.values() for line in group]
-    columns = [name for name in COLUMNS if any(name in line.times for line in every)]
-    width = max([len("median"), *(len(line.label) for line in every)])
-    head = f"{'median':<{width}}" + "".join(f"{name:>10}" for name in columns) + f"{'iqr':>6}{'ratio':>9}{'aim':>11}  verdict"
-    out = [*header(found), "", head, "-" * len(head)]
-    for section, group in by_section.items():
-        out += [section, *(_formatted(line, columns, width) for line in group)]
-    out += [
-        "",
-        "ratio: the fastest peer's median over linalign's, or where linalign is compared with itself its median over that of its base;",
-        "iqr: the widest interquartile range; aim: the ratio that the row is to keep, at least or at most",
-        *(f"{line.label.strip()}  --  {'; '.join(line.notes)}" for line in every if line.notes),
-    ]
-    return "\n".join(out)
+    out = header(found)
+    if every:
+        columns = [name for name in COLUMNS if any(name in line.times for line in every)]
+        width = max([len("median"), *(len(line.label) for line in every)])
+        head = f"{'median':<{width}}" + "".join(f"{name:>10}" for name in columns) + f"{'iqr':>6}{'ratio':>9}{'aim':>11}  verdict"
+        out += ["", head, "-" * len(head)]
+        for section, group in by_section.items():
+            out += [section, *(_formatted(line, columns, width) for line in group)]
+        out += [
+            "",
+            "ratio: the fastest peer's median over linalign's, or where linalign is compared with itself its median over that of its base;",
+            "iqr: the widest interquartile range; aim: the ratio that the row is to keep, at least or at most",
+            *(f"{line.label.strip()}  --  {'; '.join(line.notes)}" for line in every if line.notes),
+        ]
+    return "\n".join([*out, *grids(found)])
+
+
+def grids(found: dict[str, Any]) -> list[str]:
+    """Products of the kernels: a grid for each float type and instruction set, a line for each size, a column for each form."""
+    times: dict[tuple[str, str], dict[tuple[int, ...], dict[str, str]]] = {}
+    for entries in rows(found).values():
+        base = next((e for e in entries if e.stats and e.library == "blas" and "form" in e.about), None)
+        for entry in entries if base else ():
+            if entry.stats and entry is not base:
+                cell = f"{base.median * 1e9:9.0f} / {entry.median * 1e9:6.0f} ({base.median / entry.median:4.1f})"
+                grid = times.setdefault((entry.about["dtype"], entry.library), {})
+                grid.setdefault(tuple(entry.about["sizes"]), {})[entry.about["form"]] = cell
+    out = []
+    for (dtype, library), grid in times.items():
+        forms = list(dict.fromkeys(form for cells in grid.values() for form in cells))
+        out += ["", f"{library}, {dtype}: nanoseconds by BLAS / by the tile (ratio)"]
+        out.append(f"{'m x n x k':>16}" + "".join(f"{form:>26}" for form in forms))
+        out += [
+            f"{' x '.join(map(str, sizes)):>16}" + "".join(f"{cells.get(form, ''):>26}" for form in forms) for sizes, cells in grid.items()
+        ]
+    return out
 
 
 def _formatted(line: Line, columns: Sequence[str], width: int) -> str:

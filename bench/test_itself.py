@@ -30,7 +30,7 @@ ROWS = (
     # two equal runs differ by noise alone, of about 2 %
     Itself(
         SECTION, "784-1024-64-10: recording nothing", (("empty record", _authors({})), ("no record", _authors(None))),
-        multiple=1000, aim=1.02, quick=True, shows="a recorder that has nothing to do costs nothing: the noise of this comparison",
+        aim=1.02, quick=True, shows="a recorder that has nothing to do costs nothing: the noise of this comparison",
     ),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,14 @@ class Train:
         self.after = run.network
         self.loop = run.seconds
         self.operations = 2.0 * run.plan.macs
+
+    def plan(self) -> float:
+        """Seconds that planning takes."""
+        case = self.case
+        options = {name: value for name, value in {**case.options, **self.changed}.items() if name in ("reduce", "pivot", "update")}
+        began = time.perf_counter()
+        linalign.explain(self.net, case.X, case.Y, loss=case.loss, **options)
+        return time.perf_counter() - began
 
     def weights(self) -> list[Array]:
         return [W.copy() for W in (self.after.params if self.case.layers else self.after.matrices())]
