@@ -86,7 +86,7 @@ def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
 
 
 def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long repeats=1, int threads=1):
-    """`C = alpha op(A) op(B) + beta C`, as the loop does it, `repeats` times: for tests and for `bench/tiles.py`.
+    """`C = alpha op(A) op(B) + beta C`, as the loop does it, `repeats` times: for tests and for `bench/products.py`.
 
     The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
     """

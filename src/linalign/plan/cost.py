@@ -1,7 +1,7 @@
 """Cost: the products of a step from every pivot, how long they should take, and the choice between them.
 
 The counts are those of docs/theory, section 10, as implemented: identities are never multiplied by. Times come from a
-small model of this kind of processor; `python -m bench.calibrate` measures its constants anew.
+small model of this kind of processor; `make bench-kernels` and `python -m bench.calibrate FILE` find its constants anew.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Machine:
     cache: float = 1e6
 
 
-# for the tile and for BLAS; fitted by `python -m bench.calibrate` on 2026-11-23 (AMD EPYC, Zen 4, one thread, OpenBLAS 0.3.30;
+# for the tile and for BLAS; fitted by `bench/calibrate.py` on 2026-11-23 (AMD EPYC, Zen 4, one thread, OpenBLAS 0.3.30;
 # AVX2 with OPENBLAS_CORETYPE=Haswell), half of the products within 14 %. Rates are multiply-adds a nanosecond
 MACHINES = {
     "avx512": (Machine(11, 26, 2.3, 20), Machine(32, 26, 2.3, 20)),
