@@ -93,7 +93,7 @@ CLAIMS = {
         "sparse mask        theta-GD vs projected GD (eta scaled by mean c): {<1e-13} ; vs preconditioned K=AA^T: {<1e-13}",
         "taps rescaled by 1/sqrt(N): theta-GD vs projected GD: {<1e-13}",
     ],
-    "section06_conjecture": ["smallest defects"],
+    "section06_conjecture": ["smallest defects ['{>1e-6}'"],
     "section06_obstruction": [
         "circulant N=6                r= 6  obstruction {>0.1}",
         "symmetric circulant N=6      r= 4  obstruction {<1e-14}  common-basis off-diag {<1e-13}",
