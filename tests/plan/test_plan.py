@@ -125,12 +125,22 @@ def test_an_end_wins_a_near_tie(isa, monkeypatch):
     made = make_problem(*problem((8, 8, 8), 8), "squared")
     times = {0: 100.0, 1: 95.0, 2: 110.0}
     true = cost.pivots(made)
-    monkeypatch.setattr(cost, "pivots", lambda p: [cost.Pivot(q.at, q.rows, q.macs, times[q.at]) for q in true])
-    found, why, _ = cost.choose(made, descent(2))
-    assert found.at == 0
-    assert why.startswith(("an end is more accurate, and nearly the fastest", "fewest multiply-adds"))
+    macs = {0: 3, 1: 2, 2: 3}
+    monkeypatch.setattr(cost, "pivots", lambda p: [cost.Pivot(q.at, q.rows, macs[q.at], times[q.at]) for q in true])
+
+    def choice():
+        found, why, _ = cost.choose(made, descent(2))
+        return found.at, why
+
+    assert choice() == (0, "an end is more accurate, and nearly the fastest; this is backpropagation")
     times[1] = 89.0
-    assert cost.choose(made, descent(2))[0].at == 1
+    assert choice() == (1, "a bottleneck: fewest multiply-adds")
+    macs[0] = 1
+    assert choice() == (1, "fastest by the cost model")
+    times[1] = 95.0
+    assert choice() == (0, "fewest multiply-adds; this is backpropagation")
+    macs[0], times[1] = 3, 105.0
+    assert choice() == (0, "fastest by the cost model; this is backpropagation")
 
 
 def test_the_pivot_that_is_asked_for_is_taken():
