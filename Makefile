@@ -1,18 +1,23 @@
 # make demo   set up, then train a deep linear network on handwritten digits and draw it
 # make test   set up, then run the tests
+# make explore  set up, then try the property tests on many examples that nobody has seen; those that fail are kept in .hypothesis
 # make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
 # make lint   set up, then style and types
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
 
-.PHONY: demo test bench bench-quick bench-kernels lint clean
+.PHONY: demo test explore bench bench-quick bench-kernels lint clean
 
 demo: .venv/demo.done
 	$(BIN)/linalign train digits
 
 test: .venv/test.done
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
+# not for a verdict on a change: what fails here may have failed before it
+explore: .venv/test.done
+	OPENBLAS_NUM_THREADS=1 LINALIGN_HYPOTHESIS=explore $(BIN)/python -m pytest -q -n auto -m hypothesis
 
 # every row that is compared with a peer or with linalign itself, from long measurements; the data are kept
 bench: .venv/bench.done

@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 
-import numpy as np
 import pytest
 
 import linalign as la
@@ -13,9 +12,9 @@ from linalign.record import reduced_vectors as small_scores
 from linalign.scores import deferred as later
 from linalign.scores import vector_scores as vectors
 from linalign.sweeps import journal
+from tests.oracles.draws import gaussian
 
-rng = np.random.default_rng(0)
-X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))
+X, Y = gaussian(0, 12, 5), gaussian(1, 12, 3)
 
 
 def network(rng=0):
@@ -110,7 +109,7 @@ def scored(monkeypatch, wide):
     monkeypatch.setattr(small_scores, "WIDE", 1)
     if wide:
         net = la.Network.dense([40, 30, 3]).init("gaussian", rng=0)
-        return net, rng.standard_normal((6, 40)), rng.standard_normal((6, 3))
+        return net, gaussian(2, 6, 40), gaussian(3, 6, 3)
     return network(), X, Y
 
 

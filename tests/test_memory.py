@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
@@ -14,6 +14,7 @@ from linalign.sweeps.journal import describe
 from linalign.training import loop
 from linalign.training.loop import BLOCK, Losses
 from linalign.training.train import MOST_STEPS
+from tests.examples import examples
 
 HUGE = [10**9, 10**13, MOST_STEPS]
 
@@ -142,7 +143,7 @@ every = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(every, st.integers(0, 100))
 def test_a_schedule_is_the_set_of_its_steps(every, steps):
     found = schedule("loss", every, steps)

@@ -9,12 +9,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from linalign import reference
 from linalign.engine import bind as kernel
 from linalign.plan import machine
+from tests.examples import examples
 from tests.oracles.checks import (
     CONVERGED,
     DIVERGED,
@@ -246,7 +247,7 @@ def in_registers(isa):
     isa=st.sampled_from([name for name in isas() if name != "base"] or [None]), dtype=st.sampled_from(DTYPES),
     how=st.sampled_from(["plain", "rates", "decays", "forgetting"]),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_chains_in_registers(widths, n, data, isa, dtype, how):
     if isa is None:
         pytest.skip("this processor has no tiles")
@@ -338,7 +339,7 @@ def test_integer_steps_are_exact(isa, dtype, loss, options, update):
     isa=st.sampled_from(sorted(isas())),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=200)
+@examples(200)
 def test_every_pivot_gives_the_gradient_of_any_network(widths, n, loss, dtype, isa, seed):
     case = make_case(widths, n, loss, dtype, seed)
     for pivot in range(case.depth + 1):

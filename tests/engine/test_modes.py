@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from linalign._kernels import _modes
 from linalign.plan import machine
 from tests.oracles.checks import CONVERGED, DIVERGED, RUNNING, isas
+from tests.oracles.extended import LD
 
 ISAS = [name for name in isas() if name in machine.LEVELS]
 OPTIONS = {
@@ -40,7 +41,7 @@ def bind(case, isa, *, lr=0.1, decay=0.0, momentum=0.0, cyclic=False, factor=0.5
 
 def steps(case, count, *, lr=0.1, decay=0.0, momentum=0.0, cyclic=False, factor=0.5):
     """Losses before each step and after the last, and the scalars, in 80-bit arithmetic: section 4 of docs/theory."""
-    s, x, y = (case[name].astype(np.longdouble) for name in ("sigma", "x", "y"))
+    s, x, y = (case[name].astype(LD) for name in ("sigma", "x", "y"))
     d = len(s)
     lr, decay = np.full(d, lr) * np.arange(1, d + 1), np.full(d, decay) / np.arange(1, d + 1)
     v, values = np.zeros_like(s), []

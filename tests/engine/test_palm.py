@@ -12,11 +12,11 @@ import pytest
 import linalign as la
 from linalign.engine import structures
 from tests.oracles import pyfaust_child
+from tests.oracles.draws import mask
 
 SWEEPS = 300
 LR = 0.05
-RNG = np.random.default_rng(0)
-MASK = RNG.random((6, 6)) < 0.4
+MASK = mask(0, 0.4, 6, 6)
 # of two factors or more: with one pyfaust 3.41 aborts
 NETS = {
     "toeplitz": [la.Toeplitz(6, 6)] * 3,

@@ -10,7 +10,8 @@ import pytest
 import linalign as la
 from linalign import reference
 from linalign.problem.problem import make_problem
-from tests.oracles.checks import LD, Case, compare
+from tests.oracles.checks import Case, compare
+from tests.oracles.extended import LD
 
 DEPTH, WIDTH = 20, 24
 # The figures were measured with NumPy's products; the tile and the other BLAS add in another order, which moves a maximum over

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
@@ -17,11 +17,11 @@ from linalign.plan import cost
 from linalign.problem.problem import make_descent, make_problem
 from linalign.record.quantities import QUANTITIES
 from linalign.training import loop
+from tests.examples import examples
 from tests.oracles.checks import DTYPES, check_gradients, check_integer_gradients, check_integer_steps, check_steps, isas
+from tests.oracles.draws import gaussian, mask
 from tests.oracles.layer_cases import GROUPED, LAYERS, SHARED
 from tests.oracles.structured_cases import descent_of, integer_structured_case, structured_case, structured_engine
-
-RNG = np.random.default_rng(21)
 
 # beside those of the contract: images with one row or column, kernels of one tap and of the whole image, strides that leave pixels
 # over, numbers of channels around the blocks of the kernels (4 outputs at a time, then 1; gradients 3 at a time), lines of less
@@ -51,13 +51,13 @@ MORE = [
     la.Circulant(33),
     la.Diagonal(17),
     la.BlockDiagonal([(1, 1)] * 5 + [(16, 17), (2, 1)]),
-    la.Masked(RNG.random((17, 31)) < 0.15),
+    la.Masked(mask(9, 0.15, 17, 31)),
     la.Masked(np.arange(24).reshape(1, 24) % 5 == 0),
     la.Tied(np.where(np.eye(24, dtype=bool), np.arange(24) % 7, -1)),
     la.Tied(np.array([[0, 1, 2, 1, 0, 3], [3, 2, 1, 0, 1, 2], [-1, 0, -1, 1, 2, -1]])),
-    la.Subspace(RNG.standard_normal((4, 6, 5))),
-    la.Scaled(RNG.standard_normal((1, 6))),
-    la.Fixed(RNG.standard_normal((5, 1))),
+    la.Subspace(gaussian(1, 4, 6, 5)),
+    la.Scaled(gaussian(2, 1, 6)),
+    la.Fixed(gaussian(3, 5, 1)),
 ]
 EVERY = [*LAYERS, *MORE]
 NAMES = [f"{k}-{layer!r}" for k, layer in enumerate(EVERY)]
@@ -90,8 +90,8 @@ PLACES = {"alone": alone, "between": between, "at both ends": at_both_ends, "bes
 MIXED = {
     "conv, tied, sparse, dense": [la.Conv2d((3, 4), 2, 1, 2), la.Tied(np.arange(120).reshape(5, 24) % 7), la.Masked(np.tri(6, 5, dtype=bool)), la.Dense(6, 3)],
     "dense, blocks, diagonal, conv": [la.Dense(4, 6), la.BlockDiagonal([(2, 3), (4, 4)]), la.Diagonal(7), la.Conv1d(7, 3, stride=2)],
-    "basis, fixed, toeplitz": [la.Subspace(RNG.standard_normal((3, 5, 4))), la.Fixed(RNG.standard_normal((4, 5)) / 4), la.Toeplitz(4, 3)],
-    "circulant, skew, scaled": [la.Circulant(5), la.Skew(5), la.Scaled(RNG.standard_normal((3, 5)) / 4)],
+    "basis, fixed, toeplitz": [la.Subspace(gaussian(4, 3, 5, 4)), la.Fixed(gaussian(5, 4, 5) / 4), la.Toeplitz(4, 3)],
+    "circulant, skew, scaled": [la.Circulant(5), la.Skew(5), la.Scaled(gaussian(6, 3, 5) / 4)],
     "diagonal, conv, diagonal": [la.Diagonal(6), la.Conv1d(6, 3, padding="circular"), la.Diagonal(6)],
     "one sparse": [la.Tied(np.where(np.eye(5, dtype=bool), 0, -1))],
 }  # fmt: skip
@@ -147,8 +147,8 @@ def test_steps_of_every_layer(layer, dtype, metric):
 ROWS = [
     la.Conv2d((8, 9), 3),
     la.Conv2d((6, 6), 2, 2, 3, "circular", 2),
-    la.Masked(RNG.random((5, 75)) < 0.1),
-    la.Tied(np.where(RNG.random((71, 71)) < 0.05, RNG.integers(0, 4, (71, 71)), -1)),
+    la.Masked(mask(10, 0.1, 5, 75)),
+    la.Tied(np.where(mask(11, 0.05, 71, 71), np.arange(71 * 71).reshape(71, 71) % 4, -1)),
     la.Diagonal(71),
     la.BlockDiagonal([(40, 2), (31, 3)]),
 ]
@@ -263,7 +263,7 @@ def test_integer_steps_are_exact(name, isa, update):
     isa=st.sampled_from(sorted(isas())),
     threads=st.integers(1, 3),
 )
-@settings(max_examples=100)
+@examples(100)
 def test_any_convolution(image, kernel, channels, padding, stride, n, dtype, isa, threads):
     kernel = tuple(min(k, side) for k, side in zip(kernel, image, strict=True))
     if np.prod(image) * max(channels) > 150:
@@ -282,7 +282,7 @@ def test_any_convolution(image, kernel, channels, padding, stride, n, dtype, isa
         st.lists(st.integers(-1, 5), min_size=b, max_size=b), min_size=a, max_size=a))),
     n=st.integers(1, 9), dtype=st.sampled_from(DTYPES), isa=st.sampled_from(sorted(isas())), metric=st.sampled_from(["matrix", "parameters"]),
 )  # fmt: skip
-@settings(max_examples=100)
+@examples(100)
 def test_any_index(index, n, dtype, isa, metric):
     table = np.array(index)
     used = np.unique(table[table >= 0])
@@ -301,7 +301,7 @@ TRAINED = {
     "conv": [la.Conv2d((5, 4), 3, 1, 2), la.Conv2d((5, 4), 2, 2, 1, "circular", 2)],
     "tied": [la.Toeplitz(6, 5), la.Dense(5, 4), la.Skew(4)],
     "sparse": [la.Masked(np.tri(7, dtype=bool)), la.Tied(np.where(np.eye(7, dtype=bool), np.arange(7) % 2, -1))],
-    "basis": [la.Subspace(RNG.standard_normal((3, 4, 5))), la.Fixed(np.eye(4)[:3]), la.Scaled(RNG.standard_normal((2, 3)))],
+    "basis": [la.Subspace(gaussian(7, 3, 4, 5)), la.Fixed(np.eye(4)[:3]), la.Scaled(gaussian(8, 2, 3))],
     "blocks": [la.BlockDiagonal([(2, 3), (3, 1)]), la.Diagonal(4), la.Circulant(4)],
 }
 trained = pytest.mark.parametrize("layers", TRAINED.values(), ids=TRAINED)

@@ -26,8 +26,8 @@ from linalign.engine import bind as kernel
 from linalign.plan import machine
 from linalign.plan.cost import pivots
 from linalign.problem.problem import Problem, make_descent, make_problem
+from tests.oracles.extended import LD
 
-LD = np.longdouble
 DTYPES = (np.float64, np.float32)
 RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
 U64 = 2.0**-53

@@ -11,16 +11,10 @@ import numpy as np
 from scipy import sparse
 
 import linalign as la
+from tests.oracles.draws import gaussian, mask
+from tests.oracles.extended import LD
 
-LD = np.longdouble
 FEW = 4
-RNG = np.random.default_rng(20)
-
-
-def _mask(n_out, n_in, share):
-    mask = RNG.random((n_out, n_in)) < share
-    mask[0, 0] = True
-    return mask
 
 
 GROUPED = np.kron(np.eye(3, dtype=int), np.arange(1, 7).reshape(2, 3)) - 1  # I_3 (x) B
@@ -50,8 +44,8 @@ LAYERS = [
     la.Symmetric(6),
     la.Skew(2),
     la.Skew(6),
-    la.Masked(_mask(6, 6, 0.4)),
-    la.Masked(_mask(3, 11, 0.2)),
+    la.Masked(mask(8, 0.4, 6, 6)),
+    la.Masked(mask(9, 0.2, 3, 11)),
     la.Masked(np.ones((2, 3), dtype=bool)),
     la.Masked(sparse.random(12, 5, density=0.1, random_state=3)),
     la.Masked(np.tri(5, 3, -2, dtype=bool)),  # rows and a column without an entry
@@ -59,8 +53,8 @@ LAYERS = [
     la.Tied(GROUPED),
     la.Tied(np.where(np.eye(9, dtype=bool), np.arange(9) // 2, -1)),
     la.Tied(np.zeros((3, 5), dtype=int)),
-    la.Subspace(RNG.standard_normal((3, 4, 4))),
-    la.Subspace(RNG.standard_normal((5, 2, 3)) + 1),
+    la.Subspace(gaussian(1, 3, 4, 4)),
+    la.Subspace(gaussian(2, 5, 2, 3) + 1),
     la.Subspace(np.eye(6).reshape(6, 3, 2)),
     la.Conv1d(8, 3),
     la.Conv1d(7, 4, 2, 3, "same", 2),
@@ -75,8 +69,8 @@ LAYERS = [
     la.Conv2d((4, 6), (4, 3), 2, 1, "circular"),
     la.Conv2d((4, 5), 3, 2, 2, "circular", (3, 2)),
     la.Conv2d(3, 1, 3, 2),
-    la.Fixed(RNG.standard_normal((3, 4))),
-    la.Scaled(RNG.standard_normal((4, 3))),
+    la.Fixed(gaussian(3, 3, 4)),
+    la.Scaled(gaussian(4, 4, 3)),
 ]
 NAMES = [f"{k}-{layer!r}" for k, layer in enumerate(LAYERS)]
 

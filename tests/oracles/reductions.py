@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
-from unittest import mock
 
 import numpy as np
-import pytest
 import scipy.linalg
 
 import linalign as la
-from linalign.plan import planner
 from linalign.record.quantities import QUANTITIES
 
 ALL = ("samples", "inputs", "width", "split")
@@ -25,13 +22,6 @@ TOLERANCE = 1e-10
 # scores of singular vectors: where singular values meet, vectors turn by `rounding / gap`, so no bound on weights bounds them;
 # they are compared where the spectrum of every layer is simple
 VECTORS = ("alignment_svd", "alignment_top", "invariance", "top_invariance")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def whatever_holds():
-    """A reduction that holds is used, whether it pays or not: these networks are small."""
-    with mock.patch.object(planner, "GAIN", np.inf):
-        yield
 
 
 def haar(rng, k):

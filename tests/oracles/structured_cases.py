@@ -19,9 +19,8 @@ from linalign.engine import bind as kernel
 from linalign.plan.cost import pivots
 from linalign.problem.problem import make_descent, make_problem
 from tests.oracles.checks import LOSSES, U64, Case, chains, exact_loss, use_isa
+from tests.oracles.extended import LD
 from tests.oracles.layer_cases import Span
-
-LD = np.longdouble
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign import losses
-from tests.oracles.checks import LD, LOSSES, chains, exact_loss, make_case
+from tests.oracles.checks import LOSSES, chains, exact_loss, make_case
+from tests.oracles.extended import LD
 
 # two samples, two outputs: F = X W^T is [[1, 2], [3, -1]]
 X = np.array([[1.0, 0.0], [0.0, 1.0]])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import linalign as la
 from linalign import reference
 from linalign.layers import describe, from_description
-from tests.oracles.checks import LD
+from tests.oracles.extended import LD
 
 W1, W2 = np.array([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]]), np.array([[2.0, 1.0]])
 

@@ -10,10 +10,10 @@ import pytest
 
 import linalign as la
 from linalign import losses, validate
+from tests.oracles.draws import gaussian
 
 NET = la.Network.dense([3, 4, 2]).init("gaussian", rng=0)
-RNG = np.random.default_rng(0)
-X, Y = RNG.standard_normal((5, 3)), RNG.standard_normal((5, 2))
+X, Y = gaussian(0, 5, 3), gaussian(1, 5, 2)
 
 
 def call(entry, **changes):

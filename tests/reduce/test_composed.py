@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from tests.oracles.reductions import (  # noqa: F401
+from tests.oracles.reductions import (
     ALL,
     EVERYTHING,
     STARTS,
@@ -25,8 +25,9 @@ from tests.oracles.reductions import (  # noqa: F401
     problem,
     row,
     unit,
-    whatever_holds,
 )
+
+pytestmark = pytest.mark.usefixtures("whatever_holds")
 
 OPTIONS = {
     "plain": lambda d: {},

@@ -15,8 +15,8 @@ from linalign.losses import Squared
 from linalign.problem.compressed import Compressed
 from linalign.reduce import samples
 from linalign.reduce.stream import compress, merge
+from tests.oracles.extended import LD
 
-LD = np.longdouble
 EPS = np.finfo(np.float64).eps
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
@@ -15,9 +15,11 @@ from linalign.plan import cost, machine, planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import filters
 from linalign.reduce.filters import compose
-from tests.oracles.reductions import EVERYTHING, applied, assert_same, both, distance, row, unit, whatever_holds  # noqa: F401
+from tests.examples import examples
+from tests.oracles.extended import LD
+from tests.oracles.reductions import EVERYTHING, applied, assert_same, both, distance, row, unit
 
-LD = np.longdouble
+pytestmark = pytest.mark.usefixtures("whatever_holds")
 
 
 def convs(image, *layers, axes=2):
@@ -278,7 +280,7 @@ layer = st.tuples(
     st.tuples(st.integers(1, 7), st.integers(1, 7)), st.lists(layer, min_size=1, max_size=3), st.integers(1, 5), st.booleans(),
     st.sampled_from(["matrix", "parameters"]), st.sampled_from([0.0, 0.6]), st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=60)
+@examples(60)
 def test_any_chain(image, wanted, n, cyclic, metric, momentum, seed):
     layers, channels = [], 1
     for kernel_size, c_out, padding, stride in wanted:

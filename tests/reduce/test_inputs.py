@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from tests.oracles.reductions import EVERYTHING, STARTS, applied, assert_same, both, distance, haar, problem, row, unit, whatever_holds  # noqa: F401
+from tests.oracles.reductions import EVERYTHING, STARTS, applied, assert_same, both, distance, haar, problem, row, unit
+
+pytestmark = pytest.mark.usefixtures("whatever_holds")
 
 OPTIONS = {
     "plain": {},

@@ -13,7 +13,8 @@ import linalign as la
 from linalign.plan import planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import samples
-from tests.oracles.checks import LD, U64
+from tests.oracles.checks import U64
+from tests.oracles.extended import LD
 
 
 def squares(X, Y, P):

@@ -15,7 +15,7 @@ import linalign as la
 from linalign.problem.problem import make_problem
 from linalign.reduce import blocks, canonical, split
 from linalign.reduce.width import RESIDUAL_TOLERANCE
-from tests.oracles.reductions import (  # noqa: F401
+from tests.oracles.reductions import (
     EVERYTHING,
     applied,
     assert_same,
@@ -27,8 +27,9 @@ from tests.oracles.reductions import (  # noqa: F401
     row,
     semi,
     unit,
-    whatever_holds,
 )
+
+pytestmark = pytest.mark.usefixtures("whatever_holds")
 
 OPTIONS = {
     "plain": {},

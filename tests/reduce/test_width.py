@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign.reduce.width import RESIDUAL_TOLERANCE
-from tests.oracles.reductions import EVERYTHING, STARTS, applied, assert_same, both, distance, haar, problem, row, whatever_holds  # noqa: F401
+from tests.oracles.reductions import EVERYTHING, STARTS, applied, assert_same, both, distance, haar, problem, row
 from tests.reduce.test_inputs import LOSSES, OPTIONS
+
+pytestmark = pytest.mark.usefixtures("whatever_holds")
 
 SHRINKS = {"orthogonal", "identity middle", "zero first layer", "balanced", "gaussian", "low rank layer", "block diagonal"}
 

@@ -10,6 +10,7 @@ from linalign.layers import Conv2d
 from linalign.problem.network import Network
 from linalign.scores import interface
 from linalign.scores import spectrum as sp
+from tests.oracles.extended import LD
 
 EPS = np.finfo(float).eps
 SCORES = [al.alignment, al.misalignment, al.alignment_svd, al.alignment_top]
@@ -51,11 +52,11 @@ def train(matrices, X, Y, lr, steps):
 
 def reference_angle(W, V):
     """Sine and cosine from the commutator of the two Gram matrices, in 80-bit arithmetic."""
-    W, V = W.astype(np.longdouble), V.astype(np.longdouble)
+    W, V = W.astype(LD), V.astype(LD)
     A, B = W @ W.T, V.T @ V
     K = A @ B
     whole = np.sqrt(np.sum(K * K))
-    sine = np.sqrt(np.sum((K - K.T) ** 2)) / (np.sqrt(np.longdouble(2)) * whole)
+    sine = np.sqrt(np.sum((K - K.T) ** 2)) / (np.sqrt(LD(2)) * whole)
     Z = V @ W
     return float(sine), float(np.sqrt(np.sum((Z @ Z.T) ** 2)) / whole)
 

@@ -21,10 +21,10 @@ from linalign.engine.threads import limit
 from linalign.plan import planner
 from linalign.reduce.stream import compress
 from linalign.sweeps.sweep import sweep
+from tests.oracles.draws import gaussian
 
-rng = np.random.default_rng(0)
-X, Y = rng.standard_normal((12, 5)), rng.standard_normal((12, 3))
-LABELS = rng.integers(3, size=12)
+X, Y = gaussian(0, 12, 5), gaussian(1, 12, 3)
+LABELS = np.random.default_rng(2).integers(3, size=12)
 
 
 def network(rng, scale=1.0, width=4):
@@ -210,8 +210,7 @@ def network(rng):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return la.Network.dense([5, 4, 3]).init("gaussian", rng=rng, scale=1.0)
-data = np.random.default_rng(0)
-X, Y = data.standard_normal((12, 5)), data.standard_normal((12, 3))
+X, Y = np.random.default_rng(0).standard_normal((12, 5)), np.random.default_rng(1).standard_normal((12, 3))
 sweep(network, X, Y, grid={"rng": range(9)}, lr=1e-2, steps=20, threads=1, path="kept")
 """
 

@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import linalign as la
 from linalign import losses
 from linalign.engine.threads import count, limit
-from tests.oracles.checks import LD, U64
+from tests.oracles.checks import U64
+from tests.oracles.extended import LD
 
 loop = sys.modules["linalign.training.loop"]
 IMPLEMENTATIONS = ["kernel", "reference"]
