@@ -1,4 +1,4 @@
-"""The tests themselves: no case depends on another one, nothing acts because it is imported, and examples are drawn as asked."""
+"""The tests themselves: no case depends on another one, nothing acts because it is imported, and examples are those of the profile."""
 
 from __future__ import annotations
 
