@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from linalign import data
+from tests.required import oracle
 
 X = np.array([[0.0, 4.0], [2.0, -8.0], [1.0, 6.0], [3.0, 5.0]])
 LABELS = np.array([3, 7, 7, 3])
@@ -448,7 +449,7 @@ def test_upsample_bilinear_by_its_definition(shape, size):
 
 
 def test_upsample_equals_torch():
-    torch = pytest.importorskip("torch", reason="torch is the oracle here")
+    torch = oracle("torch")
     images = np.random.default_rng(1).random((2, 8, 8))
     want = torch.nn.functional.interpolate(torch.from_numpy(images)[:, None], size=(28, 28), mode="bilinear", align_corners=False)
     got = data.upsample(images.reshape(2, 64))

@@ -14,6 +14,8 @@ from linalign.engine import structures
 from tests.oracles import pyfaust_child
 from tests.oracles.draws import mask
 
+pytestmark = pytest.mark.oracle
+
 SWEEPS = 300
 LR = 0.05
 MASK = mask(0, 0.4, 6, 6)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import linalign as la
+from tests.required import oracle
 
-torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests; install it with: pip install torch")
+torch = oracle("torch")
+pytestmark = pytest.mark.oracle
 
 # Two float64 programs differ by at most about eps times the terms in a sum, here below 400, times the
 # ratio of the sum of absolute values to the sum, which is moderate for the random data here: 4500 eps leaves room for ten.

@@ -12,7 +12,9 @@ import linalign as la
 from linalign import reference
 from tests.oracles import pyfaust_child
 from tests.oracles.layer_cases import GROUPED, SHARED, Span
+from tests.required import oracle
 
+pytestmark = pytest.mark.oracle
 EPS = np.finfo(np.float64).eps
 
 # ---- scipy -----------------------------------------------------------------------------------------------------------------
@@ -40,7 +42,7 @@ def test_matrices_are_those_of_scipy(n_in, n_out):
 @pytest.fixture
 def torch():
     """With one thread: products this small wait longer for a second one than they take."""
-    module = pytest.importorskip("torch")
+    module = oracle("torch")
     before = module.get_num_threads()
     module.set_num_threads(1)
     yield module

@@ -5,7 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import torch
+
+from tests.required import oracle
+
+torch = oracle("torch")
 
 
 def decomposed(Ws):

@@ -10,10 +10,10 @@ import pytest
 import linalign as la
 from linalign.scores.singular_vectors import Side, matched
 from linalign.scores.vector_scores import VectorScores, aligned_count, stayed_count
+from tests.oracles import authors_scores as authors
 from tests.oracles.reductions import applied, direct_sum, haar
 
-pytest.importorskip("torch")
-from tests.oracles import authors_scores as authors
+pytestmark = pytest.mark.oracle
 
 SCORES = ("alignment_svd", "invariance", "top_invariance")
 
