@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # rows times a matrix, rows times its transpose, and the gradient of a layer, which is added to it
 FORMS = {"NN": (False, False), "NT": (False, True), "TN": (True, False)}
-LEVELS = {"blas": 0, "tile-avx512": 4, "tile-avx2": 3}
+# the instruction set whose tile it is; the baseline has BLAS alone
+SETS = {"blas": "base", "tile-avx512": "avx512", "tile-avx2": "avx2"}
 # seconds of a measurement at least
 LEAST = 1e-3
 # all of these sizes go to the tile, whatever the loop would do
@@ -36,9 +37,15 @@ def _kernel() -> Any:
     return _chain
 
 
+def _machine() -> Any:
+    from linalign._kernels import _machine
+
+    return _machine
+
+
 def _operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
     ta, tb = FORMS[form]
-    rng, buffer = np.random.default_rng(0), _kernel().buffer
+    rng, buffer = np.random.default_rng(0), _machine().buffer
 
     def draw(rows: int, columns: int) -> np.ndarray:
         out = buffer(rows, columns, np.dtype(dtype), MOST)
@@ -48,12 +55,12 @@ def _operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, 
     return draw(*((k, m) if ta else (m, k))), draw(*((n, k) if tb else (k, n))), draw(m, n)
 
 
-def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, level: int, repeats: int) -> float:
+def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, isa: str, repeats: int) -> float:
     """Seconds of so many products `C (m, n)` with sums of k terms, one after the other, less those of one: the call has buffers to make."""
     ta, tb = FORMS[form]
     A, B, C = _operands(form, *sizes, dtype)
     beta, alpha = (1.0, 1e-9) if form == "TN" else (0.0, 1.0)
-    multiply, took = _kernel().multiply, []
+    multiply, level, took = _kernel().multiply, _machine().LEVELS[isa], []
     with threadpool_limits(1, "blas"):
         for count in (1, repeats + 1):
             began = time.perf_counter()
@@ -62,14 +69,14 @@ def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, le
     return took[1] - took[0]
 
 
-def difference(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, level: int) -> tuple[float, float]:
+def difference(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, isa: str) -> tuple[float, float]:
     """How far a product is from exact arithmetic at most, and the bound: k + 2 roundings of the sum of absolute values."""
     ta, tb = FORMS[form]
     A, B, C = _operands(form, *sizes, dtype)
     left, right = (np.asarray(M, dtype=np.longdouble) for M in (A.T if ta else A, B.T if tb else B))
     want, size = left @ right, np.abs(left) @ np.abs(right)
     with threadpool_limits(1, "blas"):
-        _kernel().multiply(ta, tb, 1.0, A, B, 0.0, C, level=level, most=MOST)
+        _kernel().multiply(ta, tb, 1.0, A, B, 0.0, C, level=_machine().LEVELS[isa], most=MOST)
     worst = float(np.max(np.abs(C - want) / size))
     return worst, (sizes[2] + 2) * float(np.finfo(dtype).eps)
 
@@ -79,7 +86,7 @@ class Timed(Entrant):
 
     def __init__(self, process: Worker, row: Product, library: str) -> None:
         super().__init__(process, library)
-        self.row, self.level, self.took = row, LEVELS[library], 0.0
+        self.row, self.isa, self.took = row, SETS[library], 0.0
 
     def calibrate(self, pace: Pace) -> float:
         while True:
@@ -90,7 +97,7 @@ class Timed(Entrant):
             self.steps = max(4 * self.steps, min(50 * self.steps, guess))
 
     def sample(self) -> Sample:
-        self.took = float(self.process.call(seconds, self.row.form, self.row.terms, self.row.dtype, self.level, self.steps))
+        self.took = float(self.process.call(seconds, self.row.form, self.row.terms, self.row.dtype, self.isa, self.steps))
         return Sample(self.took / self.steps)
 
     @property
@@ -123,7 +130,7 @@ class Product(Row):
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        return tuple(LEVELS)
+        return tuple(SETS)
 
     def tiny(self) -> Product:
         return replace(self, sizes=tuple(min(s, 20) for s in self.sizes))
@@ -136,7 +143,7 @@ class Product(Row):
         return "peer" if library == "blas" else "ours"
 
     def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
-        if LEVELS[library] > _kernel().detect():
+        if _machine().LEVELS[SETS[library]] > _machine().detect():
             return [], {library: f"this processor has no {library.removeprefix('tile-')}"}
         return [Timed(workers.get(library, 1), self, library)], {}
 
@@ -144,7 +151,7 @@ class Product(Row):
         errors = {}
         for library, entrants in entered.items():
             for who in entrants:
-                worst, bound = who.process.call(difference, self.form, self.terms, self.dtype, LEVELS[library])
+                worst, bound = who.process.call(difference, self.form, self.terms, self.dtype, SETS[library])
                 if not worst <= bound:
                     raise check.WrongResult(f"{library}: {self.name} is off by {worst:.1e} of its size; the bound is {bound:.1e}")
                 errors[f"{library}: {who.how}"] = worst / bound

@@ -2,9 +2,9 @@
 
 from libc.string cimport memset
 from types cimport real, DENSE, FIXED
-from layer cimport Layer
+from layer cimport Layer, has_matrix
 from products cimport product, transpose, axpby, dot_update, sum_update, has_vectors
-from structured cimport has_matrix, structured_backward, gather_matrix
+from structured cimport structured_backward, gather_matrix
 from engine cimport Engine
 from rows cimport rows_by_transpose, apply, adjoint
 from rule cimport Target, target, one_pass, settle, use_coordinates

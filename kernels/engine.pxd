@@ -20,7 +20,7 @@ from score cimport Scores
 cdef extern from "la_chain.h":
     ctypedef struct la_chain:
         int depth, rows, diagonal, turned
-        int* widths
+        const int* widths
         void** W
         void** R
         void** A
@@ -28,8 +28,8 @@ cdef extern from "la_chain.h":
         void* X
         void* Y
         void* scale
-        double* lr
-        double* decay
+        const double* lr
+        const double* decay
         double factor
     ctypedef long (*la_train)(const la_chain*, long, double*, double, double) noexcept nogil
     la_train la_chain_train(int level, int single) noexcept nogil
@@ -37,6 +37,7 @@ cdef extern from "la_chain.h":
 cdef struct Engine:
     Machine machine
     Layer* layers
+    int itemsize
     int depth               # d
     int pivot               # p
     int rows                # s, rows in flight

@@ -1,6 +1,7 @@
 # A layer as the kernels see it: its parameters, its matrix, and what else a constrained one has.
 
 from libc.stddef cimport ptrdiff_t
+from types cimport FIXED
 
 cdef extern from "la_structured.h":
     ctypedef struct la_conv:
@@ -51,17 +52,17 @@ cdef struct Structure:
     void* dual
     # BLOCKS: n_in, n_out of each
     int blocks
-    int* sides
-    # SPARSE: by rows and by columns; index and sign of each nonzero, NULL where they are k and 1
+    const int* sides
+    # SPARSE: by rows and by columns; parameter and sign of each nonzero, NULL where they are k and 1
     int nonzeros
-    int* row_ptr
-    int* row_col
-    int* col_ptr
-    int* col_row
-    int* col_at
-    int* index
-    int* sign
-    void* values            # of the nonzeros; the parameters themselves where index and sign are NULL
+    const int* row_ptr
+    const int* row_col
+    const int* col_ptr
+    const int* col_row
+    const int* col_at
+    const int* parameter
+    const int* sign
+    void* values            # of the nonzeros; the parameters themselves where those are NULL
     la_conv conv
 
 cdef struct Layer:
@@ -76,3 +77,8 @@ cdef struct Layer:
     double lr
     double decay
     Structure* structure    # NULL for a dense layer
+
+
+cdef inline bint has_matrix(Layer* L) noexcept nogil:
+    """Whether the dense products serve the layer."""
+    return L.kind <= FIXED

@@ -10,11 +10,11 @@ from sweep cimport sweep
 from registers cimport loss_in_registers, run_in_registers
 
 
-cdef inline int forward(real* precision, Engine* e, double* value, double floor, double tol) noexcept nogil:
+cdef inline int forward(real* precision, Engine* e, double* value, double tol) noexcept nogil:
     """The loss where the network stands. Returns a Status: whether the run ends here."""
     cdef int status
     if e.cyclic:
-        return sweep(precision, e, value, floor, tol, True)
+        return sweep(precision, e, value, tol, True)
     if e.train != NULL and not e.gradients_only:
         status = loss_in_registers(e, value)
     else:
@@ -23,7 +23,7 @@ cdef inline int forward(real* precision, Engine* e, double* value, double floor,
         return status
     if not isfinite(value[0]):
         return DIVERGED
-    return CONVERGED if value[0] + floor <= tol else RUNNING
+    return CONVERGED if value[0] + e.loss.floor <= tol else RUNNING
 
 
 cdef inline void backward(real* precision, Engine* e) noexcept nogil:
@@ -34,22 +34,22 @@ cdef inline void backward(real* precision, Engine* e) noexcept nogil:
         backward_to_samples(precision, e)
 
 
-cdef inline int run(real* precision, Engine* e, long steps, double* values, long* done, double floor, double tol) noexcept nogil:
+cdef inline int run(real* precision, Engine* e, long steps, double* values, long* done, double tol) noexcept nogil:
     """Up to `steps` steps; `values[t]` is the loss before step t, `done` how many were taken. Returns a Status."""
     cdef long t
     cdef int status
     if e.train != NULL:
-        return run_in_registers(precision, e, steps, values, done, floor, tol)
+        return run_in_registers(precision, e, steps, values, done, tol)
     for t in range(steps):
         done[0] = t
         if e.scores != NULL and e.scores.left and e.scores.at[0] == t:
             score(precision, e.scores, e.layers)
         if e.cyclic:
-            status = sweep(precision, e, &values[t], floor, tol, False)
+            status = sweep(precision, e, &values[t], tol, False)
             if status != RUNNING:
                 return status
         else:
-            status = forward(precision, e, &values[t], floor, tol)
+            status = forward(precision, e, &values[t], tol)
             if status != RUNNING:
                 return status
             backward(precision, e)

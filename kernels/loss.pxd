@@ -10,6 +10,7 @@ from products cimport Machine
 cdef struct Objective:
     int kind
     double factor
+    double floor        # what is left out of the loss, and belongs to it
     bint by_output
     void* targets       # laid out as the outputs
     Py_ssize_t count    # observations of a loss of the product

@@ -2,6 +2,7 @@
 
 from cython.parallel cimport prange
 from types cimport real, LINE, AVX512
+from memory cimport padded
 from blas cimport gemm
 
 cdef enum:
@@ -94,11 +95,6 @@ cdef inline void clear_margin(int rows, int columns, real* A, int lda) noexcept 
     for r in range(rows):
         for c in range(columns, lda):
             A[<Py_ssize_t>r * lda + c] = 0
-
-
-cdef inline int padded(int n, int lanes) noexcept nogil:
-    """n in whole vectors."""
-    return (n + lanes - 1) // lanes * lanes
 
 
 cdef inline int grid_columns(int threads, int m, int n) noexcept nogil:

@@ -1,9 +1,54 @@
 # A chain that fits in registers: its loop is one function in C (include/la_chain.inc.h), which takes all steps from one score to the next.
 
 from libc.math cimport INFINITY, isfinite
-from types cimport real, RUNNING, CONVERGED, DIVERGED
+from types cimport real, LINE, DENSE, SQUARED, RUNNING, CONVERGED, DIVERGED
+from layer cimport Layer
+from memory cimport take
 from score cimport score
-from engine cimport Engine
+from engine cimport Engine, la_chain_train
+from workspace cimport Memory, matrix_of, width, widest
+
+
+cdef inline int lay_out_registers(Engine* e, Memory* memory) except -1:
+    """Bind that loop, which holds each layer twice, once transposed. `e.registers` has diagonal data of pivot 0.
+
+    Raises: ValueError unless all matrices have at most as many rows and columns as a line has elements, all layers are dense, the pivot
+    is at an end (the outputs only with diagonal data or none), the loss is squared, and there is no momentum.
+    """
+    cdef int i, d = e.depth, side = LINE // e.itemsize
+    cdef bint turned = e.pivot == d
+    cdef bint fits = turned and (e.X == NULL or e.diagonal) or not e.pivot and not e.data_last
+    cdef Layer* L
+    c = &e.registers
+    for i in range(d):
+        fits = fits and e.layers[i].kind == DENSE
+    if max(widest(e), e.rows) > side or not fits or e.cyclic or e.momentum != 0 or e.loss.kind != SQUARED:
+        raise ValueError(f"widths {[width(e, i) for i in range(d + 1)]} on {e.rows} rows are no chain that fits in registers")
+    c.depth, c.rows, c.factor, c.turned = d, e.rows, e.loss.factor, turned
+    widths = <int*>take(&memory.kept, (d + 1) * sizeof(int))
+    lr = <double*>take(&memory.kept, (d + 1) * sizeof(double))
+    decay = <double*>take(&memory.kept, (d + 1) * sizeof(double))
+    c.widths, c.lr, c.decay = widths, lr, decay
+    c.W = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
+    c.R = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
+    c.A = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
+    # the transposed network begins at the outputs
+    for i in range(d + 1):
+        widths[i] = width(e, d - i if turned else i)
+    for i in range(1, d + 1):
+        L = &e.layers[d - i if turned else i - 1]
+        lr[i], decay[i] = L.lr, L.decay
+        c.A[i] = matrix_of(e, &memory.room, side, side)
+        c.W[i] = matrix_of(e, &memory.room, side, side) if turned else L.matrix
+        c.R[i] = L.matrix if turned else matrix_of(e, &memory.room, side, side)
+    c.D[0], c.D[1] = matrix_of(e, &memory.room, side, side), matrix_of(e, &memory.room, side, side)
+    c.Y = e.loss.targets
+    if turned:
+        c.scale = e.X
+    elif not c.diagonal:
+        c.X = e.X
+    e.train = la_chain_train(e.machine.level, e.itemsize == sizeof(float))
+    return 0
 
 
 cdef inline int loss_in_registers(Engine* e, double* value) noexcept nogil:
@@ -13,8 +58,7 @@ cdef inline int loss_in_registers(Engine* e, double* value) noexcept nogil:
     return RUNNING
 
 
-cdef inline int run_in_registers(real* precision, Engine* e, long steps, double* values, long* done, double floor,
-                                 double tol) noexcept nogil:
+cdef inline int run_in_registers(real* precision, Engine* e, long steps, double* values, long* done, double tol) noexcept nogil:
     """Up to `steps` steps; `values[t]` is the loss before step t. Returns a Status."""
     cdef long t = 0, stop
     while t < steps:
@@ -24,7 +68,7 @@ cdef inline int run_in_registers(real* precision, Engine* e, long steps, double*
                 score(precision, e.scores, e.layers)
             if e.scores.left:
                 stop = e.scores.at[0]
-        t += e.train(&e.registers, stop - t, &values[t], floor, tol)
+        t += e.train(&e.registers, stop - t, &values[t], e.loss.floor, tol)
         done[0] = t
         if t < stop:
             return CONVERGED if isfinite(values[t]) else DIVERGED

@@ -1,9 +1,9 @@
 # Rows in flight: their products with a matrix, with a layer of any kind, and with the data.
 
 from types cimport real
-from layer cimport Layer
+from layer cimport Layer, has_matrix
 from products cimport product, transpose, scale_columns, dot_update, sum_update, has_vectors
-from structured cimport has_matrix, structured_apply, structured_backward
+from structured cimport structured_apply, structured_backward
 from stripes cimport stripes_product
 from engine cimport Engine
 

@@ -3,7 +3,7 @@
 from cython.parallel cimport prange
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
-from types cimport real, LINE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE
+from types cimport real, LINE, TIED, BASIS, DIAGONAL, BLOCKS, SPARSE
 from layer cimport Layer, Structure, la_conv, la_structured
 from blas cimport gemm
 from products cimport clear_margin, la_team, share
@@ -20,18 +20,13 @@ cdef extern from "la_structured.h":
                             const double*, ptrdiff_t, double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
 
 
-cdef inline bint has_matrix(Layer* L) noexcept nogil:
-    """Whether the dense products serve the layer."""
-    return L.kind <= FIXED
-
-
 cdef inline int first_row(Structure* S, int s, int part, size_t itemsize) noexcept nogil:
     """Where a thread's share of s rows begins: in whole panels of the largest vectors where that leaves no thread idle."""
     return share(s, part, S.threads, PANEL if s >= S.threads * PANEL else LINE // <int>itemsize)
 
 
-cdef inline void sparse_rows(int p, int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
-                             real* out, int ldout) noexcept nogil:
+cdef inline void sparse_rows(int p, int m, int n, const int* ptr, const int* column, const int* at, Structure* S, int s,
+                             const real* A, int lda, real* out, int ldout) noexcept nogil:
     """A thread's share."""
     cdef Py_ssize_t first = first_row(S, s, p, sizeof(real))
     cdef int rows = first_row(S, s, p + 1, sizeof(real)) - <int>first
@@ -45,7 +40,7 @@ cdef inline void sparse_rows(int p, int m, int n, int* ptr, int* column, int* at
                                      out + first * ldout, ldout, <double*>S.work + p * S.room)
 
 
-cdef inline void sparse_product(int m, int n, int* ptr, int* column, int* at, Structure* S, int s, const real* A, int lda,
+cdef inline void sparse_product(int m, int n, const int* ptr, const int* column, const int* at, Structure* S, int s, const real* A, int lda,
                                 real* out, int ldout) noexcept nogil:
     """out (s, m) = A (s, n) by the nonzeros of m rows."""
     cdef int p, threads = S.threads
@@ -140,7 +135,7 @@ cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, con
     """The gradient of every nonzero; then its sum over the nonzeros of a parameter."""
     cdef Structure* S = L.structure
     cdef real* found = <real*>S.coordinates
-    cdef real* each = found if S.index == NULL else <real*>S.entry_gradient
+    cdef real* each = found if S.parameter == NULL else <real*>S.entry_gradient
     cdef int k, p, threads = S.threads
     if threads == 1:
         sparse_gradient(0, L, s, D, ldd, A, lda, each)
@@ -150,11 +145,11 @@ cdef inline void sparse_coordinates(Layer* L, int s, const real* D, int ldd, con
     for p in range(1, threads):
         for k in range(S.nonzeros):
             each[k] += each[<Py_ssize_t>p * S.nonzeros + k]
-    if S.index == NULL:
+    if S.parameter == NULL:
         return
     memset(found, 0, S.size * sizeof(real))
     for k in range(S.nonzeros):
-        found[S.index[k]] += each[k] if S.sign == NULL else S.sign[k] * each[k]
+        found[S.parameter[k]] += each[k] if S.sign == NULL else S.sign[k] * each[k]
 
 
 cdef inline void gather_matrix(real* precision, Layer* L, bint plain) noexcept nogil:
@@ -222,6 +217,6 @@ cdef inline void refresh(real* precision, Layer* L) noexcept nogil:
                 b = <real*>S.basis + (k * L.n_out + i) * L.n_in
                 for j in range(L.n_in):
                     line[j] += theta[k] * b[j]
-    elif L.kind == SPARSE and S.index != NULL:
+    elif L.kind == SPARSE and S.parameter != NULL:
         for k in range(S.nonzeros):
-            (<real*>S.values)[k] = theta[S.index[k]] if S.sign == NULL else S.sign[k] * theta[S.index[k]]
+            (<real*>S.values)[k] = theta[S.parameter[k]] if S.sign == NULL else S.sign[k] * theta[S.parameter[k]]

@@ -11,7 +11,7 @@ from outputs cimport outputs_of, gradient_of_product, evaluate
 from descend cimport descend
 
 
-cdef inline int sweep(real* precision, Engine* e, double* value, double floor, double tol, bint loss_only) noexcept nogil:
+cdef inline int sweep(real* precision, Engine* e, double* value, double tol, bint loss_only) noexcept nogil:
     """One sweep. A_i are prefixes (rows of data), Z_i = W_d ... W_{i+1} suffixes (k_d rows). Returns a Status.
 
     Before layer i+1 has its turn, the outputs are A_i Z_i^T: newest below, old above.
@@ -42,7 +42,7 @@ cdef inline int sweep(real* precision, Engine* e, double* value, double floor, d
         if i == 0:
             if not isfinite(value[0]):
                 return DIVERGED
-            if value[0] + floor <= tol:
+            if value[0] + e.loss.floor <= tol:
                 return CONVERGED
             if loss_only:
                 return RUNNING

@@ -61,7 +61,6 @@ LA_STRUCTURED(double, la_structured_double)
 
 #define LA_BODY "la_conv.inc.h"
 #include "la_each.h"
-#include "la_team.h"
 #define LA_BODY "la_sparse.inc.h"
 #include "la_each.h"
 #define LA_BODY "la_tied.inc.h"

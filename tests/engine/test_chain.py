@@ -356,7 +356,7 @@ WIDE = [(5, 192, 192), (5, 193, 192), (9, 192, 193), (40, 128, 129), (40, 129, 1
 
 
 def operand(rng, rows, columns, dtype, most):
-    array = kernel._chain.buffer(rows, columns, dtype, most)
+    array = machine._machine.buffer(rows, columns, dtype, most)
     array[...] = rng.standard_normal((rows, columns))
     return array
 
@@ -510,7 +510,7 @@ def test_unknown_and_missing_instruction_sets_are_refused(monkeypatch):
     monkeypatch.setenv("LINALIGN_ISA", "sse9")
     with pytest.raises(ValueError, match="LINALIGN_ISA is 'sse9'; one of 'base', 'avx2', 'avx512' was wanted"):
         machine.isa()
-    monkeypatch.setattr(kernel._chain, "detect", lambda: 3)
+    monkeypatch.setattr(machine._machine, "detect", lambda: 3)
     monkeypatch.setenv("LINALIGN_ISA", "avx512")
     with pytest.raises(ValueError, match="LINALIGN_ISA is 'avx512' but this processor has at most 'avx2'; unset it"):
         machine.isa()

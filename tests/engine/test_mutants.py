@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from linalign import reference
-from linalign.engine import structures
 from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Skew, Subspace, Tied, Toeplitz
-from linalign.plan import machine
+from linalign.plan import machine, structures
 from linalign.reduce import samples
 from tests.oracles.checks import (
     RUNNING,
@@ -297,15 +296,18 @@ def test_an_ulp_of_one_integer_is_seen():
 
 
 def told(**changes):
-    """The parts of a structure with some of them changed; a layer that has none of these stays as it is."""
+    """A structure with some of it, or of its parts, changed; a layer that has none of these stays as it is."""
     true = structures.parts
 
-    def parts(layer, metric, threads):
-        found = true(layer, metric, threads)
-        for name, change in changes.items():
-            if found is not None and found.get(name) is not None:
-                found[name] = change(found[name])
-        return found
+    def changed(record):
+        has = {name: change for name, change in changes.items() if getattr(record, name, None) is not None}
+        return record._replace(**{name: change(getattr(record, name)) for name, change in has.items()})
+
+    def parts(layer, metric, threads, dtype):
+        found = true(layer, metric, threads, dtype)
+        if found is None:
+            return None
+        return changed(found if found.parts is None else found._replace(parts=changed(found.parts)))
 
     return lambda patch: patch.setattr(structures, "parts", parts)
 
@@ -316,14 +318,13 @@ def runs_the_other_way(patch):
 
     def runs(index, sign):
         found = true(index, sign)
-        return found | {"param": found["param"] + found["step"] * (found["length"] - 1), "step": -found["step"]}
+        return found._replace(parameter=found.parameter + found.step * (found.length - 1), step=-found.step)
 
     patch.setattr(structures, "runs", runs)
 
 
-def one_more(at):
-    """A whole number of a tuple, one more than it is."""
-    return lambda numbers: (*numbers[:at], numbers[at] + 1, *numbers[at + 1 :])
+def one_more(number):
+    return number + 1
 
 
 def first_two_exchanged(array):
@@ -347,21 +348,21 @@ CIRCULAR = Conv2d((5, 4), (3, 2), 2, 2, "circular")
 SHARED = Tied(np.where(np.eye(6, dtype=bool), np.arange(6) // 2, -1))
 SKEWED = Subspace(np.random.default_rng(0).standard_normal((3, 4, 4)) + 1)
 TOLD = {
-    "rows of padding above": (told(geometry=one_more(10)), gradients_of_layers(CONV)),
-    "columns of padding to the left": (told(geometry=one_more(11)), gradients_of_layers(CONV)),
-    "rows of padding above, circular": (told(geometry=one_more(10)), gradients_of_layers(CIRCULAR)),
-    "circular for zeros": (told(geometry=one_more(12)), gradients_of_layers(CONV)),
-    "a stride for another": (told(geometry=lambda g: (*g[:8], g[9], g[8], *g[10:])), gradients_of_layers(Conv2d((5, 5), 2, 1, 1, "valid", (1, 3)))),
-    "multiplicity left out": (told(scale=lambda scale: None), steps_of_layers(CONV)),
-    "multiplicity in the other metric": (told(scale=np.sqrt), steps_of_layers(Toeplitz(4, 3))),
+    "rows of padding above": (told(top=one_more), gradients_of_layers(CONV)),
+    "columns of padding to the left": (told(left=one_more), gradients_of_layers(CONV)),
+    "rows of padding above, circular": (told(top=one_more), gradients_of_layers(CIRCULAR)),
+    "circular for zeros": (told(circular=one_more), gradients_of_layers(CONV)),
+    "a stride for another": (told(parts=lambda g: g._replace(stride_h=g.stride_w, stride_w=g.stride_h)), gradients_of_layers(Conv2d((5, 5), 2, 1, 1, "valid", (1, 3)))),
+    "multiplicity left out": (told(inverse_gram=lambda scale: None), steps_of_layers(CONV)),
+    "multiplicity in the other metric": (told(inverse_gram=np.sqrt), steps_of_layers(Toeplitz(4, 3))),
     "basis for its dual": (told(dual=lambda dual: 2 * dual), steps_of_layers(SKEWED)),
     "a run in the other direction": (runs_the_other_way, gradients_of_layers(Toeplitz(4, 3))),
     "a run that is one short": (told(length=lambda length: np.maximum(length - 1, 1)), gradients_of_layers(Toeplitz(4, 3))),
     "signs left out": (told(sign=np.abs), gradients_of_layers(Skew(4))),
     "rows for columns in the adjoint": (told(col_at=first_two_exchanged), gradients_of_layers(Dense(5, 6), Masked(np.tri(6, dtype=bool)))),
     "a column for another": (told(row_col=first_two_exchanged), gradients_of_layers(Masked(np.tri(6, k=1, dtype=bool)))),
-    "sums over another parameter": (told(index=lambda index: np.roll(index, 1)), gradients_of_layers(SHARED)),
-    "blocks in another order": (told(sides=lambda sides: sides[2:] + sides[:2]), gradients_of_layers(BlockDiagonal([(2, 3), (3, 2)]))),
+    "sums over another parameter": (told(parameter=lambda parameter: np.roll(parameter, 1)), gradients_of_layers(SHARED)),
+    "blocks in another order": (told(sides=lambda sides: np.roll(sides, 2)), gradients_of_layers(BlockDiagonal([(2, 3), (3, 2)]))),
 }  # fmt: skip
 
 

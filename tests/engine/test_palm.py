@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.engine import structures
+from linalign.plan import structures
 from tests.oracles import pyfaust_child
 from tests.oracles.draws import mask
 

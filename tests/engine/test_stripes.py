@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.engine import structures
+from linalign.plan import structures
 from tests.oracles.checks import DTYPES, check_gradients, check_steps, isas
 from tests.oracles.structured_cases import StructuredCase, descent_of, structured_case, structured_engine
 

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign.engine import structures
 from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
-from linalign.plan import cost
+from linalign.plan import cost, structures
 from linalign.problem.problem import make_descent, make_problem
 from linalign.record.quantities import QUANTITIES
 from linalign.training import loop

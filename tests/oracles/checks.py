@@ -29,7 +29,7 @@ from linalign.problem.problem import Problem, make_descent, make_problem
 from tests.oracles.extended import LD
 
 DTYPES = (np.float64, np.float32)
-RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
+RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = (machine.STATUSES[name] for name in ("running", "converged", "diverged", "callback failed"))
 U64 = 2.0**-53
 
 

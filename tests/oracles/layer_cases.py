@@ -154,12 +154,12 @@ def from_form(form, theta, shape):
     if form.kind == "fixed":
         return arrays["matrix"].astype(theta.dtype)
     assert form.kind == "conv"
-    c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, stride_h, stride_w, top, left, circular = form.numbers
-    K, W = flat.reshape(c_out, c_in, kh, kw), W.reshape(c_out, h_out, w_out, c_in, h_in, w_in)
-    for y, x, a, b in np.ndindex(h_out, w_out, kh, kw):
-        i, j = y * stride_h - top + a, x * stride_w - left + b
-        if circular:
-            i, j = i % h_in, j % w_in
-        if 0 <= i < h_in and 0 <= j < w_in:
+    g = form.numbers
+    K, W = flat.reshape(g.c_out, g.c_in, g.kh, g.kw), W.reshape(g.c_out, g.h_out, g.w_out, g.c_in, g.h_in, g.w_in)
+    for y, x, a, b in np.ndindex(g.h_out, g.w_out, g.kh, g.kw):
+        i, j = y * g.stride_h - g.top + a, x * g.stride_w - g.left + b
+        if g.circular:
+            i, j = i % g.h_in, j % g.w_in
+        if 0 <= i < g.h_in and 0 <= j < g.w_in:
             W[:, y, x, :, i, j] += K[:, :, a, b]
     return W.reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference
-from ..plan import cost
+from ..plan import cost, machine
 from ..plan.cost import Pivot
 from ..plan.planner import Work
 from ..problem.problem import Descent, Problem, make_descent
@@ -19,7 +19,7 @@ from ..reduce.split import Modes, Split
 from ..validate import Array
 from . import bind as kernel
 
-RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = range(4)
+RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = (machine.STATUSES[name] for name in ("running", "converged", "diverged", "callback failed"))
 # losses of steps that are taken again are kept for so many at a time
 REPLAYED = 4096
 
@@ -58,15 +58,15 @@ class Engine(ABC):
         """The velocities of the parameters that are run; None without momentum. They may be views that move with it."""
         return None
 
-    def watch(self, noise: Array, beside: Array | None) -> bool:
+    def prepare_scores(self, noise: Array, constant: Array | None) -> bool:
         """Whether `advance_scoring` can record the alignment of a network with these constants on its way."""
         return False
 
     def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
-        """`advance`, and sine and cosine of every interface before the steps in `at`; needs `watch`."""
+        """`advance`, and sine and cosine of every interface before the steps in `at`; needs `prepare_scores`."""
         raise NotImplementedError
 
-    def alone(self) -> None:  # noqa: B027 - an engine that shares nothing has nothing to do
+    def use_one_thread(self) -> None:  # noqa: B027 - an engine that shares nothing has nothing to do
         """The other threads are taken from now on: those of one product wait for each other, and would wait for long."""
 
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
@@ -174,11 +174,11 @@ class ChainEngine(Engine):
         status, taken = self._chain.advance(steps, values, tol)
         return status, taken
 
-    def alone(self) -> None:
-        self._chain.alone()
+    def use_one_thread(self) -> None:
+        self._chain.use_one_thread()
 
-    def watch(self, noise: Array, beside: Array | None) -> bool:
-        answer: bool = self._chain.watch(noise, beside)
+    def prepare_scores(self, noise: Array, constant: Array | None) -> bool:
+        answer: bool = self._chain.prepare_scores(noise, constant)
         return answer
 
     def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:

@@ -8,11 +8,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..validate import Array
+
+
+class ConvGeometry(NamedTuple):
+    """The sizes of a convolution: output (y, x) meets input (y * stride_h - top + a, x * stride_w - left + b) at tap (a, b)."""
+
+    c_in: int
+    h_in: int
+    w_in: int
+    c_out: int
+    h_out: int
+    w_out: int
+    kh: int
+    kw: int
+    stride_h: int
+    stride_w: int
+    top: int
+    left: int
+    circular: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +43,7 @@ class Form:
     - `tied`: `index (out, in)`, -1 for a zero, and `sign (out, in)` or None: `W_ij = sign_ij theta[index_ij]`.
     - `sparse`: the same by rows: `indptr (out + 1,)`, `cols (nnz,)`, `index (nnz,)`, `sign (nnz,)` or None.
     - `basis`: `basis (r, out, in)` and its dual `dual (r, out, in)`, `<A_k, dual_l> = 1 if k == l else 0`.
-    - `conv`: numbers are `c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, stride_h, stride_w, top, left, circular`;
-      output (y, x) meets input (y * stride_h - top + a, x * stride_w - left + b) at tap (a, b).
+    - `conv`: numbers are a `ConvGeometry`.
     - `fixed`: `matrix (out, in)`; there are no parameters.
     """
 

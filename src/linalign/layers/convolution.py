@@ -10,7 +10,7 @@ import numpy as np
 
 from ..validate import Array, choice, integer
 from .axis import PADDINGS, Axis
-from .base import Form, Layer
+from .base import ConvGeometry, Form, Layer
 
 Tap = tuple[int, int, tuple[Array, Array], tuple[Array, Array]]
 
@@ -47,7 +47,8 @@ class Convolution(Layer):
     def form(self) -> Form:
         h, w = self.axes
         ends = (self.in_channels, h.size, w.size, self.out_channels, h.out, w.out)
-        return Form("conv", (*ends, h.kernel, w.kernel, h.stride, w.stride, h.left, w.left, int(h.padding == "circular")))
+        circular = int(h.padding == "circular")
+        return Form("conv", ConvGeometry(*ends, h.kernel, w.kernel, h.stride, w.stride, h.left, w.left, circular))
 
     def _taps(self) -> Iterator[Tap]:
         """Each tap with the outputs and the inputs, as indices of rows and columns, that meet at it."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from ..problem.problem import Descent, Problem
 from . import machine
-from .machine import sides
+from .structures import sides
 
 # an interior pivot may lose a digit (docs/theory, section 10): take one only if it saves this share of the time
 INTERIOR_GAIN = 0.9

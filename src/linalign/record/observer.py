@@ -35,7 +35,7 @@ class Running(Protocol):
         """The matrices that are run."""
         ...
 
-    def alone(self) -> None:
+    def use_one_thread(self) -> None:
         """The other threads of the loop are taken from now on."""
         ...
 

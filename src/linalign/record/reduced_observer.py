@@ -51,7 +51,7 @@ class ReducedObserver(Observer):
         zeros = [zero(shape, rounding) for shape, rounding in zip(self._shapes, self._rounding, strict=True)]
         start = self._run.work.problem.net.matrices()
         inputs = None if parts[0] is None else self._inputs
-        return ReducedScores(start, self._shapes, self._bases, parts, inputs, zeros, self._threads, self._run.alone)
+        return ReducedScores(start, self._shapes, self._bases, parts, inputs, zeros, self._threads, self._run.use_one_thread)
 
     def _moving(self) -> list[Array]:
         return self._small()

@@ -111,12 +111,12 @@ class ReducedScores:
 
     def __init__(
         self, start: Matrices, shapes: Sequence[tuple[int, int]], bases: Sequence[Array | None], outside: Sequence[Array | None],
-        inputs: Array | None, zeros: Sequence[float], threads: int = 1, alone: Callable[[], None] | None = None,
+        inputs: Array | None, zeros: Sequence[float], threads: int = 1, use_one_thread: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         """`start`: the small layers at step 0; `bases`: `Q_0, ..., Q_d` as in `WidthLift`; `outside`: the constant parts.
 
         `inputs`: the inputs of the first layer that are run, if it has others; `zeros`: the share of a layer's largest value that counts as
-        zero. `alone()` tells the loop that its other threads are taken.
+        zero. `use_one_thread()` tells the loop that its other threads are taken.
         """
         self._start = [np.array(W, dtype=np.float64) for W in start]
         first, Q = outside[0], bases[1]
@@ -142,8 +142,8 @@ class ReducedScores:
         self._pool: Pool | None = None
         if self._mixed is not None and threads > 1 and min(shapes[0]) >= WIDE:
             self._pool = Pool(threads)
-            if alone is not None:
-                alone()
+            if use_one_thread is not None:
+                use_one_thread()
 
     def take(self, weights: Matrices, names: Collection[str]) -> dict[str, Any]:
         """The scores of these names, of the network that these small layers stand for: numbers, or promises of them (`Later`)."""

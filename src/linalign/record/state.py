@@ -76,9 +76,9 @@ class State:
         layers = self.work.problem.net.layers
         return [layer.matrix(theta) for layer, theta in zip(layers, self._engine.params(), strict=True)]
 
-    def alone(self) -> None:
+    def use_one_thread(self) -> None:
         """The other threads of the loop are taken from now on."""
-        self._engine.alone()
+        self._engine.use_one_thread()
 
     @cached_property
     def observe(self) -> Observer:

@@ -154,7 +154,7 @@ class Loop:
             self._constant = np.array(constant).reshape(-1, 2)
             return names
         constants = self.state.observe.constants()
-        return names if constants is not None and self.engine.watch(*constants) else ()
+        return names if constants is not None and self.engine.prepare_scores(*constants) else ()
 
     def _advance(self, values: Array, scored: tuple[str, ...]) -> int:
         """A slice of steps, whose losses go into `values`; how many were taken."""

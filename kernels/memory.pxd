@@ -1,4 +1,4 @@
-# Memory of a chain: zeroed pieces that start on cache lines, freed all at once.
+# Memory of a chain: zeroed pieces that start on cache lines, freed all at once; and the padding of rows.
 # A small network asks for some thirty pieces, each a few rows; as NumPy arrays they took as long as hundreds of its steps.
 
 from libc.stdint cimport uintptr_t
@@ -67,3 +67,13 @@ cdef inline void release(Arena* a) noexcept:
         free(a.blocks[i].raw)
     free(a.blocks)
     a.blocks, a.count, a.next, a.left = NULL, 0, NULL, 0
+
+
+cdef inline int padded(int n, int lanes) noexcept nogil:
+    """n in whole vectors."""
+    return (n + lanes - 1) // lanes * lanes
+
+
+cdef inline int padding(int columns, int itemsize, int most) noexcept nogil:
+    """The leading dimension of rows of that many columns: those of at most `most` are padded to whole vectors for the tile."""
+    return columns if columns > most else padded(columns, LINE // itemsize)

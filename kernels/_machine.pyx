@@ -1,0 +1,66 @@
+"""What this processor and this build offer, the numbers that Python and C share, and how a matrix lies in memory."""
+
+from types cimport (LINE, BASE, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED, LOGISTIC,
+                    EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED)
+from memory cimport padding as padded_columns
+from handover cimport address
+
+import numpy as np
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #define LA_SHARES 1
+    #else
+    #define LA_SHARES 0
+    #endif
+    """
+    const int LA_DEBUG
+    const int LA_NATIVE
+    const int LA_SHARES
+
+# instruction sets by name; the order is that of what they can do
+LEVELS = {"base": BASE, "avx2": AVX2, "avx512": AVX512}
+# kinds of layers, losses and answers of a run (types.pxd), by the names that Python has for them
+KINDS = {
+    "dense": DENSE, "tied": TIED, "basis": BASIS, "fixed": FIXED, "diagonal": DIAGONAL, "blocks": BLOCKS, "sparse": SPARSE, "conv": CONV,
+}
+LOSSES = {
+    "squared": SQUARED, "logistic": LOGISTIC, "exponential": EXPONENTIAL, "cross_entropy": CROSS_ENTROPY, "entries": ENTRIES,
+    "sensing": SENSING, "end_to_end": END_TO_END,
+}
+STATUSES = {"running": RUNNING, "converged": CONVERGED, "diverged": DIVERGED, "callback failed": CALLBACK_FAILED}
+# bytes of a cache line and of the longest vector: short rows are padded to whole ones, and a chain of no longer ones fits in registers
+LINE_BYTES = LINE
+
+
+def detect() -> int:
+    """The best instruction set of this processor, a value of `LEVELS`."""
+    return la_detect()
+
+
+def build() -> list:
+    """How this module was built."""
+    found = ["debug checks"] if LA_DEBUG else ["optimised"]
+    if LA_NATIVE:
+        found.append("-march=native: this build runs on processors like this one only")
+    return found
+
+
+def shares() -> bool:
+    """Whether products can be shared out among threads."""
+    return LA_SHARES != 0
+
+
+def padding(int columns, int itemsize, int most) -> int:
+    """The leading dimension of rows of that many columns: those of at most `most` are padded to whole vectors for the tile."""
+    return padded_columns(columns, itemsize, most)
+
+
+def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
+    """A zeroed matrix that starts on a cache line, as a view of its padded rows."""
+    cdef int itemsize = np.dtype(dtype).itemsize, ld = padded_columns(columns, itemsize, most)
+    # touched here, and not page by page in the first steps
+    raw = np.empty(<Py_ssize_t>rows * ld * itemsize + LINE, dtype=np.uint8)
+    raw.fill(0)
+    return np.ndarray((rows, columns), dtype, raw, (LINE - address(raw) % LINE) % LINE, (ld * itemsize, itemsize))

@@ -1,0 +1,38 @@
+# Arrays from Python, as the pointers that the kernels keep. Whoever hands one over keeps it alive.
+
+from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO
+
+
+cdef inline size_t address(array) except? 0:
+    """Where the array begins; `array.ctypes.data` takes ten times as long."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDED_RO)
+    found = <size_t>view.buf
+    PyBuffer_Release(&view)
+    return found
+
+
+cdef inline void* elements(array, char code) except? NULL:
+    """Where a contiguous array of that type (the letter of `struct`) begins; NULL for None.
+
+    Raises: TypeError for another type, ValueError if it is not contiguous.
+    """
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    found, right = view.buf, view.format[0] == code
+    PyBuffer_Release(&view)
+    if not right:
+        raise TypeError(f"an array is of type {array.dtype}; {chr(code)!r} was wanted")
+    return found
+
+
+cdef inline const int* whole(array) except? NULL:
+    """Of whole numbers, as C has them."""
+    return <const int*>elements(array, b"i")
+
+
+cdef inline double* doubles(array) except? NULL:
+    """Of float64."""
+    return <double*>elements(array, b"d")

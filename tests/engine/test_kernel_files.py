@@ -1,0 +1,70 @@
+"""The sources of the kernels: which file builds on which, and the numbers that Python reads from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import linalign as la
+from linalign import losses
+from linalign.engine import bind
+from linalign.engine.engines import simultaneous
+from linalign.plan import machine, structures
+from tests.oracles.checks import make_case
+
+SOURCE = Path(la.__file__).parents[2] / "kernels"
+
+# from the ground up, as kernels/README.md draws them; a file builds on those of the lines above it in this list
+ORDER = [
+    ["types", "handover"],
+    ["memory", "blas", "layer"],
+    ["products"],
+    ["structured", "stripes", "loss", "score"],
+    ["engine"],
+    ["workspace", "rows"],
+    ["registers", "constrained", "rule", "outputs"],
+    ["descend"],
+    ["samples", "pivot", "sweep"],
+    ["loop"],
+    ["_chain", "_modes", "_machine", "_limits"],
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+
+pytestmark = pytest.mark.skipif(not SOURCE.exists(), reason="the package is installed away from its kernels")
+
+
+def test_kernels_build_on_what_is_below_them():
+    files = {path.stem: path for path in [*SOURCE.glob("*.pxd"), *SOURCE.glob("*.pyx")]}
+    assert set(files) == set(RANK)
+    for name, path in files.items():
+        for found in re.findall(r"^from (\w+) cimport", path.read_text(), re.M):
+            if found in files:
+                assert RANK[found] < RANK[name], f"{path.name} cimports {found}, which is built on it"
+
+
+def test_kernel_files_are_short():
+    for path in [*SOURCE.glob("*.p*"), *SOURCE.glob("include/*.h")]:
+        assert len(path.read_text().splitlines()) <= 450, path.name
+
+
+def test_python_and_c_know_the_same_kinds():
+    assert set(machine.KINDS) == set(structures.KINDS)
+    kinds = {loss.kind for loss in vars(losses).values() if isinstance(loss, type) and isinstance(getattr(loss, "kind", None), str)}
+    assert set(machine.LOSSES) == kinds
+    for numbers in (machine.KINDS, machine.LOSSES, machine.STATUSES, machine.LEVELS):
+        assert len(set(numbers.values())) == len(numbers)
+    assert machine.STATUSES["running"] == 0
+
+
+def test_arrays_of_another_type_are_refused(monkeypatch):
+    net = la.Network([la.layers.Toeplitz(4, 3)]).init("gaussian", rng=0)
+    problem = make_case((3, 4), 5).problem
+    problem = type(problem)(net, problem.X, problem.T, problem.loss, problem.factor, problem.floor)
+    true = structures.runs
+    for kind in (np.int64, np.float32):
+        monkeypatch.setattr(structures, "runs", lambda index, sign, kind=kind: true(index, sign)._replace(row=np.arange(4, dtype=kind)))
+        with pytest.raises(TypeError, match=f"an array is of type {np.dtype(kind)}; 'i' was wanted"):
+            bind.bind(problem, simultaneous(1), 0, 5)
