@@ -19,7 +19,7 @@ from linalign.reproduce import bases, claim, convolution, setting
 from linalign.theory.statements import STATEMENTS
 
 CLAIMS = {c.name: c for c in rep.CLAIMS}
-FAST = ("kept", "output", "rate", "projected", "convolution")
+FAST = ("kept", "output", "balanced", "rate", "projected", "convolution")
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,16 @@ BROKEN = [
     ("kept", "generic_turned", lambda a: 0 * a, "generic: most that any layer turned"),
     ("kept", "generic_commutator", lambda a: 0.0, "generic: commutator of the condition"),
     ("kept", "autoencoding_loss", lambda a: 0 * a + 1.0, "autoencoding: loss above the least"),
-    ("output", "one_sine", lambda a: a + 1e-5, "one output: largest sine"),
-    ("output", "one_turn", lambda a: 0 * a + 1.0, "one output: |cosine|"),
+    ("output", "one_sine", lambda a: a + 1e-5, "one output, logistic loss: largest sine"),
+    ("output", "one_turn", lambda a: 0 * a + 1.0, "one output, logistic loss: |cosine|"),
     ("output", "many_sine", lambda a: 0 * a, "several outputs, cross-entropy: largest sine"),
+    ("output", "exponential_sine", lambda a: a + 1e-5, "one output, exponential loss: largest sine"),
+    ("output", "own_sine", lambda a: a + 1e-5, "one output, log cosh"),
+    ("balanced", "generic_0_sine", lambda a: a + 1e-5, "classes, balanced: sine of the chain at the start"),
+    ("balanced", "generic_1_imbalance", lambda a: 0.1 * a[[0, 1]], "classes, balanced: imbalance at the end"),
+    ("balanced", "generic_1_sine", lambda a: 0 * a, "classes, balanced: sine of the chain after the first step"),
+    ("balanced", "kept_1_imbalance", lambda a: a + 1e-6, "autoencoding, balanced: imbalance"),
+    ("balanced", "unbalanced_1_sine", lambda a: 0.1 * a, "the same: largest over least"),
     ("rate", "errors", lambda a: a[0] * np.ones_like(a), "errors beyond the certified rate"),
     ("rate", "promised", lambda a: a - 5, "steps taken over steps promised"),
     ("rate", "reached", lambda a: np.where(np.arange(len(a)) == 9, -1, a), "steps taken over steps promised"),
@@ -186,7 +193,7 @@ def test_every_axis_is_labelled(measured):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--claim", "all"], "claim is 'all'; one of kept, output, rate, projected, convolution, authors was wanted"),
+        (["--claim", "all"], "claim is 'all'; one of kept, output, balanced, rate, projected, convolution, authors was wanted"),
         (["--data", "none.npz"], "none.npz: no such file; pass a path to"),
         (["--data", "table.npz"], "table.npz: samples of 3, no classes; images with classes were wanted"),
         (["--redraw", "nowhere"], "nowhere: no saved claims here (kept.npz, output.npz"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from .common import Stop, refusals
 
 FOLDER = "linalign-report"
-NAMES = ("kept", "output", "rate", "projected", "convolution", "authors")
+NAMES = ("kept", "output", "balanced", "rate", "projected", "convolution", "authors")
 
 DESCRIPTION = (
     "Try the claims of arXiv 2003.06340, each by an experiment that could refute it, and write a page, report.html, with the statements, "
@@ -24,8 +24,8 @@ examples:
   linalign reproduce --data mnist/ --claim authors      MNIST instead of the digits that come with scikit-learn
   linalign reproduce --redraw {FOLDER}           verdicts, pictures and page again, from what was measured
 
-claims: kept, where data keep alignment; output, one output; rate, the learning rate; projected, gradient descent on shared
-parameters; convolution, convolutional networks; authors, the networks of the paper.
+claims: kept, where data keep alignment; output, one output; balanced, balance and alignment; rate, the learning rate; projected,
+gradient descent on shared parameters; convolution, convolutional networks; authors, the four experiments of the authors as published.
 statements such as T3.2 are listed at the end of the page; docs/theory/ of the repository proves them.
 data: images with classes, as "linalign train" reads them; digits are scaled to 28 x 28 where the paper has MNIST.
 

@@ -50,12 +50,33 @@ def at_least(what: str, value: Any, bound: float) -> Check:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Measured values beside a published one. Not part of the verdict: images and draws differ, so what falls outside is shown."""
+
+    what: str
+    published: str
+    values: Any
+    low: float
+    high: float
+
+    @property
+    def middle(self) -> float:
+        """The median of the values."""
+        return float(np.median(np.asarray(self.values, dtype=np.float64)))
+
+    @property
+    def within(self) -> bool:
+        """Whether the median lies in the band."""
+        return self.low <= self.middle <= self.high
+
+
+@dataclass(frozen=True)
 class Claim:
     """What is claimed and how it is tried.
 
     name : of its files. title : a line. statement : what the theory says. experiment : what is done, in words.
     measure : runs it, returns plain arrays; these are saved, and all that follows is made from them alone.
-    judge : the checks. draw : the picture, on an empty figure. caption : what the picture shows.
+    judge : the checks. draw : the picture, on an empty figure. caption : what the picture shows. compare : values beside published ones.
     """
 
     name: str
@@ -66,6 +87,7 @@ class Claim:
     measure: Callable[[Setting], dict[str, Any]]
     judge: Callable[[Arrays], list[Check]]
     draw: Callable[[Figure, Arrays], None]
+    compare: Callable[[Arrays], list[Comparison]] = lambda arrays: []
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class Verdict:
     claim: Claim
     checks: tuple[Check, ...]
     seconds: float
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def confirmed(self) -> bool:

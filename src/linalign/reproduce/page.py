@@ -18,6 +18,7 @@ from .claim import Arrays, Claim, Verdict
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1c1c1c; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0.3rem; } h2 { font-size: 1.25rem; margin: 2.4rem 0 0.4rem; }
+h3 { font-size: 1.05rem; margin: 1.2rem 0 0.2rem; }
 p { margin: 0.5rem 0; max-width: 52rem; } figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
 figcaption, .small { color: #555; font-size: 0.9rem; } a { color: #0060a0; }
 table { border-collapse: collapse; font-size: 0.92rem; }
@@ -105,6 +106,30 @@ def _section(v: Verdict, out: Path) -> list[str]:
         "<table><thead><tr><th>number</th><th>measured</th><th>bound</th><th>passed</th></tr></thead><tbody>",
         *rows,
         "</tbody></table>",
+        *_compared(v),
+    ]
+
+
+def _compared(v: Verdict) -> list[str]:
+    """What was measured beside what was published."""
+    if not v.comparisons:
+        return []
+    text = html.escape
+    rows = []
+    for c in v.comparisons:
+        spread = [float(value) for value in c.values]
+        shown = _number(c.middle) + (f" ({_number(min(spread))} to {_number(max(spread))})" if len(spread) > 1 else "")
+        rows.append(
+            f'<tr><td>{text(c.what)}</td><td class="n">{text(c.published)}</td><td class="n">{shown}</td>'
+            f'<td class="n">{_number(c.low)} to {_number(c.high)}</td><td>{"yes" if c.within else "no"}</td></tr>'
+        )
+    return [
+        '<h3>Beside the published curves</h3><p class="small">Read off pictures, of one run each. Images, draws and (for convolutions) '
+        "biases differ, so these are bands around the published values, which count for no verdict; for several draws the median and the "
+        "range.</p>",
+        "<table><thead><tr><th>number</th><th>published</th><th>here</th><th>band</th><th>in the band</th></tr></thead><tbody>",
+        *rows,
+        "</tbody></table>",
     ]
 
 
@@ -137,4 +162,5 @@ def _no() -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{float(value):.3g}"
+    number = float(value)
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"

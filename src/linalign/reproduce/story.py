@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..files import replacing
-from . import authors, convolution, kept, output, page, projected, rate
+from . import authors, balanced, convolution, kept, output, page, projected, rate
 from .claim import Claim, Verdict, load
 from .setting import Setting
 
-CLAIMS: tuple[Claim, ...] = (kept.CLAIM, output.CLAIM, rate.CLAIM, projected.CLAIM, convolution.CLAIM, authors.CLAIM)
+CLAIMS: tuple[Claim, ...] = (kept.CLAIM, output.CLAIM, balanced.CLAIM, rate.CLAIM, projected.CLAIM, convolution.CLAIM, authors.CLAIM)
 
 
 def reproduce(out: Path, setting: Setting, only: Iterable[str] | None = None, say: Callable[[object], None] | None = None) -> list[Verdict]:
@@ -64,7 +64,7 @@ def written(claim: Claim, out: Path, say: Callable[[object], None] | None) -> Ve
     """The verdict and the picture of a claim, from its file."""
     arrays, about = load(out / f"{claim.name}.npz")
     try:
-        verdict = Verdict(claim, tuple(claim.judge(arrays)), float(about["seconds"]))
+        verdict = Verdict(claim, tuple(claim.judge(arrays)), float(about["seconds"]), tuple(claim.compare(arrays)))
         page.picture(claim, arrays, out / f"{claim.name}.png")
     except KeyError as error:
         raise ValueError(f"{out / claim.name}.npz: has no {error}; it was written by another version, run the claim again") from None

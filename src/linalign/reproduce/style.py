@@ -19,10 +19,15 @@ def panels(figure: Figure, count: int) -> list[Axes]:
     figure.set_size_inches(0.6 + 5.0 * count, 3.9)
     axes = figure.subplots(1, count, squeeze=False)[0]
     for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(True, color="#e6e6e6", linewidth=0.8)
-        ax.set_axisbelow(True)
+        plain(ax)
     return list(axes)
+
+
+def plain(ax: Axes) -> None:
+    """No frame, a light grid."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
 
 
 def label(ax: Axes, title: str, x: str, y: str) -> None:
@@ -54,4 +59,4 @@ def legend(ax: Axes, **options: Any) -> None:
     ax.legend(**{"loc": "best", "frameon": True, "framealpha": 0.92, "edgecolor": "none", "fontsize": 9, **options})
 
 
-__all__ = ["FLOOR", "GREY", "PALETTE", "bound", "label", "legend", "log_steps", "panels", "steps"]
+__all__ = ["FLOOR", "GREY", "PALETTE", "bound", "label", "legend", "log_steps", "panels", "plain", "steps"]
