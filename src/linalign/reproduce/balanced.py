@@ -71,7 +71,7 @@ def judge(a: Arrays) -> list[Check]:
     for key, text in (("sine", "sine of the chain"), ("imbalance", "imbalance")):
         ends = np.array([a[f"generic_{j}_{key}"][-1] for j in range(len(rates))])
         firsts = np.array([a[f"generic_{j}_{key}"][1] for j in range(len(rates))])
-        falls = ends[:-1] / ends[1:]
+        falls = ends[:-1] / np.maximum(ends[1:], style.FLOOR)
         checks += [
             at_most(f"classes, balanced: {text} at the start", a[f"generic_0_{key}"][0], 1e-12),
             at_least(f"classes, balanced: {text} after the first step, the least of all rates", np.min(firsts), 1e-9),
@@ -79,7 +79,7 @@ def judge(a: Arrays) -> list[Check]:
             at_most(f"classes, balanced: {text} at the end, over that with a tenth of the rate, the most", np.max(falls), 20.0),
             at_most(
                 f"autoencoding, balanced: {text} at any step, the largest of all rates",
-                max(float(np.max(a[f"kept_{j}_{key}"])) for j in range(len(rates))), 1e-9,
+                np.max([np.max(a[f"kept_{j}_{key}"]) for j in range(len(rates))]), 1e-9,
             ),
         ]  # fmt: skip
     ends = np.array([a[f"unbalanced_{j}_sine"][-1] for j in range(len(rates))])
@@ -87,8 +87,8 @@ def judge(a: Arrays) -> list[Check]:
     return [
         *checks,
         at_least("classes, aligned but not balanced: sine of the chain at the end, the least of all rates", np.min(ends), 1e-2),
-        at_most("the same: largest over least of all rates", np.max(ends) / np.min(ends), 1.5),
-        at_most("all: loss at the end, over the start, the largest", max(gains), 0.9),
+        at_most("the same: largest over least of all rates", np.max(ends) / np.maximum(np.min(ends), style.FLOOR), 1.5),
+        at_most("all: loss at the end, over the start, the largest", np.max(gains), 0.9),
     ]
 
 
@@ -107,7 +107,8 @@ def draw(figure: Figure, a: Arrays) -> None:
         ax.set_ylim(style.FLOOR, 10)
     style.label(axes[0], "Misalignment of the chain", "time: steps times rate", "largest sine (0: aligned)")
     style.label(axes[1], "Imbalance", "time: steps times rate", "relative imbalance (0: balanced)")
-    style.legend(axes[1], loc="center right", bbox_to_anchor=(1.0, 0.33))
+    for ax in axes:
+        style.legend(ax, loc="center right", bbox_to_anchor=(1.0, 0.33))
 
 
 CLAIM = Claim(
