@@ -24,8 +24,9 @@ examples:
   linalign reproduce --data mnist/ --claim authors      MNIST instead of the digits that come with scikit-learn
   linalign reproduce --redraw {FOLDER}           verdicts, pictures and page again, from what was measured
 
-claims: kept, where data keep alignment; output, one output; balanced, balance and alignment; rate, the learning rate; projected,
-gradient descent on shared parameters; convolution, convolutional networks; authors, the four experiments of the authors as published.
+claims: kept, where data keep alignment; output, one output; balanced, balance and alignment; rate, the learning rate;
+projected, gradient descent on shared parameters; convolution, convolutional networks; authors, the four experiments of the
+authors as published.
 statements such as T3.2 are listed at the end of the page; docs/theory/ of the repository proves them.
 data: images with classes, as "linalign train" reads them; digits are scaled to 28 x 28 where the paper has MNIST.
 
