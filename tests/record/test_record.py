@@ -119,6 +119,17 @@ def test_every_quantity_is_tested_here():
     assert set(QUANTITIES) == set(PUBLIC) | others
 
 
+def test_the_documentation_has_the_names_and_shapes_of_all():
+    net, X, Y = problem((6, 5, 4, 3), 15)
+    run = la.train(net, X, Y, lr=1e-2, steps=1, record=dict.fromkeys(QUANTITIES, 1))
+    sizes = {"d": 3, "r": 3, "m": 5, "size": sum(p.size for p in net.params)}
+    listed = re.findall(r"^(\w+) +\(([^)]*)\)  ", la.record.__doc__, re.MULTILINE)
+    assert [name for name, _ in listed] == list(QUANTITIES)
+    for name, shape in listed:
+        wanted = tuple(sizes[part.split()[0]] - ("- 1" in part) for part in shape.split(",") if part.strip())
+        assert run.history[name].values.shape[1:] == wanted, name
+
+
 def test_values_are_those_of_the_public_functions():
     net, X, Y = problem((6, 5, 4, 3), 15)
     run = la.train(net, X, Y, lr=1e-2, steps=20, record=dict.fromkeys(QUANTITIES, 5), reduce="none")

@@ -149,6 +149,14 @@ ROWS = (
     ("three convolutions, one image (conv_1example.py)", ("random", "symmetric")),
     ("ten 3x3 kernels on 3x3 images (conv.py)", ("centre", "eigenbasis", "order")),
 )
+LABELS = {
+    "loss": "loss",
+    "alignment_svd": "alignment_svd (1: aligned)",
+    "invariance": "invariance (1: no vector turned)",
+    "alignment_top": "alignment_top (1: aligned)",
+    "top_invariance": "top_invariance (1: no vector turned)",
+    "chain_sine": "sine (0: aligned)",
+}
 SCORES = {
     "one": ("alignment_top", "top_invariance"),
     "centre": ("chain_sine", None),
@@ -170,14 +178,13 @@ def draw(figure: Figure, a: Arrays) -> None:
         head = names[0]
         columns = ("loss", *SCORES.get(head, ("alignment_svd", "invariance")))
         for ax, key, text in zip(axes, columns, ("Loss", *TITLES[head]), strict=True):
-            if key is None:
+            if key is None or text is None:
                 ax.axis("off")
                 continue
             style.plain(ax)
             for name, colour in zip(names, (BLUE, ORANGE, GREEN), strict=False):
                 _lines(ax, a, name, key, colour)
-            ax.set_title(text, loc="left", fontsize=11)
-            ax.set_xlabel("step of gradient descent")
+            style.label(ax, text, "step of gradient descent", LABELS[key])
             ax.set_xscale("symlog", linthresh=1.0 if key != "loss" or head != "one" else EVERY, linscale=0.3)
             ax.set_xlim(left=0)
             if key in ("loss", "chain_sine"):
