@@ -26,7 +26,7 @@ def extras():
 
 def test_all_is_what_a_user_wants_and_no_tool_of_ours():
     found = extras()
-    assert found["all"] == found["cli"] | found["plot"] | found["datasets"] | found["dask"] | found["pandas"]
+    assert found["all"] == found["cli"] | found["plot"] | found["datasets"] | found["dask"] | found["pandas"] | found["sklearn"]
     assert not found["all"] & TOOLS
     assert {"pytest", "hypothesis"} <= found["test"]
 

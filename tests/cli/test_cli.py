@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign import cli, data
+from linalign import cli, data, losses
 from linalign.cli import train as cli_train
 from linalign.record.quantities import QUANTITIES
+from linalign.training.automatic_rate import automatic_rate
 
 pytest.importorskip("sklearn")
 
@@ -99,16 +100,16 @@ def test_auto_learning_rate(here):
         ("exponential", 1 / n),
     ]:
         want = 1 / (c * L * 3 * q ** (4 / 3))
-        assert cli_train.auto_lr(small, digits.X, digits.Y, loss, 0.0) == pytest.approx(want, rel=rounding)
-        assert cli_train.auto_lr(small, digits.X, digits.Y, loss, 0.9) == pytest.approx(0.1 * want, rel=rounding)
+        assert automatic_rate(small, digits.X, digits.Y, loss, momentum=0.0) == pytest.approx(want, rel=rounding)
+        assert automatic_rate(small, digits.X, digits.Y, loss, momentum=0.9) == pytest.approx(0.1 * want, rel=rounding)
     large = la.Network.dense([64, 32, 16, 10]).init("gaussian", rng=0, scale=100.0)
     W1, W2, W3 = large.matrices()
     start = sum(np.linalg.norm(A, 2) ** 2 for A in (W3 @ W2, W2 @ W1)) + np.linalg.norm(W3, 2) ** 2 * np.linalg.norm(W1, 2) ** 2
-    assert cli_train.auto_lr(large, digits.X, digits.Y, "squared", 0.0) == pytest.approx(1 / (L * start), rel=rounding)
-    assert cli_train.auto_lr(small, digits.X[:5], digits.Y[:5], "squared", 0.0) > 0  # fewer samples than inputs
+    assert automatic_rate(large, digits.X, digits.Y, "squared", momentum=0.0) == pytest.approx(1 / (L * start), rel=rounding)
+    assert automatic_rate(small, digits.X[:5], digits.Y[:5], "squared", momentum=0.0) > 0  # fewer samples than inputs
 
 
-@pytest.mark.parametrize("loss", sorted(cli_train.CURVATURE))
+@pytest.mark.parametrize("loss", sorted(losses.NAMED))
 def test_every_loss_falls_at_the_automatic_rate(here, loss):
     assert cli.main(["train", "digits", "--steps", "500", "--no-plot", "--quiet", "--loss", loss, "--scale", "0.1"]) == 0
     steps = np.diff(la.load("digits.npz").loss)
@@ -394,7 +395,7 @@ def test_help_is_enough(capsys):
         for name in action.option_strings:
             assert name in out
     assert str(cli_train.STEPS) in out
-    assert all(name in cli_train.EXAMPLES for name in [*QUANTITIES, *cli_train.CURVATURE])
+    assert all(name in cli_train.EXAMPLES for name in [*QUANTITIES, *losses.NAMED])
     examples = [shlex.split(line.split("  writes")[0]) for line in cli_train.EXAMPLES.splitlines() if line.startswith("  linalign ")]
     assert len(examples) >= 5
     for example in examples:

@@ -21,13 +21,13 @@ import linalign as la
 from ..data import Dataset
 from ..layers.words import GRAMMAR
 from ..record.quantities import QUANTITIES
+from ..training.automatic_rate import automatic_rate, for_metric
 from ..training.certified_run import compare, prove, rate
 from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 
 STEPS = 150_000
 POINTS = 300
 # bounds of the second derivative of each loss in an output, over its factor; for "exponential" at output 0, it has none
-CURVATURE = {"squared": 2.0, "mse": 2.0, "logistic": 0.25, "exponential": 1.0, "cross_entropy": 0.5}
 
 DESCRIPTION = "Train a deep linear network on a data set, print the result, write NAME.npz (the run) and NAME.png (its picture)."
 EXAMPLES = f"""\
@@ -68,7 +68,7 @@ def add_options(train: argparse.ArgumentParser) -> None:
     add_network_options(train)
 
     add = train.add_argument_group("training").add_argument
-    add("--loss", choices=sorted(CURVATURE), default="squared", help="see below [squared]")
+    add("--loss", choices=sorted(la.losses.NAMED), default="squared", help="see below [squared]")
     add(
         "--lr",
         default="auto",
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     with refusals():
         data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
-        auto = auto_lr(net, data.X, data.Y, options.loss, options.momentum)
+        auto = automatic_rate(net, data.X, data.Y, options.loss, momentum=options.momentum)
         how: dict[str, Any] = {
             "loss": options.loss,
             "lr": wanted_rate(options.lr, net, auto, options.metric),
@@ -190,34 +190,11 @@ def targets(data: Dataset, loss: str) -> Any:
     return 2 * data.Y - 1 if loss in ("logistic", "exponential") else data.Y
 
 
-def auto_lr(net: la.Network, X: Any, Y: Any, loss: str, momentum: float) -> float:
-    """The learning rate "auto", as the help has it."""
-    gram = (X.T @ X if len(X) >= X.shape[1] else X @ X.T).astype(np.float64)
-    largest = float(np.linalg.eigvalsh(gram)[-1])
-    below, above = [np.eye(net.widths[0])], [np.eye(net.widths[-1])]
-    for W in net.matrices()[:-1]:
-        below.append(W @ below[-1])
-    for W in net.matrices()[:0:-1]:
-        above.append(above[-1] @ W)
-    at_start = sum(float(np.linalg.norm(A, 2) * np.linalg.norm(B, 2)) ** 2 for A, B in zip(above[::-1], below, strict=True))
-    q = 8 * float(np.linalg.norm(Y)) / max(float(np.linalg.norm(X)), np.finfo(np.float64).tiny)
-    grown = net.depth * q ** (2 - 2 / net.depth)
-    curvature = CURVATURE[loss] * la.losses.resolve(loss).factor(*Y.shape) * largest * max(at_start, grown)
-    slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
-    return slowing / curvature if curvature > 0 else 1.0
-
-
 def wanted_rate(lr: str, net: la.Network, auto: float, metric: str) -> Any:
     """What --lr asks for."""
     if lr == "certified":
         return lr
-    return rates(net, auto, metric) if lr == "auto" else numbers("--lr", lr)
-
-
-def rates(net: la.Network, lr: float, metric: str) -> float | list[float]:
-    """The same step for every layer: one of parameters is one of the matrix, as many times as long as they are shared (T5.1)."""
-    shared = [float(layer.multiplicity.max(initial=1.0)) for layer in net.layers]
-    return lr if metric == "matrix" or max(shared) == 1 else [lr / m for m in shared]
+    return for_metric(net, auto, metric) if lr == "auto" else numbers("--lr", lr)
 
 
 # ---- files and the report --------------------------------------------------------------------------------------------------

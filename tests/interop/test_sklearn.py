@@ -1,0 +1,125 @@
+"""The estimators: scikit-learn's own checks, the map they learn, and what a search over options costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+pytest.importorskip("sklearn")
+from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import linalign as la
+from linalign.interop import sklearn as interop
+from linalign.interop.sklearn import DeepLinearAutoencoder, DeepLinearClassifier, DeepLinearRegressor
+
+
+@parametrize_with_checks([DeepLinearRegressor(), DeepLinearClassifier(), DeepLinearAutoencoder(hidden=(2,))])
+def test_the_checks_of_sklearn(estimator, check):
+    check(estimator)
+
+
+def data(n=60, k=5, m=3, rng=0):
+    r = np.random.default_rng(rng)
+    X = r.standard_normal((n, k)) + 2.0
+    return X, X @ r.standard_normal((k, m)) + r.standard_normal(m) + 0.1 * r.standard_normal((n, m))
+
+
+@pytest.mark.parametrize("n", [4, 60])
+@pytest.mark.parametrize("hidden", [(), (8,), (7, 9)])
+def test_a_long_fit_is_least_squares(hidden, n):
+    X, Y = data(n)
+    model = DeepLinearRegressor(hidden, steps=200_000, random_state=0).fit(X, Y)
+    want = LinearRegression().fit(X, Y)
+    assert np.allclose(model.predict(X), want.predict(X), atol=1e-6)
+    assert np.allclose(model.intercept_, Y.mean(axis=0) - model.coef_ @ X.mean(axis=0), atol=1e-12)
+    if n > 5:
+        assert np.allclose(model.coef_, want.coef_, atol=1e-6)
+
+
+def test_weights_are_repetitions_and_sparse_is_dense():
+    X, Y = data()
+    weight = np.random.default_rng(1).integers(0, 4, len(X))
+    weighted = DeepLinearRegressor(random_state=0).fit(X, Y, sample_weight=weight)
+    repeated = DeepLinearRegressor(random_state=0).fit(np.repeat(X, weight, axis=0), np.repeat(Y, weight, axis=0))
+    sparse = DeepLinearRegressor(random_state=0).fit(scipy.sparse.csr_array(X), Y, sample_weight=weight)
+    # the same trajectory but for the rounding of the data's factorisation, which two thousand contracting steps do not enlarge
+    assert np.allclose(weighted.coef_, repeated.coef_, rtol=0, atol=1e-10)
+    assert np.allclose(weighted.coef_, sparse.coef_, rtol=0, atol=1e-10)
+
+
+def test_the_loss_is_the_mean_of_squares():
+    X, Y = data()
+    model = DeepLinearRegressor(random_state=0, steps=50).fit(X, Y)
+    assert model.run_.loss[-1] == pytest.approx(np.mean((model.predict(X) - Y) ** 2), rel=1e-12)
+    assert (model.n_iter_, model.run_.steps) == (50, 50)
+
+
+def test_the_classifier_is_near_logistic_regression():
+    X, y = load_iris(return_X_y=True)
+    model = make_pipeline(StandardScaler(), DeepLinearClassifier((8,), steps=20_000, random_state=0)).fit(X, y)
+    want = make_pipeline(StandardScaler(), LogisticRegression(C=1e4, max_iter=10_000)).fit(X, y)
+    assert np.mean(model.predict(X) == want.predict(X)) > 0.97
+    assert np.allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_two_classes_have_one_score():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y > 0], np.array(["a", "b"])[y[y > 0] - 1]
+    model = DeepLinearClassifier(steps=500, random_state=0).fit(X, y)
+    assert model.coef_.shape == (1, 4)
+    scores = model.decision_function(X)
+    assert np.array_equal(model.predict(X), np.where(scores > 0, "b", "a"))
+    assert np.allclose(model.predict_proba(X)[:, 1], 1 / (1 + np.exp(-scores)))
+
+
+def test_the_autoencoder_spans_the_principal_axes():
+    X, _ = load_iris(return_X_y=True)
+    model = DeepLinearAutoencoder((2,), steps=200_000, random_state=0).fit(X)
+    best = PCA(2).fit(X)
+    missed = np.mean((best.inverse_transform(best.transform(X)) - X) ** 2)
+    assert -model.score(X) == pytest.approx(missed, rel=1e-6)
+    assert model.reconstruction_error_ == pytest.approx(missed, rel=1e-6)
+    Q = np.linalg.qr(model.encoder_.T)[0]
+    assert np.linalg.svd(best.components_ @ Q, compute_uv=False) == pytest.approx([1, 1], abs=1e-6)
+    frame = model.set_output(transform="pandas").transform(X)
+    assert list(frame.columns) == ["deeplinearautoencoder0", "deeplinearautoencoder1"]
+
+
+def test_a_search_over_options_compresses_each_fold_once(monkeypatch):
+    X, y = load_digits(return_X_y=True)
+    calls = []
+    monkeypatch.setattr(interop, "_KNOWN", type(interop._KNOWN)())
+    monkeypatch.setattr(interop, "compress", lambda chunks, real=interop.compress: calls.append(1) or real(chunks))
+    model = DeepLinearRegressor(steps=20, random_state=0)
+    search = GridSearchCV(model, {"lr": list(np.logspace(-5, -3, 20))}, cv=3, refit=False).fit(X, np.eye(10)[y])
+    assert len(calls) == 3
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_warm_start_goes_on():
+    X, Y = data()
+    whole = DeepLinearRegressor(steps=100, random_state=0, lr=0.01).fit(X, Y)
+    half = DeepLinearRegressor(steps=50, random_state=0, lr=0.01, warm_start=True).fit(X, Y).fit(X, Y)
+    assert np.allclose(whole.coef_, half.coef_, rtol=0, atol=1e-13)
+
+
+def test_layers_keep_their_structure():
+    X = np.random.default_rng(0).standard_normal((40, 6))
+    layers = [la.Circulant(6), la.Circulant(6)]
+    model = DeepLinearRegressor(layers=layers, random_state=0).fit(X, X @ la.Circulant(6).matrix(np.arange(6.0)).T)
+    assert model.network_.layers == tuple(layers)
+    with pytest.raises(ValueError, match="layers take 6 inputs to 6 outputs but the data have 6 and 1"):
+        DeepLinearRegressor(layers=layers).fit(X, X[:, 0])
+
+
+def test_a_rate_that_is_too_large_is_said():
+    X, Y = data()
+    with pytest.raises(la.DivergenceError, match="lower lr"):
+        DeepLinearRegressor(lr=1e3, random_state=0).fit(X, Y)
