@@ -189,6 +189,40 @@ def test_a_child_goes_on_with_the_run_that_it_was_made_in(kind):
     assert ours == theirs
 
 
+ANOTHER_LIBRARY = """
+import ctypes, ctypes.util
+
+problem = start([200, 200, 200])
+if sys.argv[1] == "torch":
+    import torch
+    torch.set_num_threads(2)
+    torch.randn(2000, 2000).exp().sum()
+else:
+    # the copy that the kernels have loaded
+    path = next(line.split()[-1] for line in open("/proc/self/maps") if "gomp" in line)
+    empty = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)
+    ctypes.CDLL(path).GOMP_parallel(empty, None, 2, 0)
+
+def task():
+    assert np.isfinite(la.train(*problem, lr=1e-6, steps=3, threads=2, reduce="none").loss).all()
+
+for _ in range(2):
+    ended(child(task))
+task()
+ended(child(task))
+ended(child(lambda: ended(child(task))))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernels have threads on Linux only")
+@pytest.mark.parametrize("library", ["openmp", "torch"])
+def test_a_child_of_a_process_where_another_library_has_started_threads(library):
+    # they are those of OpenMP, of which this thread has one pool
+    if library == "torch":
+        pytest.importorskip("torch", reason="PyTorch is the other library")
+    run(ANOTHER_LIBRARY, library)
+
+
 FORGOTTEN = """
 import ctypes
 from linalign.engine.threads import limit
