@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import linalign as la
 from linalign import losses
+from linalign.engine import threads
 from linalign.engine.threads import CALLS, Limits, _copies, limit
 
 
@@ -145,6 +146,22 @@ def test_numbers_that_are_a_threads_own(openmp, moves):
     read, put = openmp
     limits = Limits([(*(ctypes.cast(f, ctypes.c_void_p).value for f in openmp), True)])
     check_moves(limits, moves, 3, lambda: [read()], own=True, begin=lambda: put(3))
+
+
+def test_the_workers_of_a_sweep_each_have_a_limit(openmp, monkeypatch):
+    read, _ = openmp
+    monkeypatch.setattr(threads, "_LIMITS", Limits([(*(ctypes.cast(f, ctypes.c_void_p).value for f in openmp), True)]))
+    seen, given = {}, in_a_thread(read)
+
+    def make(rng):
+        seen.setdefault(threading.get_ident(), read())
+        return la.Network.dense([3, 3]).init("gaussian", rng=rng)
+
+    la.sweep(make, np.eye(3), np.eye(3), grid={"rng": range(8)}, lr=0.1, steps=1, threads=2)
+    # the first network is made by the thread that asks, to check the data, and before any limit
+    seen.pop(threading.get_ident())
+    assert seen
+    assert set(seen.values()) == {1}, f"a thread begins with {given}"
 
 
 @pytest.mark.usefixtures("two")
