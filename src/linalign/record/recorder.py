@@ -121,7 +121,7 @@ class Recorder:
                 due.append(name)
             self._next[name] = step + 1
         # what is found together is found for all that is due
-        state.stands(step, frozenset(due))
+        state.stands(step, due)
         for name in due:
             value = self._take[name](state)
             self._steps[name].append(np.array([step]))

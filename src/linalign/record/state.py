@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ from ..scores.vector_scores import NAMES
 from ..validate import Array
 from .observer import Observer
 from .observers import observer
-
-VECTOR_SCORES = frozenset(NAMES)
 
 
 class State:
@@ -42,14 +40,15 @@ class State:
         self.work, self._engine, self._descent = work, engine, descent
         self.lr = descent.lr
         self.step = 0
-        self.due: frozenset[str] = frozenset()
+        self.due: Sequence[str] = ()
         self._threads = threads
         self._found: dict[str, Any] = {}
 
-    def stands(self, step: int, due: frozenset[str] = frozenset()) -> None:
+    def stands(self, step: int, due: Sequence[str] = ()) -> None:
         """The run has taken so many steps, and these quantities are recorded here."""
         self.step, self.due = step, due
-        self._found.clear()
+        if self._found:
+            self._found.clear()
 
     def _once(self, name: str, find: Callable[[], Any]) -> Any:
         """What was found at this step, however many quantities ask."""
@@ -59,7 +58,9 @@ class State:
 
     def params(self) -> list[Array]:
         """The parameters of each layer."""
-        found: list[Array] = self._once("params", lambda: self.work.lift(self._engine.params(), self.step))
+        found: list[Array] | None = self._found.get("params")
+        if found is None:
+            found = self._found["params"] = self.work.lift(self._engine.params(), self.step)
         return found
 
     def matrices(self) -> list[Array]:
@@ -92,7 +93,7 @@ class State:
 
     def vector_scores(self) -> dict[str, Any]:
         """All scores of singular vectors that are due, found together."""
-        found: dict[str, Any] = self._once("vectors", lambda: self.observe.vector_scores(self.due & VECTOR_SCORES))
+        found: dict[str, Any] = self._once("vectors", lambda: self.observe.vector_scores([name for name in NAMES if name in self.due]))
         return found
 
     @property

@@ -74,18 +74,24 @@ class Kept:
         """Values count as zero up to `zero` times the largest, or times that of what stands `beside` the matrix."""
         self._zero, self._beside = zero, beside
         self._factors: Factors | None = None
+        # which values are not zero; None: all of them
         self._live: Array | None = None
         self._found: Vectors | None = None
 
     def __call__(self, W: Array) -> Vectors:
         s = None if self._factors is None else still(W, self._factors)
         if s is None:
-            self._factors = structured_svd.factor(W)
-            s, self._found = self._factors.s, None
+            found = self._factors = structured_svd.factor(W)
+            s, self._found = found.s, None
+            # largest first: most layers have no value near zero, and nothing else to be told
+            if len(s) and s[-1] > self._zero * max(s[0], self._beside):
+                self._live, self._found = None, Vectors(Side(found.U, 0), Side(found.V, 0), found.twins)
+                return self._found
         assert self._factors is not None
         # nan counts as a value
         live = ~(s <= self._zero * max(float(s.max(initial=0.0)), self._beside))
-        if self._found is None or self._live is None or not np.array_equal(live, self._live):
+        before = np.ones(len(s), dtype=bool) if self._live is None else self._live
+        if self._found is None or not np.array_equal(live, before):
             self._live, self._found = live, divided(self._factors, live)
         return self._found
 
