@@ -1,4 +1,4 @@
-"""Scalar dynamics of the modes of an aligned network: one scalar a layer and mode (theory note, section 4)."""
+"""Scalar dynamics of the modes of an aligned network: one scalar a layer and mode (docs/theory, section 4)."""
 
 from libc.math cimport isfinite
 from types cimport RUNNING, CONVERGED, DIVERGED

@@ -1,6 +1,6 @@
 # Engine: all that a run works on, as the kernels see it: the layers, the data, the rows in flight, the outputs. Bound by _chain.pyx.
 #
-# One step (theory note, section 10). From the pivot p, with s = k_p rows in flight,
+# One step (docs/theory, section 10). From the pivot p, with s = k_p rows in flight,
 #
 #     upper  A_p = I,  A_i = A_{i-1} W_i^T         lower  Z_p = I,  Z_{i-1} = Z_i W_i
 #     meet   O = outputs, E = dL/dO, the only place that sees the data and the loss

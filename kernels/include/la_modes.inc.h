@@ -1,4 +1,4 @@
-/* Scalar dynamics of the modes of an aligned network (theory note, section 4), for one element type and instruction set.
+/* Scalar dynamics of the modes of an aligned network (docs/theory, section 4), for one element type and instruction set.
  *
  * Mode j has one scalar a layer, sigma[i][j], product p_j, and loss factor * (x_j p_j - y_j)^2. Modes are independent, so
  * they lie side by side in vectors; rows are padded to whole vectors with x = y = sigma = 0, which stays zero.

@@ -2,7 +2,7 @@
 
 The kernels compute the same numbers faster; tests compare the two. Nothing here is clever, and nothing but NumPy is
 imported. `layers` are objects with `apply`, `adjoint`, `grad`, `matrix` and `solve_gram` (`layers/base.py`), `params` their
-parameters, `X (n, k_0)` rows of samples or None for the identity. Notation of the theory note, section 0.
+parameters, `X (n, k_0)` rows of samples or None for the identity. Notation of docs/theory, section 0.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def gradients(layers: Sequence[Any], params: Params, X: Array | None, objective:
 
 
 def pivot_gradients(layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, pivot: int) -> tuple[float, Params]:
-    """The same gradients from the pivot `p >= 1`, `k_p` rows in flight (theory note, section 10).
+    """The same gradients from the pivot `p >= 1`, `k_p` rows in flight (docs/theory, section 10).
 
     Upper `A_p = I, A_i = A_{i-1} W_i^T`; lower `Z_p = I, Z_{i-1} = Z_i W_i`; they meet in the residual.
     """

@@ -26,7 +26,7 @@ class Compressed:
     residual : float
         Relative difference of the two sides at a random P, measured over the full data: rounding, if all went well.
 
-    Source: theory note, T7.1.
+    Source: docs/theory, T7.1.
     """
 
     X: Array

@@ -30,7 +30,7 @@ class Network:
     ValueError, TypeError
         No layers, layers that do not fit together, parameters of a wrong shape or dtype, nan or inf.
 
-    Source: theory note, section 0.
+    Source: docs/theory, section 0.
     """
 
     def __init__(self, layers: Iterable[Layer], params: Iterable[Any] | None = None) -> None:
@@ -156,7 +156,7 @@ class Network:
     def collapse(self) -> Network:
         """The network of one layer that computes the same function: of the structure that the product has, else `Dense`.
 
-        See `linalign.layers.compose`. Source: theory note, T9.1.
+        See `linalign.layers.compose`. Source: docs/theory, T9.1.
         """
         layer, theta = compose(self._layers, self.params)
         return Network([layer], [theta])

@@ -45,7 +45,7 @@ def compress(chunks: Chunks) -> Compressed:
 
     Raises: ValueError, TypeError if chunks are empty, not pairs, not finite, differ in columns, or differ when read again.
     Cost: `2 n (k_0 + k_d)^2` multiply-adds a pass; memory of one block, the larger of a chunk and 4 (k_0 + k_d) rows.
-    Source: theory note, T7.1, streaming and centred form.
+    Source: docs/theory, T7.1, streaming and centred form.
     """
     first = _open(chunks)
     again = first is not chunks
