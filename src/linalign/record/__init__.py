@@ -1,29 +1,11 @@
-"""What is recorded along a run, and when: `train(..., record={name: every})`, read from `run.history[name]`.
+"""What is recorded along a run, and when; `help(linalign.record)` shows the names, where they are defined."""
 
-`every` is a number of steps, "log" (about twenty a decade), or a list of steps; the last step is always recorded. Names, and the shape
-of a record of a network with layers `W_i (k_i, k_{i-1})`, i = 1..d:
-
-loss                  ()         the loss
-gradient_norm         ()         `sqrt(sum_i ||dL/dtheta_i||^2)`
-alignment             (d - 1,)   cosine of each interface, `linalign.alignment`; 1 is aligned
-misalignment          (d - 1,)   its sine, accurate near 0; 0 is aligned
-alignment_svd         ()         the authors' score: best partner of every vector of an upper layer, `linalign.alignment_svd`
-alignment_top         (d - 1,)   `|v_{i+1,1} . u_{i,1}|` of the top singular vectors
-invariance            ()         the authors' score: best partner now of every vector of the start, `linalign.invariance`
-top_invariance        ()         top singular vectors against those of the start, with their signs, `linalign.top_invariance`
-balancedness          (d - 1,)   `||W_{i+1}^T W_{i+1} - W_i W_i^T||_F`
-singular_values       (r,)       of the product `W_d ... W_1`, r = min(k_0, k_d), largest first
-layer_singular_values (d, m)     of each layer, m the most a layer has; short rows end in nan
-effective_rank        ()         `exp` of the entropy of the normalised singular values of the product
-modes                 (r,)       `u_j^T W_d ... W_1 v_j` in the singular bases of minus the gradient at P = 0 (`Y^T X` for squared loss)
-params                (size,)    all parameters, one layer after the other; scores take such a run as a trajectory
-
-Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the network, or with the network and a `State`
-where they take two arguments.
-"""
-
+from . import quantities
 from .quantities import QUANTITIES
 from .recorder import History
 from .state import State
+
+# a name is added, described and computed in one file
+__doc__ = quantities.__doc__
 
 __all__ = ["QUANTITIES", "History", "State"]
