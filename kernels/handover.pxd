@@ -1,6 +1,6 @@
 # Arrays from Python, as the pointers that the kernels keep. Whoever hands one over keeps it alive.
 
-from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO
+from cpython.buffer cimport PyObject_GetBuffer, PyBuffer_Release, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE
 
 
 cdef inline size_t address(array) except? 0:
@@ -36,3 +36,30 @@ cdef inline const int* whole(array) except? NULL:
 cdef inline double* doubles(array) except? NULL:
     """Of float64."""
     return <double*>elements(array, b"d")
+
+
+cdef inline void* exactly(array, char code, Py_ssize_t count, shape, bint writable) except? NULL:
+    """Where a contiguous array of that type, so many elements and that shape (None: flat) begins.
+
+    Raises: TypeError, ValueError, BufferError for another array; whoever calls has a better word for it.
+    """
+    cdef Py_buffer view
+    cdef bint right
+    cdef int i
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+    found = view.buf
+    right = view.format[0] == code and view.len == count * view.itemsize
+    if shape is None:
+        right = right and view.ndim == 1
+    else:
+        right = right and view.ndim == len(shape)
+        for i in range(view.ndim if right else 0):
+            right = right and view.shape[i] == shape[i]
+    PyBuffer_Release(&view)
+    if not right:
+        raise ValueError(f"an array has shape {np_shape(array)}; {shape or (count,)} was wanted, C-contiguous")
+    return found
+
+
+cdef inline object np_shape(array):
+    return getattr(array, "shape", None)

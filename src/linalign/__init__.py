@@ -35,6 +35,7 @@ from .scores.vector_scores import alignment_svd, alignment_top, invariance, top_
 from .sweeps.result import Sweep
 from .sweeps.sweep import sweep
 from .training.errors import DivergenceError
+from .training.objective import Objective
 from .training.run import Run, load
 from .training.train import explain, train, value_and_grad
 
@@ -57,6 +58,7 @@ __all__ = [
     "Layer",
     "Masked",
     "Network",
+    "Objective",
     "Plan",
     "Run",
     "Scaled",
