@@ -53,11 +53,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("row", "library"), cases, indirect=["row"], scope="module")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Time is that of the workers, in every test of a row."""
+    """Time is that of the workers, in every test of a row; and a row's tests follow each other, so that its libraries take turns.
+
+    pytest would bring tests of the same library together, which as a parameter has the scope of the row.
+    """
+    places: dict[Any, int] = {}
     for item in items:
-        if "row" in getattr(item, "fixturenames", ()):
+        found = _parameters(item)
+        if found:
             item.add_marker(pytest.mark.benchmark(timer=worker_seconds))
+            places.setdefault(item.module, len(places))  # type: ignore[attr-defined]
+    rows = {module: [row.name for row in module.ROWS] for module in places}
+
+    def place(item: pytest.Item) -> tuple[int, ...]:
+        found = _parameters(item)
+        if not found:
+            return (len(places),)
+        module = item.module  # type: ignore[attr-defined]
+        row, library = found
+        return places[module], rows[module].index(row.name), (*row.libraries, "before").index(library)
+
+    items.sort(key=place)
 
 
 def _parameters(item: pytest.Item) -> tuple[Row, str] | None:
@@ -80,7 +98,7 @@ def row(request: pytest.FixtureRequest) -> Iterator[Contest]:
     contest = Contest(row, asked, workers, _pace(config))
     yield contest
     known = config.stash[ABOUT]["libraries"]
-    known.update(contest.environments([library for library in FIRST if library in asked and library not in known]))
+    known.update(contest.environments([library for library in FIRST if library in (*asked, "linalign") and library not in known]))
     contest.close()
 
 

@@ -183,12 +183,10 @@ class Contest:
             return (sample.seconds,), {}
 
         benchmark.pedantic(clock.advance, setup=measure, rounds=self.rounds)
-        benchmark.extra_info.update(
-            **self.row.about(), library=library, role=self.row.role(library), how=who.how, steps=who.steps,
-            **({"besides": besides} if besides else {}),
-            agreement={how: error for how, error in self.agreement.items() if how.startswith(f"{library}: ")},
-            left_out=self.left_out.get(library, {}), **self.row.details(library, self.chosen),
-        )  # fmt: skip
+        agreement = {how: error for how, error in self.agreement.items() if how.startswith(f"{library}: ")}
+        about = {**self.row.about(), "library": library, "role": self.row.role(library), "how": who.how, "steps": who.steps}
+        about |= {"agreement": agreement, "left_out": self.left_out.get(library, {}), **self.row.details(library, self.chosen)}
+        benchmark.extra_info.update({**about, "besides": besides} if besides else about)
 
     def _ask(self, library: str) -> None:
         """Raises: pytest's Skipped where the library is not to be had here, and what went wrong with it."""

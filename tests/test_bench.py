@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -323,31 +324,37 @@ def test_the_readme_has_the_table_of_the_file_it_names():
 # ---- the suite itself --------------------------------------------------------------------------------------------------------
 
 
-def test_the_suite_writes_what_the_table_reads(tmp_path):
+def suite(*options):
+    """Run the suite in a process of its own."""
     if importlib.util.find_spec("pytest_benchmark") is None:
         pytest.skip("pytest-benchmark is not installed: the suite itself is not run")
-    saved = tmp_path / "found.json"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "bench/test_products.py",
-        "--benchmark-only",
-        "-m",
-        "quick",
-        "-k",
-        "NN",
-        "-p",
-        "no:cacheprovider",
-    ]
-    command += ["--benchmark-min-time=0.001", f"--benchmark-json={saved}", f"--benchmark-storage=file://{tmp_path / 'storage'}"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_tests_of_a_row_follow_each_other(tmp_path):
+    out = suite("bench/test_loop.py", "bench/test_itself.py", "--collect-only", "-q", f"--benchmark-storage=file://{tmp_path}")
+    names = [line.partition("::")[2] for line in out.splitlines() if "::" in line]
+    every = [row for name in ("test_loop", "test_itself") for row in importlib.import_module(f"bench.{name}").ROWS]
+    assert sorted(names) == sorted(f"test_step[{row.id}-{library}]" for row in every for library in row.libraries)
+    by_row = [next(row.id for row in every if name in {f"test_step[{row.id}-{library}]" for library in row.libraries}) for name in names]
+    changes = [a for a, b in pairwise(by_row) if a != b]
+    assert len(changes) == len(every) - 1
+
+
+def test_the_suite_writes_what_the_table_reads(tmp_path):
+    saved = tmp_path / "found.json"
+    out = suite(
+        "bench/test_products.py", "--benchmark-only", "-m", "quick", "-k", "NN", "--benchmark-min-time=0.001",
+        f"--benchmark-json={saved}", f"--benchmark-storage=file://{tmp_path / 'storage'}",
+    )  # fmt: skip
     found = json.loads(saved.read_text())
     measured = {bench["extra_info"]["library"] for bench in found["benchmarks"]}
     missing = {about["library"] for about in found["bench"]["unmeasured"]}
     assert measured | missing == {"blas", "tile-avx512", "tile-avx2"}
     assert all(bench["options"]["timer"] == "worker_seconds" for bench in found["benchmarks"])
-    assert "float64 NN 16 x 16 x 16" in done.stdout
-    assert table.text(found).splitlines()[0] in done.stdout
+    assert "float64 NN 16 x 16 x 16" in out
+    assert table.text(found).splitlines()[0] in out
