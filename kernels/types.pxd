@@ -6,7 +6,7 @@ ctypedef fused real:
     float
     double
 
-# The numbers below are known to Python by `_chain.KINDS`, `LOSSES`, `STATUSES` and `LEVELS`, and written nowhere else.
+# The numbers below are known to Python by `_machine.KINDS`, `LOSSES`, `STATUSES` and `LEVELS`, and written nowhere else.
 
 # The first four have a matrix that the dense products use; the others have products of their own.
 cdef enum Kind:

@@ -3,7 +3,10 @@
  * Images are laid out flat with a margin: a row of every plane, of the input and of the gradient alike, has `pitch` elements,
  * so that the output at flat place t meets the input at t + a * pitch + b for tap (a, b), whatever t. What that computes
  * beyond the end of a row is left out when it is copied, and is zero where it would be summed.
- * Steps of more than one pixel are taken by leaving out results, or by zeros between the rows and columns of the gradient.
+ * Apply and adjoint are one correlation in whole vectors over all rows at once, the adjoint with the taps reversed and the channels
+ * exchanged: 4 outputs by up to 4 vectors in registers. The gradient of the taps keeps up to 9 taps of 3 outputs there.
+ * Steps of more than one pixel are taken by leaving out results, or by zeros between the rows and columns of the gradient. Circular
+ * images have their own ends in the margin.
  * The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
  */
 

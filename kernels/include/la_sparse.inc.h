@@ -1,7 +1,8 @@
 /* Products with a sparse matrix, for one element type and instruction set.
  *
  * Few rows go one at a time. Many go in panels of PANEL rows, transposed, so that every nonzero meets whole vectors of rows;
- * by columns for the adjoint, so that it gathers too.
+ * by columns for the adjoint, so that it gathers too. A panel of a layer of a few thousand sides stays in the second-level cache. The
+ * gradients of as many nonzeros as a vector has lanes are summed together.
  * The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
  */
 
