@@ -1,7 +1,7 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
 from . import losses, theory
-from .config import show_config
+from .engine.config import show_config
 from .layers import (
     AntiCirculant,
     BlockDiagonal,

@@ -102,7 +102,7 @@ def answers(options: argparse.Namespace, data: Dataset, net: la.Network, conditi
     found = [on_the_data(condition, net), on_the_layers(net), on_the_start(net, proof, options.tol)]
     # for data that allow it, what an aligned start would have been promised
     other = None
-    if condition.holds and not proof.certified and all(isinstance(layer, la.Dense) for layer in net.layers):
+    if condition.holds and not proof.certified and net.is_dense:
         size = max(float(la.singular_values(net)[0]), 1e-12) ** (1 / net.depth)
         aligned = net.init("aligned", X=data.X, Y=data.Y, singular_values=size, rng=options.rng, dtype=options.dtype)
         other = la.theory.certify(aligned, data.X, data.Y, options.loss, tol=options.tol)
@@ -162,7 +162,7 @@ def on_the_data(condition: InvarianceCondition, net: la.Network) -> Answer:
 def on_the_layers(net: la.Network) -> Answer:
     """Whether the structure of the layers forbids alignment."""
     question = "Do the layers allow it?"
-    if all(isinstance(layer, la.Dense) for layer in net.layers):
+    if net.is_dense:
         return Answer(question, "yes", ("Dense layers can hold every matrix; the data alone decide.",))
     reasons, forbidden, moving = [], False, True
     place = 0
@@ -284,7 +284,7 @@ def _pace(proof: Certificate) -> list[str]:
 
 def on_the_loss(data: Dataset, net: la.Network, proof: Certificate) -> Answer:
     """The least loss, the aligned minimum that attains it, and where this start goes."""
-    dense = all(isinstance(layer, la.Dense) for layer in net.layers)
+    dense = net.is_dense
     best = la.theory.aligned_minimum(net.widths, data.X, data.Y)
     reasons = [
         f"The least squared loss of any network with these widths, by the best approximation of rank {best.rank} "

@@ -137,7 +137,7 @@ def image(options: argparse.Namespace, data: Dataset) -> tuple[int, ...]:
 
 def described(net: la.Network) -> str:
     """The network in a few words: its widths, or its layers if one of them has a structure."""
-    if all(isinstance(layer, la.Dense) for layer in net.layers):
+    if net.is_dense:
         return "-".join(map(str, net.widths))
     return f"{net.widths[0]} inputs, {layer_spec.spell(net.layers)}"
 

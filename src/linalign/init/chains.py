@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..linear_algebra import signed_qr
 from ..validate import Array
 
 Lane = tuple[int, Array]  # the vertex where a mode starts, and its entry in each layer from there to where it ends
@@ -159,15 +160,7 @@ def haar(rng: np.random.Generator, rows: int, columns: int) -> Array:
     """A semi-orthogonal matrix, Haar distributed: QR of a gaussian with the signs of R fixed (Mezzadri, math-ph/0609050)."""
     if rows < columns:
         return haar(rng, columns, rows).T
-    return _signed_qr(rng.standard_normal((rows, columns)), "reduced")
-
-
-def _signed_qr(matrix: Array, mode: Any) -> Array:
-    """The factor Q of the QR factorisation in which the diagonal of R is not negative."""
-    Q, R = np.linalg.qr(matrix, mode=mode)
-    r = min(matrix.shape)
-    Q[:, :r] *= np.where(np.diagonal(R)[:r] < 0, -1.0, 1.0)
-    return np.asarray(Q)
+    return signed_qr(rng.standard_normal((rows, columns)))[0]
 
 
 def _svd(matrix: Any, widths: tuple[int, ...]) -> tuple[Array, Array, Array]:
@@ -208,7 +201,7 @@ def _data_bases(X: Array, Y: Array) -> tuple[Array, Array]:
     order = np.argsort(-s, kind="stable")
     V, s = V[:, order], s[order]
     modes = min(int(np.count_nonzero(s > noise * strength)), M.shape[0])
-    U = _signed_qr((M @ V)[:, :modes], "complete")
+    U = signed_qr((M @ V)[:, :modes], "complete")[0]
     C, B = (R @ V).T @ (R @ V), U.T @ M @ V
     if _off_diagonal(C) <= tolerance * size**2 and _off_diagonal(B) <= tolerance * strength:
         length = np.sqrt(np.diagonal(C)[:modes])

@@ -161,7 +161,7 @@ def make_plan(
 
 def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     """What follows from the data and the widths of dense layers alone: made once for all such networks on the same data."""
-    if _not_dense(problem, slice(None)):
+    if not problem.net.is_dense:
         return make()
     known = problem.memo.setdefault("once", {})
     key = problem.net.widths, problem.net.dtype, *key
@@ -219,7 +219,7 @@ def _not_dense(problem: Problem, layers: slice) -> str | None:
 
 def _relevant(problem: Problem) -> tuple[str, ...]:
     """The reductions that a plan speaks of: filters only where some layer is constrained."""
-    return REDUCTIONS if _not_dense(problem, slice(None)) else REDUCTIONS[1:]
+    return REDUCTIONS[1:] if problem.net.is_dense else REDUCTIONS
 
 
 def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:

@@ -131,6 +131,11 @@ class Network:
         return self.params[0].dtype
 
     @property
+    def is_dense(self) -> bool:
+        """Whether every layer is a `Dense` one."""
+        return all(isinstance(layer, Dense) for layer in self._layers)
+
+    @property
     def size(self) -> int:
         """The number of parameters."""
         return sum(layer.size for layer in self._layers)

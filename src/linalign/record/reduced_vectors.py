@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import linear_algebra
 from ..scores.chain import Matrices, norm
 from ..scores.deferred import Later, Pool
 from ..scores.singular_vectors import Kept, Side, Vectors, best, matched
@@ -93,9 +94,7 @@ def constant_vectors(
 
 def complement(Q: Array | None, size: int) -> Array:
     """An orthonormal basis of what is orthogonal to the columns of Q; nothing if these are everything."""
-    if Q is None:
-        return np.zeros((size, 0))
-    return np.linalg.qr(Q, mode="complete")[0][:, Q.shape[1] :]
+    return np.zeros((size, 0)) if Q is None else linear_algebra.complement(Q)
 
 
 def meets(E: Array, Q: Array | None) -> bool:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.linalg
 
+from ..linear_algebra import complement, joint_eigenbasis, signed_qr
 from ..problem.problem import Problem
 from ..validate import Array
 from .width import RESIDUAL_TOLERANCE, Subspace
@@ -95,12 +96,6 @@ def _generated(maps: _Sum, seeds: list[tuple[int, Array]]) -> list[Array]:
     return [np.eye(space.size) if space.basis is None else space.basis for space in spaces]
 
 
-def _complement(Q: Array) -> Array:
-    """An orthonormal basis of what is orthogonal to the columns of Q."""
-    full = scipy.linalg.qr(Q, check_finite=False)[0] if Q.shape[1] else np.eye(Q.shape[0])
-    return full[:, Q.shape[1] :]
-
-
 def _restrict(maps: _Sum, bases: list[Array]) -> tuple[list[Array], Array, Array]:
     """Layers, C and M in these bases; what is rounding beside the whole is zero."""
 
@@ -120,10 +115,9 @@ def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Arr
     for W in weights:
         product = times(W, product)
         blocks.append(product)
-    rows = [B * (rng.uniform(1, 2) / np.linalg.norm(B)) for B in blocks if np.linalg.norm(B) > 0]
-    # of the triangular factor: the left vectors, five times as tall, are not wanted
-    s, Vt = np.linalg.svd(np.linalg.qr(np.vstack(rows), mode="r"))[1:]
-    V = Vt.T
+    sizes = [float(np.linalg.norm(B)) for B in blocks]
+    kept = [i for i, size in enumerate(sizes) if size > 0]
+    s, V = joint_eigenbasis([blocks[i] for i in kept], [sizes[i] for i in kept], rng, tall=0.0)
     # where the Gram matrices do not tell directions apart, M^T P may
     S = M.T @ product
     start = 0
@@ -160,9 +154,8 @@ def _sweep(weights: list[Array], Q0: Array) -> tuple[list[Array], int]:
             return [], 0
     bases = [Q]
     for W in weights:
-        U, R = np.linalg.qr(W @ bases[-1][:, :r])
-        U = U * np.where(np.diag(R) < 0, -1.0, 1.0)
-        bases.append(np.hstack([U, _complement(U)]))
+        U = signed_qr(W @ bases[-1][:, :r])[0]
+        bases.append(np.hstack([U, complement(U)]))
     return bases, r
 
 
@@ -207,7 +200,7 @@ def _cores(maps: _Sum, seed: int) -> list[list[Array]]:
             found.append(part)
             return found
         found.append(part)
-        rest = [_complement(np.hstack([core[i] for core in found])) for i in range(len(maps.sizes))]
+        rest = [complement(np.hstack([core[i] for core in found])) for i in range(len(maps.sizes))]
     return found
 
 
@@ -244,7 +237,7 @@ def _parts(maps: _Sum, seed: int) -> list[Bases]:
         if not cores or [B.shape[1] for B in cores[0]] == maps.sizes:
             return []
         parts += [Bases(core, False) for core in cores]
-        rest = [_complement(np.hstack([core[i] for core in cores])) for i in range(len(maps.sizes))]
+        rest = [complement(np.hstack([core[i] for core in cores])) for i in range(len(maps.sizes))]
         if min(B.shape[1] for B in rest):
             inner, r = _modes_in(*_restrict(maps, rest))
             if r:

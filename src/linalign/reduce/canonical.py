@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..linear_algebra import signed_qr
 from ..validate import Array
 from .blocks import NOISE
 
@@ -39,8 +40,7 @@ def rotations(weights: list[Array], s: Array, targets: Array, scales: list[float
         above = layers[i - 1].T @ seen[i]
     for W, other in zip(layers, seen[1:], strict=True):
         reached = np.hstack([_unit(W @ found[-1]), _unit(other)])
-        Q, R = np.linalg.qr(reached @ rng.standard_normal((reached.shape[1], len(W))))
-        found.append(Q * np.where(np.diag(R) < 0, -1.0, 1.0))
+        found.append(signed_qr(reached @ rng.standard_normal((reached.shape[1], len(W))))[0])
     return found
 
 

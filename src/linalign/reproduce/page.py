@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import config
+from ..engine.config import config
 from ..files import replacing
 from ..theory.statements import cited
 from ..training.plot import save

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 
+from ..linear_algebra import joint_eigenbasis, signed_qr
 from ..validate import Array
 from .chain import Matrices, norm
 from .lanes import assign
@@ -71,8 +72,7 @@ def _sweep(units: Matrices, level: float, rng: np.random.Generator) -> list[Arra
         keep = np.argsort(-sizes, kind="stable")
         keep = keep[sizes[keep] > level][: widths[i]]
         # large columns first: the rounding errors of a column then stay in proportion to it
-        Q, R = np.linalg.qr(Z[:, keep], mode="complete") if len(keep) else (np.eye(widths[i]), np.empty((0, 0)))
-        Q[:, : len(keep)] *= np.where(np.diag(R) < 0, -1.0, 1.0)
+        Q = signed_qr(Z[:, keep], "complete")[0]
         rest = Q[:, len(keep) :]
         if i < d and rest.shape[1] > 1:
             Q[:, len(keep) :] = rest @ _joint([V @ rest for V in words[i]], rest.shape[1], level, rng)
@@ -81,18 +81,10 @@ def _sweep(units: Matrices, level: float, rng: np.random.Generator) -> list[Arra
 
 
 def _joint(words: list[Array], width: int, level: float, rng: np.random.Generator) -> Array:
-    """A joint eigenbasis of the `V^T V` where they commute: the right singular vectors of a random stack of the V.
-
-    Nothing is squared, so small singular values keep their vectors.
-    """
-    rows = [V * (rng.uniform(1.0, 2.0) / size) for V in words if (size := norm(V)) > level]
-    if not rows:
-        return np.eye(width)
-    stack = np.vstack(rows)
-    if len(stack) > 2 * width:
-        stack = np.linalg.qr(stack)[1]
-    vectors: Array = np.linalg.svd(stack)[2].T
-    return vectors
+    """A joint eigenbasis of the `V^T V` where they commute, of those above the level."""
+    sizes = [norm(V) for V in words]
+    kept = [i for i, size in enumerate(sizes) if size > level]
+    return joint_eigenbasis([words[i] for i in kept], [sizes[i] for i in kept], rng)[1] if kept else np.eye(width)
 
 
 def images_in(units: Matrices, bases: list[Array]) -> list[Array]:
@@ -169,6 +161,5 @@ def _turned(bases: list[Array], parts: list[Array], images: list[Array]) -> list
         half = turn[i][np.ix_(lanes[i], lanes[i])] / 2
         half = (half - half.T) / 2
         one = np.eye(len(Q))
-        unit, R = np.linalg.qr(Q @ np.linalg.solve(one - half, one + half))
-        out.append(unit * np.where(np.diag(R) < 0, -1.0, 1.0))
+        out.append(signed_qr(Q @ np.linalg.solve(one - half, one + half))[0])
     return out

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..linear_algebra import signed_qr
 from ..problem.network import Network
 from ..scores.chain import chain_matrices as _matrices
 from ..scores.chain import norm as _norm
@@ -148,9 +149,7 @@ def _bases(rows: Rows, limit: float) -> tuple[Array, Array, float]:
         V = joint_eigenbasis([rows.X, M], len(C), np.random.default_rng(seed))
         V = V[:, np.argsort(-np.linalg.norm(M @ V, axis=0), kind="stable")]
         # graded: the columns of M V are orthogonal if the condition holds, and the large ones come first
-        U, R = np.linalg.qr(M @ V, mode="complete")
-        count = min(R.shape)
-        U[:, :count] *= np.where(np.diag(R) < 0, -1.0, 1.0)
+        U = signed_qr(M @ V, "complete")[0]
         residual = max(off_diagonal(V.T @ C @ V) / rows.c, off_diagonal(U.T @ M @ V) / rows.m)
         if best is None or residual < best[2]:
             best = (V, U, residual)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import validate
+from .. import linear_algebra, validate
 from ..scores.chain import Matrices
 from ..scores.chain import norm as _norm
 from ..validate import Array
@@ -102,16 +102,12 @@ def tolerance(tol: Any, precision: float) -> float:
 def joint_eigenbasis(blocks: list[Array], width: int, rng: np.random.Generator) -> Array:
     """An orthogonal V in which the Gram matrices `B^T B` of all these blocks `(m, width)` are as diagonal as possible.
 
-    The right singular vectors of a random stack: nothing is squared, so small singular values keep their vectors. Where the
-    Gram matrices commute, a Gauss-Newton turn then makes up for values of the stack that happen to be close.
+    Where the Gram matrices commute, a Gauss-Newton turn makes up for values of the random stack that happen to be close.
     """
     units = [B / size for B in blocks if (size := _norm(B)) > 0]
     if not units:
         return np.eye(width)
-    stack = np.vstack([rng.uniform(1.0, 2.0) * B for B in units])
-    if len(stack) > 2 * width:
-        stack = np.linalg.qr(stack)[1]
-    V: Array = np.linalg.svd(stack)[2].T
+    V = linear_algebra.joint_eigenbasis(units, [1.0] * len(units), rng)[1]
     grams = [(B @ V).T @ (B @ V) for B in units]
     gaps = [np.subtract.outer(np.diag(A), np.diag(A)) for A in grams]
     weight = np.asarray(sum(gap * gap for gap in gaps))

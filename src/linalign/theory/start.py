@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..linear_algebra import signed_qr
 from ..scores.certificate import alignment_certificate
 from ..scores.chain import Matrices
 from ..scores.chain import noise as _noise
@@ -205,6 +206,4 @@ def _images(Z: Array, names: Array, zero: float, room: int | None = None) -> tup
     """
     order = np.argsort(-_columns(Z), kind="stable")
     order = order[_columns(Z)[order] > zero][: len(Z) if room is None else room]
-    Q, R = np.linalg.qr(Z[:, order])
-    sign = np.where(np.diag(R) < 0, -1.0, 1.0)
-    return names[order], Q * sign, np.abs(np.diag(R))
+    return names[order], *signed_qr(Z[:, order])

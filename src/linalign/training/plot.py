@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import replacing
-from ..layers import Dense
 from ..layers.words import spell
 from ..record.recorder import History
 from ..validate import Array
@@ -77,8 +76,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
 def title(run: Run, data: str | None = None) -> str:
     """`64-32-16-10 deep linear network on digits, 20,000 steps, converged`."""
     layers = run.network.layers
-    dense = all(isinstance(layer, Dense) for layer in layers)
-    shown = "-".join(map(str, run.network.widths)) if dense else f"{run.network.widths[0]} inputs, {spell(layers)}:"
+    shown = "-".join(map(str, run.network.widths)) if run.network.is_dense else f"{run.network.widths[0]} inputs, {spell(layers)}:"
     words = f"{shown} deep linear network" + (f" on {data}" if data else "")
     end = ", converged" if run.converged else ", interrupted" if run.interrupted else ""
     return f"{words}, {run.steps:,} steps{end}"

@@ -11,7 +11,7 @@ import numpy
 import scipy
 from threadpoolctl import threadpool_info
 
-from .plan import machine
+from ..plan import machine
 
 
 def config() -> dict[str, Any]:
