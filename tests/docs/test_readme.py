@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linalign.config import config
+from linalign.engine.config import config
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```\n(.*?)^```$", README, flags=re.S | re.M)
