@@ -33,7 +33,7 @@ def flags() -> list[str]:
     if sys.platform == "win32":
         return ["/O2"]
     # ISO C would forbid to contract a * b + c into one instruction, which halves the tile
-    common = ["-std=gnu11", "-ffp-contract=fast", "-Wno-unused-function", "-Wno-psabi"]
+    common = ["-std=gnu11", "-ffp-contract=fast", "-Wno-unused-function", "-Wno-psabi", "-fno-math-errno"]
     if DEBUG:
         return [*common, "-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
     # threads over the samples of a convolution; without OpenMP they take turns

@@ -8,12 +8,14 @@ from memory cimport clear, padding, release, take
 from products cimport Machine, la_tile_of, product
 from structured cimport refresh
 from score cimport Scores, SIDE
-from engine cimport Engine
-from workspace cimport Memory, array_of, lay_out_rows, lay_out_stripes, widest, width
+from engine cimport (Engine, Optimiser, Batch, la_rules_of, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP,
+                     NEWTON_SCHULZ)
+from workspace cimport Memory, array_of, matrix_of, lay_out_rows, lay_out_stripes, widest, width
 from registers cimport lay_out_registers
 from constrained cimport bind_structure
 from handover cimport address, doubles, exactly
 from loop cimport run, forward, backward
+from batch cimport gather
 
 import numpy as np
 
@@ -22,6 +24,10 @@ from ._machine import buffer
 cdef extern from "la_team.h":
     int la_team_watch() noexcept nogil
 
+
+# the rules of optimiser.pxd
+RULES = {"sgd": SGD, "adam": ADAM, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "sign": SIGN, "normalised": NORMALISED,
+         "group_rmsprop": GROUP_RMSPROP, "newton_schulz": NEWTON_SCHULZ}
 
 if la_team_watch():
     raise ImportError("this process cannot be told of its forks, for want of memory")
@@ -72,6 +78,8 @@ cdef class Chain:
     cdef readonly list params
     cdef readonly list velocities
     cdef readonly list gradients
+    cdef readonly list slots
+    cdef readonly object numbers
     cdef readonly object dtype
     cdef readonly object error
     cdef list kept              # what the engine has pointers to
@@ -88,7 +96,7 @@ cdef class Chain:
         memset(e, 0, sizeof(Engine))
         self.dtype = params[0].dtype
         self.single = self.dtype == np.float32
-        self.kept, self.params, self.velocities, self.gradients = [], [], [], []
+        self.kept, self.params, self.velocities, self.gradients, self.slots = [], [], [], [], []
         e.itemsize, e.depth = self.dtype.itemsize, len(params)
         e.machine.level, e.machine.most, e.machine.threads = machine.level, machine.tile, machine.threads
         e.machine.tile = la_tile_of(e.machine.level)
@@ -216,7 +224,87 @@ cdef class Chain:
         """A copy as the parameters of the layer are kept."""
         return self._matrix(keeper, source) if L.kind == DENSE else self._vector(keeper, source)
 
+    def batches(self, X, targets, factors):
+        """From now on a step sees rows of these data, which it was bound with the first of: as many as there, or fewer from pivot 0.
+
+        `factors[count]` is that of the loss of so many rows. See `window` and `schedule`.
+        """
+        e = &self.e
+        b = e.batch = <Batch*>take(&self.memory.kept, sizeof(Batch))
+        b.X, b.T = self._matrix(self.kept, X), self._matrix(self.kept, targets)
+        b.ldt = padding(targets.shape[1], e.itemsize, e.machine.most)
+        factors = np.array(factors, dtype=np.float64)
+        self.kept.append(factors)
+        b.factors, b.most = doubles(factors), e.samples
+
+    def optimise(self, int kind, numbers, int slots, int memory, *, bint matrix_metric, double clip=0, double rho=0, double average=-1,
+                 scales=None):
+        """From now on gradients are used by a rule of `optimiser.pxd`: `slots` arrays a layer and `memory` numbers, zero at first.
+
+        `slots` counts the mean of the weights if `average` is not -1; it is the last.
+        """
+        e = &self.e
+        cdef int i, k, most = widest(e)
+        cdef Layer* L
+        o = e.optimiser = <Optimiser*>take(&self.memory.kept, sizeof(Optimiser))
+        o.functions, o.kind, o.slots = la_rules_of(e.machine.level), kind, slots - (average >= 0)
+        for i in range(len(numbers)):
+            o.numbers[i] = numbers[i]
+        self.numbers = np.zeros(memory)
+        o.memory = doubles(self.numbers)
+        if scales is not None:
+            scales = np.array(scales, dtype=np.float64)
+            self.kept.append(scales)
+            o.scales = doubles(scales)
+        o.step, o.matrix_metric, o.clip, o.rho, o.average = 1, matrix_metric, clip, rho, average
+        o.norms = clip > 0 or rho > 0 or kind == NORMALISED or kind == GROUP_RMSPROP
+        self._room_for_gradients()
+        self.slots = [[] for _ in range(slots)]
+        for i in range(e.depth):
+            L = &e.layers[i]
+            L.size = <Py_ssize_t>L.n_out * L.ld if L.structure == NULL else self.params[i].size
+            L.ld_turned = padding(L.n_out, e.itemsize, e.machine.most)
+            L.slots = <void**>take(&self.memory.kept, (slots + 1) * sizeof(void*))
+            for k in range(slots):
+                L.slots[k] = self._like(self.slots[k], L, np.zeros_like(self.params[i]))
+            if rho > 0:
+                L.kept = array_of(e, &self.memory.room, L.size)
+        if kind == NEWTON_SCHULZ:
+            room = &self.memory.room
+            o.turned, o.wide, o.wide_too = matrix_of(e, room, most, most), matrix_of(e, room, most, most), matrix_of(e, room, most, most)
+            o.gram, o.gram_too = matrix_of(e, room, most, most), matrix_of(e, room, most, most)
+
+    def _room_for_gradients(self):
+        cdef int i
+        if not self.gradients:
+            for i in range(self.e.depth):
+                self.e.layers[i].gradient = self._like(self.gradients, &self.e.layers[i], np.zeros_like(self.params[i]))
+
     # ---- between calls of the loop
+
+    def window(self, Py_ssize_t[::1] rows not None):
+        """The rows that the loss and its gradients are of, from now on."""
+        cdef Py_ssize_t count = rows.shape[0]
+        b = self.e.batch
+        if not 0 < count <= b.most:
+            raise ValueError(f"{count} rows were asked for; a step sees from 1 to {b.most}")
+        b.rows, b.counts = &rows[0], &count
+        if self.single:
+            gather(<float*>NULL, &self.e, 0)
+        else:
+            gather(<double*>NULL, &self.e, 0)
+        b.rows = b.counts = NULL
+
+    def schedule(self, long first, const double[:, ::1] rates, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[::1] counts):
+        """What the next `advance` goes by: its first step counted from 0, its rates `(steps, depth)` and its rows `(steps, most)`, or None.
+
+        The caller keeps the arrays until then, and has checked them.
+        """
+        self.e.rates = &rates[0, 0] if rates is not None else NULL
+        if self.e.optimiser != NULL:
+            self.e.optimiser.step = first + 1
+        if rows is not None:
+            self.e.batch.rows, self.e.batch.counts = &rows[0, 0], &counts[0]
 
     def refresh(self):
         """Bring what is made of the parameters up to date, after they were written from outside."""
@@ -235,7 +323,7 @@ cdef class Chain:
         is cleared, not only the entries that can be seen.
         """
         clear(&self.memory.room)
-        for array, old in zip([*self.params, *self.velocities], kept, strict=True):
+        for array, old in zip([*self.params, *self.velocities, *(array for slot in self.slots for array in slot)], kept, strict=True):
             array.base.fill(0)
             array[...] = old
         if self.outputs is not None:
@@ -334,13 +422,11 @@ cdef class Chain:
 
     def differentiate(self):
         """`(status, loss)`; `gradients` holds the gradient of every layer. Updates nothing."""
-        cdef int i, status
+        cdef int status
         cdef double value = 0
         if self.e.cyclic:
             raise ValueError("a cyclic chain has no single gradient; bind a simultaneous one")
-        if not self.gradients:
-            for i in range(self.e.depth):
-                self.e.layers[i].gradient = self._like(self.gradients, &self.e.layers[i], np.zeros_like(self.params[i]))
+        self._room_for_gradients()
         self.e.gradients_only = True
         status, value = self.value(-np.inf)
         if status == CALLBACK_FAILED:

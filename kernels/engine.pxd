@@ -34,6 +34,72 @@ cdef extern from "la_chain.h":
     ctypedef long (*la_train)(const la_chain*, long, double*, double, double) noexcept nogil
     la_train la_chain_train(int level, int single) noexcept nogil
 
+cdef extern from "la_rules.h":
+    ctypedef struct la_rules_float:
+        void (*sgd)(Py_ssize_t, float*, const float*, float*, const double*) noexcept nogil
+        void (*adam)(Py_ssize_t, float*, const float*, float*, float*, const double*) noexcept nogil
+        void (*rmsprop)(Py_ssize_t, float*, const float*, float*, float*, float*, const double*) noexcept nogil
+        void (*adagrad)(Py_ssize_t, float*, const float*, float*, const double*) noexcept nogil
+        void (*sign)(Py_ssize_t, float*, const float*, float*, const double*) noexcept nogil
+        void (*along)(Py_ssize_t, float*, const float*, float, float) noexcept nogil
+        void (*mean)(Py_ssize_t, float*, const float*, float, float) noexcept nogil
+        double (*squares)(Py_ssize_t, const float*, const double*) noexcept nogil
+    ctypedef struct la_rules_double:
+        void (*sgd)(Py_ssize_t, double*, const double*, double*, const double*) noexcept nogil
+        void (*adam)(Py_ssize_t, double*, const double*, double*, double*, const double*) noexcept nogil
+        void (*rmsprop)(Py_ssize_t, double*, const double*, double*, double*, double*, const double*) noexcept nogil
+        void (*adagrad)(Py_ssize_t, double*, const double*, double*, const double*) noexcept nogil
+        void (*sign)(Py_ssize_t, double*, const double*, double*, const double*) noexcept nogil
+        void (*along)(Py_ssize_t, double*, const double*, double, double) noexcept nogil
+        void (*mean)(Py_ssize_t, double*, const double*, double, double) noexcept nogil
+        double (*squares)(Py_ssize_t, const double*, const double*) noexcept nogil
+    ctypedef struct la_rules:
+        la_rules_float f
+        la_rules_double d
+    const la_rules* la_rules_of(int level) noexcept nogil
+
+# The rules of optimiser.pxd; Python knows them as `_chain.RULES`. Of `numbers`, in order:
+cdef enum RuleKind:
+    SGD = 0                 # momentum, whether Nesterov's, dampening
+    ADAM = 1                # beta_1, beta_2, eps, whether decay passes through the gradient
+    RMSPROP = 2             # alpha, eps, momentum, whether centred
+    ADAGRAD = 3             # lr_decay, eps
+    SIGN = 4                # momentum
+    NORMALISED = 5
+    GROUP_RMSPROP = 6       # alpha, eps
+    NEWTON_SCHULZ = 7       # momentum, whether Nesterov's, steps, the three coefficients, eps
+
+cdef struct Optimiser:
+    const la_rules* functions
+    int kind
+    int slots               # of each layer, without the mean of the weights
+    double numbers[8]
+    double* memory          # numbers of the whole network
+    double* scales          # a layer, of NEWTON_SCHULZ
+    long step               # which step is next; the first is 1
+    bint matrix_metric
+    bint norms              # whether the rule, or what is around it, asks for the norm of the gradients
+    double clip             # the most that the norm of all gradients may be; 0 for no such bound
+    double rho              # how far uphill the gradient is taken; 0 for here
+    double average          # what the mean of the weights keeps of itself; -1 for no mean
+    # of NEWTON_SCHULZ: room for a matrix, its transpose and their Gram matrices
+    void* turned
+    void* wide
+    void* wide_too
+    void* gram
+    void* gram_too
+
+cdef struct Batch:
+    # all the data, as the step lays out its own
+    void* X
+    void* T                 # (n, k_d)
+    int ldt
+    double* factors         # of the loss of so many rows
+    # the rows of each step
+    int most
+    const Py_ssize_t* rows
+    const Py_ssize_t* counts
+
 cdef struct Engine:
     Machine machine
     Layer* layers
@@ -47,9 +113,12 @@ cdef struct Engine:
     bint cyclic
     bint gradients_only     # write gradients, update nothing
     double momentum
+    Optimiser* optimiser    # NULL for descent with momentum, which the products of the gradients do by themselves
+    const double* rates     # (steps, depth) of the steps to come; NULL if they stay
     # the data
     void* X                 # (n, k_0), NULL for the identity
     int ldx
+    Batch* batch            # NULL where every step sees all rows
     bint data_last          # p = 0 with A_0 = I: the outputs are X A_d
     bint diagonal           # X is diag(X[0, :]), p >= 1
     # the rows in flight

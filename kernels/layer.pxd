@@ -74,6 +74,10 @@ cdef struct Layer:
     void* theta             # the parameters; of a dense layer they are the matrix
     void* velocity          # as theta; NULL without momentum
     void* gradient          # as theta; NULL unless gradients are asked for
+    Py_ssize_t size         # of theta, its padding included
+    void** slots            # what a rule of `optimiser.pxd` remembers, each as theta
+    void* kept              # theta, while the gradient is taken elsewhere
+    int ld_turned           # of the transposed matrix
     double lr
     double decay
     Structure* structure    # NULL for a dense layer

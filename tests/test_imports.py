@@ -20,6 +20,7 @@ SOURCE = Path(la.__file__).parent
 ROOMS = [
     ["validate", "cached", "files", "reference", "linear_algebra", "_kernels"],
     ["losses", "layers"],
+    ["optim"],
     ["init"],
     ["problem"],
     ["scores"],

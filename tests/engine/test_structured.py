@@ -13,7 +13,8 @@ import linalign as la
 from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
 from linalign.plan import cost, structures
-from linalign.problem.problem import make_descent, make_problem
+from linalign.problem.descent import make_descent
+from linalign.problem.problem import make_problem
 from linalign.record.quantities import QUANTITIES
 from linalign.training import loop
 from tests.examples import examples

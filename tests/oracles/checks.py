@@ -25,7 +25,8 @@ from linalign import Network, losses, reference
 from linalign.engine import bind as kernel
 from linalign.plan import machine
 from linalign.plan.cost import pivots
-from linalign.problem.problem import Problem, make_descent, make_problem
+from linalign.problem.descent import make_descent
+from linalign.problem.problem import Problem, make_problem
 from tests.oracles.extended import LD
 
 DTYPES = (np.float64, np.float32)

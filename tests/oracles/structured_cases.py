@@ -17,7 +17,8 @@ import numpy as np
 import linalign as la
 from linalign.engine import bind as kernel
 from linalign.plan.cost import pivots
-from linalign.problem.problem import make_descent, make_problem
+from linalign.problem.descent import make_descent
+from linalign.problem.problem import make_problem
 from tests.oracles.checks import LOSSES, U64, Case, chains, exact_loss, use_isa
 from tests.oracles.extended import LD
 from tests.oracles.layer_cases import Span

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import linalign as la
-from linalign.engine.engines import DIVERGED, ChainEngine
+from linalign.engine.engine import DIVERGED
+from linalign.engine.engines import ChainEngine
 from linalign.plan.cost import choose
-from linalign.problem.problem import make_descent, make_problem
+from linalign.problem.descent import make_descent
+from linalign.problem.problem import make_problem
 
 U = {np.float64: 2.0**-53, np.float32: 2.0**-24}
 

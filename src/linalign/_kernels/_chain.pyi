@@ -9,6 +9,8 @@ from ..plan.structures import Structure
 
 Array = npt.NDArray[Any]
 
+RULES: dict[str, int]
+
 def multiply(
     ta: bool,
     tb: bool,
@@ -28,6 +30,8 @@ class Chain:
     params: list[Array]
     velocities: list[Array]
     gradients: list[Array]
+    slots: list[list[Array]]
+    numbers: Array
     dtype: np.dtype[Any]
     error: BaseException | None
     def __init__(
@@ -44,6 +48,22 @@ class Chain:
     def use_one_thread(self) -> None: ...
     def ranks(self) -> tuple[list[int], list[int], list[int]]: ...
     def prepare_scores(self, noise: Array, constant: Array | None) -> bool: ...
+    def batches(self, X: Array, targets: Array, factors: Any) -> None: ...
+    def window(self, rows: Array) -> None: ...
+    def optimise(
+        self,
+        kind: int,
+        numbers: Any,
+        slots: int,
+        memory: int,
+        *,
+        matrix_metric: bool,
+        clip: float = 0,
+        rho: float = 0,
+        average: float = -1,
+        scales: Any = None,
+    ) -> None: ...
+    def schedule(self, first: int, rates: Array | None, rows: Array | None, counts: Array | None) -> None: ...
     def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]: ...
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]: ...
     def value(self, tol: float) -> tuple[int, float]: ...

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._kernels import _chain, _modes
+from ..losses import Loss
+from ..optim import Muon
+from ..optim.rule import Compiled
 from ..plan import machine, structures
-from ..problem.problem import Descent, Problem
+from ..problem.descent import Descent
+from ..problem.problem import Problem
 from ..validate import Array
 
 Function = Callable[[Array], tuple[float, Array]]
 
+# the kind of a loss in Python, for the kernels
+IN_PYTHON = "end_to_end"
 # multiply-adds of a convolution that repay waking a second thread, some microseconds
 CONV_WORTH = 250_000
 # multiply-adds of the largest product that repay each thread more
@@ -99,14 +106,19 @@ def _observed(loss: Any) -> Entries | Sensing | None:
     return None
 
 
-def _called(loss: Any) -> Function | None:
-    """A loss in Python, of the product `(k_d, k_0)`."""
-    if loss.kind != "end_to_end":
-        return None
-    objective = loss.objective(None, 1.0)
+def compiled(loss: Loss) -> bool:
+    """Whether the kernels compute the loss by themselves; any other is asked for in Python, once a step."""
+    return loss.kind in machine.LOSSES and loss.kind != IN_PYTHON
 
-    def function(product: Array) -> tuple[float, Array]:
-        value, gradient = objective(product.T)
+
+def _called(problem: Problem) -> Function | None:
+    """A loss in Python, of the outputs `(k_d, n)`: for a loss of the product, of the product."""
+    if compiled(problem.loss):
+        return None
+    objective = problem.loss.objective(problem.T, problem.factor)
+
+    def function(outputs: Array) -> tuple[float, Array]:
+        value, gradient = objective(outputs.T)
         return value, gradient.T
 
     return function
@@ -125,11 +137,47 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
     return _chain.Chain(
         net.params,
         [structures.parts(layer, descent.metric, threads if rows * layer.work >= CONV_WORTH else 1, net.dtype) for layer in net.layers],
-        Data(X, problem.T, machine.LOSSES[loss.kind], problem.factor, problem.floor, _observed(loss), _called(loss)),
+        Data(
+            X,
+            problem.T,
+            machine.LOSSES.get(loss.kind, machine.LOSSES[IN_PYTHON]),
+            problem.factor,
+            problem.floor,
+            _observed(loss),
+            _called(problem),
+        ),
         Rule(descent.lr, descent.weight_decay, descent.momentum, cyclic),
         Schedule(0 if cyclic else pivot, rows, in_registers),
         Machine(machine.LEVELS[machine.ISA], machine.TILE, sharers(problem, rows, threads)),
     )
+
+
+def drive(chain: Any, problem: Problem, descent: Descent, rule: Compiled, shapes: Sequence[tuple[int, int]]) -> None:
+    """Give a chain its rule; `shapes` are those of the layers as given."""
+    scales = [descent.rule.scale(shape) for shape in shapes] if isinstance(descent.rule, Muon) else None
+    chain.optimise(
+        _chain.RULES[rule.kind], rule.numbers, descent.rule.slots, descent.rule.numbers, matrix_metric=descent.metric == "matrix",
+        clip=rule.clip, rho=rule.rho, average=rule.average, scales=scales,
+    )  # fmt: skip
+    start = descent.rule.start(problem.net.params)
+    for slots, first in zip(chain.slots, start.arrays, strict=True):
+        for array, value in zip(slots, first, strict=True):
+            array[...] = value
+
+
+def draw_from(chain: Any, problem: Problem) -> None:
+    """Give a chain that was bound to the first rows all of them, to take batches of."""
+    assert problem.X is not None
+    assert problem.T is not None
+    k_d = problem.net.widths[-1]
+    chain.batches(problem.X, problem.T, [0.0, *(problem.loss.factor(count, k_d) for count in range(1, problem.rows_a_step + 1))])
+
+
+def first_rows(problem: Problem) -> Problem:
+    """The problem of the first rows, as many as a step sees."""
+    assert problem.X is not None
+    assert problem.T is not None
+    return replace(problem, X=problem.X[: problem.batch], T=problem.T[: problem.batch], memo={})
 
 
 def bind_modes(modes: Any, problem: Problem, descent: Descent) -> Any:

@@ -1,161 +1,33 @@
-"""Engines: what the training loop drives. One interface over the kernels, the reference, and sums of parts."""
+"""Engines: over the kernels, the reference, and sums of parts that run side by side."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import reference
-from ..plan import cost, machine
+from ..optim.batches import Batches
+from ..optim.wrapped import Averaged
+from ..plan import cost
 from ..plan.cost import Pivot
 from ..plan.planner import Work
-from ..problem.problem import Descent, Problem, make_descent
+from ..problem.descent import Descent, make_descent
+from ..problem.problem import Problem
 from ..reduce import split
 from ..reduce.complement import factors
 from ..reduce.split import Modes, Split
 from ..validate import Array
 from . import bind as kernel
-
-RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = (machine.STATUSES[name] for name in ("running", "converged", "diverged", "callback failed"))
-# losses of steps that are taken again are kept for so many at a time
-REPLAYED = 4096
+from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
+from .rules import ChainSource, ReferenceSource, RuleEngine
+from .whole import Whole
 
 
 def simultaneous(depth: int) -> Descent:
     """Any simultaneous descent: for gradients, where the step does not matter."""
     return make_descent(depth, 1.0, 0.0, 0.0, "simultaneous", "parameters")
-
-
-class Engine(ABC):
-    """A run that can be advanced, looked at, and put back to an earlier state."""
-
-    error: BaseException | None = None
-
-    @abstractmethod
-    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
-        """Take up to `steps` steps, `values[t]` the loss before step t without the floor; `(status, steps taken)`."""
-
-    @abstractmethod
-    def value(self, tol: float) -> tuple[int, float]:
-        """`(status, loss)` where it stands."""
-
-    @abstractmethod
-    def params(self) -> list[Array]:
-        """The parameters of the problem that is run; they may be views that move with it."""
-
-    @abstractmethod
-    def state(self) -> list[Array]:
-        """The arrays that make up the state, in place."""
-
-    @abstractmethod
-    def gradient_norm(self) -> float:
-        """`sqrt(sum_i ||dL/dtheta_i||^2)` where it stands."""
-
-    def velocities(self) -> list[Array] | None:
-        """The velocities of the parameters that are run; None without momentum. They may be views that move with it."""
-        return None
-
-    def prepare_scores(self, noise: Array, constant: Array | None) -> bool:
-        """Whether `advance_scoring` can record the alignment of a network with these constants on its way."""
-        return False
-
-    def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
-        """`advance`, and sine and cosine of every interface before the steps in `at`; needs `prepare_scores`."""
-        raise NotImplementedError
-
-    def use_one_thread(self) -> None:  # noqa: B027 - an engine that shares nothing has nothing to do
-        """The other threads are taken from now on: those of one product wait for each other, and would wait for long."""
-
-    def snapshot(self, into: list[Array] | None = None) -> list[Array]:
-        """A copy of the state, in the arrays of an earlier one if they are given: fresh memory takes longer to touch than to copy."""
-        if into is None:
-            return [array.copy() for array in self.state()]
-        for old, array in zip(into, self.state(), strict=True):
-            old[...] = array
-        return into
-
-    def restore(self, kept: list[Array]) -> None:
-        """Back to a snapshot."""
-        for array, old in zip(self.state(), kept, strict=True):
-            array[...] = old
-
-    def replay(self, kept: list[Array], steps: int) -> int:
-        """From a snapshot, steps that were taken before; how many there were.
-
-        They are the same steps, unless other threads took part in them and rounding has carried some of them out of the finite
-        numbers: it then ends before the first of these. Raises: what the loss raised.
-        """
-        scratch = np.empty(min(steps, REPLAYED))
-        while True:
-            self.restore(kept)
-            status, done = RUNNING, 0
-            while done < steps and status == RUNNING:
-                status, taken = self.advance(min(steps - done, REPLAYED), scratch, -math.inf)
-                done += taken
-            if status == CALLBACK_FAILED:
-                assert self.error is not None
-                raise self.error
-            if done == steps:
-                return done
-            steps = max(done - 1, 0)
-
-
-def _norm(gradients: list[Array]) -> float:
-    return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients))
-
-
-class ReferenceEngine(Engine):
-    """The plain NumPy computation."""
-
-    def __init__(self, problem: Problem, descent: Descent) -> None:
-        self._problem, self._descent = problem, descent
-        self._objective = problem.loss.objective(problem.T, problem.factor)
-        self._params = [theta.copy() for theta in problem.net.params]
-        self._velocities = [np.zeros_like(theta) for theta in self._params]
-
-    def _status(self, value: float, tol: float) -> int:
-        if not math.isfinite(value):
-            return DIVERGED
-        return CONVERGED if value + self._problem.floor <= tol else RUNNING
-
-    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
-        d, layers = self._descent, self._problem.net.layers
-        for t in range(steps):
-            with np.errstate(all="ignore"):
-                values[t], new, moved = reference.step(
-                    layers, self._params, self._velocities, self._problem.X, self._objective,
-                    d.lr, d.momentum, d.weight_decay, d.update, d.metric,
-                )  # fmt: skip
-            status = self._status(values[t], tol)
-            if status != RUNNING:
-                return status, t
-            for keep, fresh in zip(self.state(), [*new, *moved], strict=True):
-                keep[...] = fresh
-        return RUNNING, steps
-
-    def gradients(self) -> tuple[float, list[Array]]:
-        """The loss and its gradients."""
-        with np.errstate(all="ignore"):
-            return reference.gradients(self._problem.net.layers, self._params, self._problem.X, self._objective)
-
-    def value(self, tol: float) -> tuple[int, float]:
-        value = self.gradients()[0]
-        return self._status(value, tol), value
-
-    def params(self) -> list[Array]:
-        return self._params
-
-    def velocities(self) -> list[Array] | None:
-        return self._velocities if self._descent.momentum else None
-
-    def state(self) -> list[Array]:
-        return [*self._params, *self._velocities]
-
-    def gradient_norm(self) -> float:
-        return _norm(self.gradients()[1])
 
 
 class ChainEngine(Engine):
@@ -219,7 +91,73 @@ class ChainEngine(Engine):
         return status, value, chain.gradients
 
     def gradient_norm(self) -> float:
-        return _norm(self.gradients()[2])
+        return norm(self.gradients()[2])
+
+
+class DrivenEngine(ChainEngine):
+    """The compiled chain with a rule, rates that change, or batches: what each step goes by is handed to it with the steps."""
+
+    def __init__(
+        self, problem: Problem, descent: Descent, pivot: Pivot, threads: int, shapes: Sequence[tuple[int, int]], batches: Batches | None,
+    ) -> None:  # fmt: skip
+        super().__init__(problem if batches is None else kernel.first_rows(problem), descent, pivot, threads)
+        self._taken = np.zeros(1, dtype=np.int64)
+        self._memory: list[Array] = []
+        rule = descent.compiled(problem.net)
+        if not descent.heavy_ball and rule is not None:
+            kernel.drive(self._chain, problem, descent, rule, shapes)
+            self._memory = [self._chain.numbers]
+        self._batches, self._whole = batches, None if batches is None else Whole(problem)
+        if batches is not None:
+            kernel.draw_from(self._chain, problem)
+
+    def _hand_over(self, steps: int) -> tuple[Any, ...]:
+        """What the next steps go by; the arrays are to be kept until they are taken."""
+        first, rates, rows, counts = int(self._taken[0]), None, None, None
+        if self._descent.rates.constant is None:
+            rates = np.ascontiguousarray(self._descent.rates.at(first, steps))
+        if self._batches is not None and steps:
+            drawn = self._batches.at(first, steps)
+            rows, counts = drawn.rows, drawn.counts
+        self._chain.schedule(first, rates if steps else None, rows, counts)
+        return rates, rows, counts
+
+    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
+        kept = self._hand_over(steps)
+        status, taken = super().advance(steps, values, tol)
+        del kept
+        self._taken[0] += taken
+        return status, taken
+
+    def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
+        kept = self._hand_over(steps)
+        status, taken, scores = super().advance_scoring(steps, values, tol, at)
+        del kept
+        self._taken[0] += taken
+        return status, taken, scores
+
+    def average(self) -> list[Array] | None:
+        return self._chain.slots[-1] if isinstance(self._descent.rule, Averaged) else None
+
+    def state(self) -> list[Array]:
+        return [self._taken, *self._memory, *super().state(), *(array for slot in self._chain.slots for array in slot)]
+
+    def restore(self, kept: list[Array]) -> None:
+        own = 1 + len(self._memory)
+        for array, old in zip((self._taken, *self._memory), kept[:own], strict=True):
+            array[...] = old
+        super().restore(kept[own:])
+
+    def value(self, tol: float) -> tuple[int, float]:
+        if self._whole is None:
+            return super().value(tol)
+        value = self._whole.value(self.params())
+        if not math.isfinite(value):
+            return DIVERGED, value
+        return (CONVERGED if value + self._problem.floor <= tol else RUNNING), value
+
+    def gradients(self) -> tuple[int, float, list[Array]]:
+        return super().gradients() if self._whole is None else (RUNNING, *self._whole.gradients(self.params()))
 
 
 class ModesEngine(Engine):
@@ -323,7 +261,8 @@ class SumEngine(Engine):
             return None
         taken = int(self._taken[0])
         # constant parts move by their decay alone: f <- f - lr v
-        moved = (factors(self._descent, max(taken - 1, 0)) - factors(self._descent, taken)) / self._descent.lr
+        lr = self._descent.lr
+        moved = (factors(self._descent, max(taken - 1, 0)) - factors(self._descent, taken)) / np.where(lr > 0, lr, 1.0)
         states = []
         for part, engine in zip(self._split.parts, self._engines, strict=True):
             own = None if engine is None else engine.velocities()
@@ -337,10 +276,27 @@ class SumEngine(Engine):
         return math.sqrt(sum(weight * engine.gradient_norm() ** 2 for engine, weight in self._running))
 
 
-def bind(work: Work, descent: Descent, implementation: str, pivot: Pivot, threads: int = 1) -> Any:
-    """The engine that runs the work. `threads`: that share products and convolutions."""
+def bind(
+    work: Work, descent: Descent, implementation: str, pivot: Pivot, threads: int = 1, batches: Batches | None = None,
+) -> Engine:  # fmt: skip
+    """The engine that runs the work. `threads`: of convolutions."""
+    shapes = [layer.shape for layer in work.given.net.layers]
     if implementation == "reference":
-        return ReferenceEngine(work.problem, descent)
+        return RuleEngine(work.problem, descent, ReferenceSource(work.problem), shapes, batches)
     if work.split is not None:
         return SumEngine(work.split, work.problem, descent)
-    return ChainEngine(work.problem, descent, pivot, threads)
+    if batches is not None and not kernel.compiled(work.problem.loss):
+        # a loss in Python would have to be asked of each batch
+        return RuleEngine(work.problem, descent, ReferenceSource(work.problem), shapes, batches)
+    if descent.fused and batches is None:
+        return ChainEngine(work.problem, descent, pivot, threads)
+    if descent.update == "simultaneous" and (descent.heavy_ball or descent.compiled(work.problem.net)):
+        return DrivenEngine(work.problem, descent, pivot, threads, shapes, batches)
+    plain = simultaneous(work.problem.net.depth)
+    problem = work.problem if batches is None else kernel.first_rows(work.problem)
+    if descent.update == "cyclic":
+        pivot = cost.choose(problem, plain)[0]
+    chain = kernel.bind(problem, plain, pivot.at, pivot.rows, threads)
+    if batches is not None:
+        kernel.draw_from(chain, work.problem)
+    return RuleEngine(work.problem, descent, ChainSource(chain), shapes, batches)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..problem.problem import Descent, Problem
+from ..problem.descent import Descent
+from ..problem.problem import Problem
 from . import machine
 from .structures import sides
 
@@ -65,13 +66,13 @@ def sizes(problem: Problem) -> list[int]:
 def backpropagation(problem: Problem) -> int:
     """Multiply-adds a step of backpropagation on the rows as they are."""
     m = sizes(problem)
-    return problem.rows * (3 * sum(m) - m[0])
+    return problem.rows_a_step * (3 * sum(m) - m[0])
 
 
 def products(problem: Problem, p: int) -> list[Product]:
     """The products of a step from pivot p."""
     k = problem.net.widths
-    d, n, k_0, k_d = len(k) - 1, problem.rows, k[0], k[-1]
+    d, n, k_0, k_d = len(k) - 1, problem.rows_a_step, k[0], k[-1]
     found: list[Product] = []
     of = [sides(layer) for layer in problem.net.layers]
 
@@ -104,7 +105,7 @@ def products(problem: Problem, p: int) -> list[Product]:
 def cycle(problem: Problem) -> list[Product]:
     """The products of a sweep of cyclic updates: rows of the data forward, rows of the outputs backward."""
     k = problem.net.widths
-    d, n, k_0, k_d = len(k) - 1, problem.rows, k[0], k[-1]
+    d, n, k_0, k_d = len(k) - 1, problem.rows_a_step, k[0], k[-1]
     s = min(n, k_0)
     found: list[Product] = []
     of = [sides(layer) for layer in problem.net.layers]
@@ -142,7 +143,7 @@ def _pivot(at: int, rows: int, found: list[Product], itemsize: int) -> Pivot:
 def pivots(problem: Problem) -> list[Pivot]:
     """Every pivot."""
     k, itemsize = problem.net.widths, problem.net.dtype.itemsize
-    rows = [min(problem.rows, k[0]), *k[1:]]
+    rows = [min(problem.rows_a_step, k[0]), *k[1:]]
     return [_pivot(p, rows[p], products(problem, p), itemsize) for p in range(len(k))]
 
 
@@ -153,7 +154,7 @@ def in_registers(problem: Problem) -> Pivot:
     """
     k, X = problem.net.widths, problem.X
     diagonal = X is not None and X.ndim == 1
-    found = [_registers(0, problem.rows, k, dense=X is not None and not diagonal, scaled=problem.rows * k[1] if diagonal else 0)]
+    found = [_registers(0, problem.rows_a_step, k, dense=X is not None and not diagonal, scaled=problem.rows * k[1] if diagonal else 0)]
     if X is None or diagonal:
         found.append(_registers(problem.net.depth, k[-1], k[::-1], dense=False, scaled=k[-1] * k[0] if diagonal else 0))
     return min(found, key=lambda pivot: pivot.nanoseconds)
@@ -173,9 +174,13 @@ def _registers(at: int, s: int, k: tuple[int, ...], *, dense: bool, scaled: int)
 def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tuple[Pivot, str, tuple[Pivot, ...]]:
     """The fastest pivot, an end on a near tie, or the one asked for; why; and the others."""
     if descent.update == "cyclic":
-        only = _pivot(0, min(problem.rows, problem.net.widths[0]), cycle(problem), problem.net.dtype.itemsize)
+        only = _pivot(0, min(problem.rows_a_step, problem.net.widths[0]), cycle(problem), problem.net.dtype.itemsize)
         return only, "cyclic updates have one schedule", ()
     found = pivots(problem)
+    if problem.ragged:
+        if pivot not in ("auto", 0):
+            raise ValueError(f"pivot is {pivot} but some batches have fewer rows than others; from the samples they may: pass pivot=0")
+        return found[0], "batches of different sizes go from the samples", tuple(found[1:])
     if pivot == "auto" and machine.fits_registers(problem, descent):
         chosen = in_registers(problem)
         return chosen, "every matrix fits in a few registers", tuple(p for p in found if p.at != chosen.at)
@@ -198,6 +203,6 @@ def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tup
         why = "fastest by the cost model"
     else:
         why = "an end is more accurate, and nearly the fastest"
-    if end.at == 0 and problem.X is not None and problem.rows <= problem.net.widths[0]:
+    if end.at == 0 and problem.X is not None and problem.rows_a_step <= problem.net.widths[0]:
         why += "; this is backpropagation"
     return end, why, others(end)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from .. import validate
-from ..problem.problem import Descent, Problem
+from ..problem.descent import Descent
+from ..problem.problem import Problem
 
 try:
     from .._kernels import _machine
@@ -68,8 +69,8 @@ def fits_registers(problem: Problem, descent: Descent) -> bool:
     """Whether the whole loop can run on matrices that fit in a few registers each: rows of at most 64 bytes, and as many of them."""
     return (
         LEVELS[ISA] > 0 and problem.loss.kind == "squared" and problem.T is not None
-        and descent.update == "simultaneous" and descent.momentum == 0
-        and max(*problem.net.widths, problem.rows) * problem.net.dtype.itemsize <= _machine.LINE_BYTES
+        and descent.update == "simultaneous" and descent.fused and not descent.momentum
+        and problem.batch is None and max(*problem.net.widths, problem.rows) * problem.net.dtype.itemsize <= _machine.LINE_BYTES
         and all(layer.form.kind == "dense" for layer in problem.net.layers)
     )  # fmt: skip
 

@@ -48,6 +48,8 @@ class Plan:
     kernel: str
     kernel_why: str
     workspace: int
+    rule: str = "sgd"
+    batch: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain numbers and strings."""
@@ -75,6 +77,10 @@ class Plan:
         kinds = [layer.partition("(")[0] for layer in self.layers]
         if set(kinds) != {"Dense"}:
             rows.append(("layers", _counted(kinds), f"{self.parameters:,} parameters"))
+        if self.rule != "sgd":
+            rows.append(("rule", self.rule, "decides what becomes of a gradient, and which reductions hold"))
+        if self.batch is not None:
+            rows.append(("batches", f"{self.batch} rows a step", "reductions that need all rows at every step are off"))
         for r in self.reductions:
             check = f"; checked to {r.residual:.0e}" if r.residual is not None else ""
             rows.append((r.name, r.what if r.applied else "not used", r.why + check))

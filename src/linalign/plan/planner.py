@@ -16,8 +16,9 @@ import numpy as np
 
 from .. import validate
 from ..layers import Dense
+from ..problem.descent import Descent
 from ..problem.network import Network
-from ..problem.problem import Descent, Problem
+from ..problem.problem import Problem
 from ..reduce import blocks, filters, inputs, samples, split, width
 from ..reduce.split import Modes, Split
 from ..validate import Array
@@ -59,7 +60,7 @@ class Work:
 
     def choose(self, descent: Descent) -> Choice:
         """The pivot of the problem as it is now."""
-        found: Choice = _once(self.problem, ("pivot", descent.update, descent.momentum != 0), lambda: cost.choose(self.problem, descent))
+        found: Choice = _once(self.problem, ("pivot", *descent.key), lambda: cost.choose(self.problem, descent))
         return found
 
     def lift(self, params: list[Array], steps: int) -> list[Array]:
@@ -100,9 +101,10 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
 
     Raises: ValueError if the plan is for another problem, or a reduction that it uses does not hold here.
     """
-    fits = (plan.widths, plan.rows, plan.dtype, plan.loss, plan.update)
-    here = (problem.net.widths, problem.rows, str(problem.net.dtype), problem.loss.kind, descent.update)
-    for name, theirs, ours in zip(("widths", "rows", "dtype", "loss", "update"), fits, here, strict=True):
+    fits = (plan.widths, plan.rows, plan.dtype, plan.loss, plan.update, plan.rule, plan.batch)
+    here = (problem.net.widths, problem.rows, str(problem.net.dtype), problem.loss.kind, descent.update, descent.rule.describe(),
+            problem.batch)  # fmt: skip
+    for name, theirs, ours in zip(("widths", "rows", "dtype", "loss", "update", "rule", "batch"), fits, here, strict=True):
         if theirs != ours:
             raise ValueError(f"plan is for {name} {theirs} but the problem has {ours}; make a new one with linalign.explain")
     for i, (wanted_layer, layer) in enumerate(zip(plan.layers, map(repr, problem.net.layers), strict=True)):
@@ -131,7 +133,7 @@ def make_plan(
     thrifty = isinstance(reduce, str)
     work = Work(problem, problem)
     if implementation == "reference":
-        plain = Pivot(0, problem.rows, cost.backpropagation(problem), 0.0)
+        plain = Pivot(0, problem.rows_a_step, cost.backpropagation(problem), 0.0)
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
     done = []
@@ -156,7 +158,7 @@ def make_plan(
 
     if any(r.applied for r in done if r.name not in OF_DATA):
         return write(), work
-    return _once(problem, ("plan", descent.update, descent.momentum != 0, at, *done), write), work
+    return _once(problem, ("plan", *descent.key, descent.rule.describe(), at, *done), write), work
 
 
 def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -198,12 +200,18 @@ def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
         return Reduction(name, False, "", f"refused: {error}")
 
 
-def _refusal(name: str, allowed: tuple[str, ...], problem: Problem, *, quadratic: bool, data: bool) -> str | None:
+def _refusal(
+    name: str, allowed: tuple[str, ...], problem: Problem, descent: Descent, *, quadratic: bool, data: bool,
+) -> str | None:  # fmt: skip
     """Why a reduction cannot be used, if one can tell at once."""
     if name not in allowed:
         return "switched off"
+    if no := descent.forbids(name):
+        return no
     if data and problem.X is None:
         return "there are no samples: the loss is on the product"
+    if quadratic and problem.batch is not None:
+        return "each batch has moments of its own (T12.2)"
     if quadratic and not problem.loss.quadratic:
         return f"needs a quadratic loss, {problem.loss.kind} is not"
     return None
@@ -224,7 +232,7 @@ def _relevant(problem: Problem) -> tuple[str, ...]:
 
 def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
     problem = work.problem
-    no = _refusal("filters", allowed, problem, quadratic=True, data=True)
+    no = _refusal("filters", allowed, problem, descent, quadratic=True, data=True)
     chain = filters.composition(problem) if no is None else no
     if isinstance(chain, str):
         return Reduction("filters", False, "", chain)
@@ -249,7 +257,7 @@ def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int 
 
 def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
     problem = work.problem
-    no = _refusal("samples", allowed, problem, quadratic=True, data=True)
+    no = _refusal("samples", allowed, problem, descent, quadratic=True, data=True)
     if no:
         return Reduction("samples", False, "", no)
     smaller, done = samples.reduce(problem)
@@ -264,19 +272,19 @@ def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reductio
 
 def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
     problem = work.problem
-    no = _refusal("inputs", allowed, problem, quadratic=False, data=True) or _not_dense(problem, slice(0, 1))
+    no = _refusal("inputs", allowed, problem, descent, quadratic=False, data=True) or _not_dense(problem, slice(0, 1))
     if no:
         return Reduction("inputs", False, "", no)
     smaller, lift, done = inputs.reduce(problem, descent)
     if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
         return Reduction("inputs", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
-    if not problem.loss.quadratic and done.columns_after == done.columns_before:
+    if not problem.quadratic and done.columns_after == done.columns_before:
         return Reduction("inputs", False, "", f"X has full rank {done.columns_before}")
     work.problem = smaller
     work.lifts.append(lift)
     what = f"{done.columns_before} inputs -> {done.columns_after}"
     why = "T8.1: the first layer moves in the range of X only"
-    if problem.loss.quadratic:
+    if problem.quadratic:
         why += ", where the data are diagonal"
     return Reduction("inputs", True, what, why, done.residual)
 
@@ -293,8 +301,8 @@ def _affordable(work: Work, descent: Descent, steps: int | None, directions: int
 
 def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
     problem = work.problem
-    no = _refusal("width", allowed, problem, quadratic=False, data=False) or _not_dense(problem, slice(None))
-    if not no and "width" in allowed and problem.net.depth == 1 and not problem.loss.quadratic:
+    no = _refusal("width", allowed, problem, descent, quadratic=False, data=False) or _not_dense(problem, slice(None))
+    if not no and "width" in allowed and problem.net.depth == 1 and not problem.quadratic:
         no = "there is no hidden layer"
     most = math.inf
     if not no and thrifty:
@@ -325,7 +333,7 @@ def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | 
 
 def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
     problem = work.problem
-    no = _refusal("split", allowed, problem, quadratic=True, data=False) or _not_dense(problem, slice(None))
+    no = _refusal("split", allowed, problem, descent, quadratic=True, data=False) or _not_dense(problem, slice(None))
     if not no and problem.X is not None and problem.X.ndim != 1:
         no = "needs the data diagonal (inputs)"
     if not no and thrifty and blocks.search_cost(problem.net.widths) > _affordable(work, descent, steps, sum(problem.net.widths)):
@@ -397,9 +405,9 @@ def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
 def _workspace(work: Work, descent: Descent, pivot: Pivot) -> int:
     """Bytes of the chains, the residual and the velocities; not of the network and the data."""
     problem = work.problem
-    k, s, n = problem.net.widths, pivot.rows, problem.rows
+    k, s, n = problem.net.widths, pivot.rows, problem.rows_a_step
     chains = s * sum(k) + 2 * s * max(k) + n * k[-1] + (2 * s * n if 0 < pivot.at < len(k) - 1 else 0)
-    return problem.net.dtype.itemsize * (chains + (problem.net.size if descent.momentum else 0))
+    return problem.net.dtype.itemsize * (chains + problem.net.size * descent.rule.slots)
 
 
 def _plan(
@@ -414,5 +422,5 @@ def _plan(
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
         macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=_before(given),
-        kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot),
+        kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot), rule=descent.rule.describe(), batch=given.batch,
     )  # fmt: skip

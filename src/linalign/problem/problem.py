@@ -1,4 +1,4 @@
-"""Problem: what is minimised. Descent: how."""
+"""Problem: what is minimised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from ..losses import Loss
 from ..validate import Array
 from .compressed import Compressed
 from .network import Network
-
-UPDATES = ("simultaneous", "cyclic")
-METRICS = ("matrix", "parameters")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +26,27 @@ class Problem:
     loss: Loss
     factor: float
     floor: float = 0.0
-    memo: dict[str, Any] = field(default_factory=dict, repr=False)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What reductions found in the data alone: problems that differ in the network share it."""
+    batch: int | None = None
+    """The most rows that a step sees; None for all."""
+    ragged: bool = False
+    """Whether some steps see fewer."""
 
     @property
     def rows(self) -> int:
         """n: how many rows the residual has."""
         return self.net.widths[0] if self.X is None else len(self.X)
+
+    @property
+    def rows_a_step(self) -> int:
+        """How many rows a step sees."""
+        return self.rows if self.batch is None else self.batch
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether all that a step needs of the data are their second moments: a quadratic loss of all rows."""
+        return self.loss.quadratic and self.batch is None
 
     def with_data(self, X: Array | None, T: Array | None, floor: float) -> Problem:
         """The same loss on other data, `floor` added."""
@@ -44,18 +55,19 @@ class Problem:
     def on(self, net: Network) -> Problem:
         """The same loss and data for another network of the same inputs, outputs and dtype."""
         # dataclasses.replace takes five times as long
-        return Problem(net, self.X, self.T, self.loss, self.factor, self.floor, self.memo)
+        return Problem(net, self.X, self.T, self.loss, self.factor, self.floor, self.memo, self.batch, self.ragged)
 
 
-@dataclass(frozen=True, eq=False)
-class Descent:
-    """Gradient descent: one learning rate and weight decay a layer, heavy-ball momentum in torch's convention."""
+def batched(problem: Problem, batch: int, ragged: bool) -> Problem:
+    """The problem whose steps see `batch` rows, some fewer if `ragged`. Raises: ValueError where there are no rows to draw."""
+    if problem.X is None or problem.X.ndim != 2:
+        raise ValueError("X is None but batch is given; batches are drawn from rows of data: pass X, or leave batch out")
+    return replace(problem, batch=batch, ragged=ragged, memo=problem.memo.setdefault(("batch", batch, ragged), {}))
 
-    lr: Array
-    momentum: float
-    weight_decay: Array
-    update: str
-    metric: str
+
+def whole(problem: Problem) -> Problem:
+    """The same problem, of all rows at every step."""
+    return replace(problem, batch=None, ragged=False, memo={})
 
 
 def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
@@ -88,14 +100,3 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
     rows = validate.matrix("X", X, dtype, columns=widths[0])
     T = kind.targets(Y, len(rows), widths[-1], dtype)
     return Problem(net, rows, T, kind, kind.factor(len(rows), widths[-1]))
-
-
-def make_descent(depth: int, lr: Any, momentum: Any, weight_decay: Any, update: Any, metric: Any) -> Descent:
-    """Check the options of gradient descent. Raises: ValueError, TypeError naming the option."""
-    return Descent(
-        validate.per_layer("lr", lr, depth, above=0),
-        validate.real("momentum", momentum, least=0, below=1),
-        validate.per_layer("weight_decay", weight_decay, depth, least=0),
-        validate.choice("update", update, UPDATES),
-        validate.choice("metric", metric, METRICS),
-    )

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..engine.engines import CALLBACK_FAILED, ChainEngine, Engine, simultaneous
+from ..engine.engine import CALLBACK_FAILED, Engine
+from ..engine.engines import ChainEngine, simultaneous
 from ..plan import cost
 from ..plan.planner import Work
+from ..problem.descent import Descent
 from ..problem.network import Network
-from ..problem.problem import Descent, Problem
+from ..problem.problem import Problem, whole
 from ..scores.vector_scores import NAMES
 from ..validate import Array
 from .observer import Observer
@@ -30,7 +32,7 @@ class State:
     gradients : of the loss in the parameters of each layer. Costs a step on the data as given, once however many ask.
     gradient_norm : `sqrt(sum_i ||dL/dtheta_i||^2)`, which reductions do not make dearer.
     velocities : `momentum v_i + gradient + weight_decay theta_i` of the last step, zeros before the first; None without momentum.
-    lr : the learning rate of each layer.
+    lr : the learning rate of each layer in the step to come, or in the last one.
 
     All of it is found when it is asked for, and is the caller's own. `due` are the quantities that are recorded at this step.
     """
@@ -38,7 +40,6 @@ class State:
     def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1) -> None:
         """`threads`: how many factorisations may be made at a time."""
         self.work, self._engine, self._descent = work, engine, descent
-        self.lr = descent.lr
         self.step = 0
         self.due: Sequence[str] = ()
         self._threads = threads
@@ -49,6 +50,16 @@ class State:
         self.step, self.due = step, due
         if self._found:
             self._found.clear()
+
+    @property
+    def lr(self) -> Array:
+        """The learning rate of each layer, in the step to come."""
+        try:
+            found: Array = self._descent.rates.at(self.step, 1)[0]
+        except (ValueError, TypeError):
+            # a schedule that ends with the run
+            found = self._descent.rates.at(max(self.step - 1, 0), 1)[0]
+        return found
 
     def _once(self, name: str, find: Callable[[], Any]) -> Any:
         """What was found at this step, however many quantities ask."""
@@ -118,7 +129,7 @@ class State:
         return [gradient.copy() for gradient in found]
 
     def _differentiate(self) -> list[Array]:
-        problem, descent = self.work.given.on(self.network()), simultaneous(self.work.given.net.depth)
+        problem, descent = whole(self.work.given).on(self.network()), simultaneous(self.work.given.net.depth)
         return ChainEngine(problem, descent, cost.choose(problem, descent)[0]).gradients()[2]
 
     @property
@@ -132,8 +143,8 @@ class State:
         outside = self.work.lift(nothing, self.step)
         found = [np.array(v - E) for v, E in zip(self.work.lift(moving, self.step), outside, strict=True)]
         if self.work.lifts and self.step and self._descent.weight_decay.any():
-            before = self.work.lift(nothing, self.step - 1)
-            found = [v + (old - new) / lr for v, old, new, lr in zip(found, before, outside, self.lr, strict=True)]
+            before, lr = self.work.lift(nothing, self.step - 1), self._descent.rates.at(self.step - 1, 1)[0]
+            found = [v + (old - new) / rate if rate else v for v, old, new, rate in zip(found, before, outside, lr, strict=True)]
         return found
 
     @cached_property

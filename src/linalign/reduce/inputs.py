@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..layers import Dense
+from ..problem.descent import Descent
 from ..problem.network import Network
-from ..problem.problem import Descent, Problem
+from ..problem.problem import Problem
 from ..validate import Array
 from .complement import factors
 from .products import add_product, product
@@ -75,7 +76,7 @@ def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
     scale = float(np.linalg.norm(X))
     residual = float(np.linalg.norm(X - (X @ V) @ V.T)) / scale if scale else 0.0
     done = Inputs(problem.X.shape[1], r, residual)
-    if not problem.loss.quadratic:
+    if not problem.quadratic:
         return problem.with_data(np.ascontiguousarray(X @ V).astype(dtype), problem.T, 0.0), V, done
     # the residual outside the range of X is a constant; it is zero when the samples were compressed first
     assert problem.T is not None

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from ..problem.descent import Descent
 from ..problem.network import Network
-from ..problem.problem import Descent, Problem
+from ..problem.problem import Problem
 from ..validate import Array
 from .complement import factors
 from .products import add_product, diagonal, product, scaled_rows
@@ -282,7 +283,7 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
     original = [theta.astype(np.float64, copy=False) for theta in net.params]
     norms = [float(np.linalg.norm(W)) or 1.0 for W in original]
     targets = None
-    if problem.loss.quadratic and net.widths[-1] > 1:
+    if problem.quadratic and net.widths[-1] > 1:
         assert problem.T is not None
         moment = _moment(problem)
         targets = moment / (float(np.linalg.norm(moment)) or 1.0)
@@ -317,7 +318,14 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
         constant = problem.factor * float(np.sum((T64 - T @ last.T) ** 2))
         T = T.astype(dtype)
     smaller = Problem(
-        Network.from_matrices([W.astype(dtype) for W in small]), problem.X, T, problem.loss, problem.factor, problem.floor + constant
+        Network.from_matrices([W.astype(dtype) for W in small]),
+        problem.X,
+        T,
+        problem.loss,
+        problem.factor,
+        problem.floor + constant,
+        batch=problem.batch,
+        ragged=problem.ragged,
     )
     lift = WidthLift(original, small, bases, descent, dtype)
     return smaller, lift, Width(net.widths, widths, missed, last is not None)

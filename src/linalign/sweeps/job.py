@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,18 +14,10 @@ from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..reduce import samples
 from ..training.errors import DivergenceError
+from ..training.execute import execute
+from ..training.options import Options
 from ..training.run import Run
-from ..training.train import _execute, _settings, train
 from .journal import Outcome
-
-# what train takes and a grid may hold; the sweep has its own threads and bar
-OPTIONS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(train).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("threads", "progress")
-}
-# options that are no settings of the descent
-OTHERS = ("loss", "reduce", "pivot", "plan")
 
 
 @dataclass(eq=False)
@@ -56,7 +47,7 @@ class Job:
         """The options of `train` at a point."""
         return {**self.options, **{key: value for key, value in point.items() if key not in self.of_network}}
 
-    def problem(self, net: Any, loss: Any, reduce: Any) -> Problem:
+    def problem(self, net: Any, loss: Any, reduce: Any, batched: bool = False) -> Problem:
         """The problem for this network; the data are checked and reduced once for all that they fit in the same way.
 
         Raises: ValueError, TypeError as `train`.
@@ -68,7 +59,7 @@ class Job:
         with self.lock:
             if key not in self.problems:
                 problem = make_problem(net, self.X, self.Y, kind)
-                if problem.X is not None and kind.quadratic and "samples" in check_reduce(reduce):
+                if problem.X is not None and kind.quadratic and not batched and "samples" in check_reduce(reduce):
                     samples.reduce(problem)  # into the memo, while the others wait for it
                 self.problems[key] = problem
             return self.problems[key].on(net)
@@ -76,11 +67,10 @@ class Job:
     def run(self, point: Mapping[str, Any], stop: list[bool] | None) -> Run:
         """Raises: whatever goes wrong."""
         net = self.network(point)
-        options = self.settings(point)
-        problem = self.problem(net, options["loss"], options["reduce"])
-        settings = _settings(net.depth, **{name: value for name, value in options.items() if name not in OTHERS})
-        plan, work = settings.plan(problem, options["reduce"], options["pivot"], options["plan"])
-        return _execute(plan, work, settings, stop=stop)
+        options = Options(**self.settings(point))
+        problem = self.problem(net, options.loss, options.reduce, options.batched)
+        descent = options.descent(net)
+        return execute(*options.planned(problem, descent), descent, options, stop=stop)
 
     def outcome(self, index: int, point: Mapping[str, Any], stop: list[bool] | None) -> Outcome | None:
         """The run at a point, or how it failed; None if it was interrupted."""

@@ -23,8 +23,8 @@ from ..problem.network import Network
 from ..reduce import samples
 from ..training.loop import bar as progress_bar
 from ..training.loop import interrupts
-from ..training.train import _settings
-from .job import OPTIONS, OTHERS, Job
+from ..training.options import DEFAULTS, REQUIRED, Options
+from .job import Job
 from .journal import Journal, describe, digest
 from .result import Sweep
 from .workers import in_executor, in_threads
@@ -144,21 +144,21 @@ def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapp
     parameters = inspect.signature(make_network).parameters.values()
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        named |= set(axes) - set(OPTIONS)
+        named |= set(axes) - set(DEFAULTS)
     for p in parameters:
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in axes:
             raise ValueError(f"make_network needs {p.name} but grid has only {', '.join(axes)}; add it to the grid or give it a default")
     for key in axes:
-        if key not in named and key not in OPTIONS:
-            raise ValueError(f"grid has the key {key!r}, which is neither a parameter of make_network nor one of {', '.join(OPTIONS)}")
+        if key not in named and key not in DEFAULTS:
+            raise ValueError(f"grid has the key {key!r}, which is neither a parameter of make_network nor one of {', '.join(DEFAULTS)}")
     for key in given:
-        if key not in OPTIONS:
-            raise TypeError(f"{key} is no option of train; its options are {', '.join(OPTIONS)}")
+        if key not in DEFAULTS:
+            raise TypeError(f"{key} is no option of train; its options are {', '.join(DEFAULTS)}")
         if key in axes and key not in named:
             raise ValueError(f"{key} is both in the grid and an option of all runs; pass it once")
-    options = {**OPTIONS, **given}
+    options = {**DEFAULTS, **given}
     for key, value in options.items():
-        if value is inspect.Parameter.empty and (key not in axes or key in named):
+        if value is REQUIRED and (key not in axes or key in named):
             raise ValueError(f"{key} is missing; pass {key}= or put it in the grid")
     return Job(make_network, frozenset(named & set(axes)), X, Y, options, keep_runs)
 
@@ -182,10 +182,8 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
     first = job.settings(point)
     for key in [key for key in axes if key not in job.of_network]:
         for value in axes[key]:
-            if np.ndim(value) == 0 or key not in ("lr", "weight_decay"):  # one value a layer needs the depth
-                _check_option(first | {key: value})
-    if all(np.ndim(first[key]) == 0 for key in ("lr", "weight_decay")):
-        _check_option(first)
+            Options(**first | {key: value})
+    Options(**first)
     try:
         net = job.network(point)
     except Exception:
@@ -193,19 +191,13 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
     job.problem(net, first["loss"], first["reduce"])
 
 
-def _check_option(options: Mapping[str, Any]) -> None:
-    plain = {key: value for key, value in options.items() if key not in OTHERS}
-    losses.resolve(options["loss"])
-    check_reduce(options["reduce"])
-    _settings(1, **{key: 1.0 if key in ("lr", "weight_decay") and np.ndim(value) else value for key, value in plain.items()})
-
-
 def _light(job: Job, axes: Mapping[str, Sequence[Any]]) -> Job:
     """The job with its data compressed, where every run would do so: little is sent to the processes."""
     varied = {key for key in axes if key not in job.of_network}
     kinds = [losses.resolve(loss) for loss in (axes["loss"] if "loss" in varied else [job.options["loss"]])]
-    plain = job.options["implementation"] == "kernel" and "samples" in check_reduce(job.options["reduce"])
-    if not plain or varied & {"reduce", "implementation"} or not all(kind.quadratic for kind in kinds):
+    whole = job.options["batch"] is None and isinstance(job.options["order"], str)
+    plain = whole and job.options["implementation"] == "kernel" and "samples" in check_reduce(job.options["reduce"])
+    if not plain or varied & {"reduce", "implementation", "batch", "order"} or not all(kind.quadratic for kind in kinds):
         return job
     for problem in job.problems.values():
         if problem.X is not None and problem.T is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.engines import CONVERGED, RUNNING, Engine
+from ..engine.engine import CONVERGED, RUNNING, Engine
 from ..record.recorder import Recorder
 from ..record.state import State
 from ..validate import Array

@@ -49,6 +49,8 @@ class Run:
         Time in the loop, recording included, planning not.
     certificate : Promise or None
         With `lr="certified"`, the rate, the limit and the steps that were promised, and those that were measured.
+    average : Network or None
+        With `average=`, the mean of the weights.
     """
 
     network: Network
@@ -62,6 +64,7 @@ class Run:
     plan: Plan
     seconds: float
     certificate: Promise | None = None
+    average: Network | None = None
 
     @cached_property
     def loss(self) -> Array:
@@ -112,6 +115,8 @@ class Run:
         }
         arrays: dict[str, Any] = {"run": np.array(json.dumps(described)), "excess": self.excess, "lr": self.lr, **held}
         arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
+        if self.average is not None:
+            arrays |= {f"average_{i}": theta for i, theta in enumerate(self.average.params)}
         for name, kept in self.history.items():
             arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
         with replacing(path) as file:
@@ -153,5 +158,6 @@ def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
         network=network, excess=arrays["excess"], floor=described["floor"], history=history, steps=described["steps"],
         converged=described["converged"], interrupted=described["interrupted"], lr=arrays["lr"],
         plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
+        average=network.with_params([arrays[f"average_{i}"] for i in range(network.depth)]) if "average_0" in arrays else None,
         certificate=None if described.get("certificate") is None else Promise.from_dict(described["certificate"]),
     )  # fmt: skip

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import validate
-from ..engine.engines import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, ChainEngine, ReferenceEngine, bind, simultaneous
+from ..engine.engines import ChainEngine, simultaneous
+from ..engine.rules import ReferenceSource
 from ..engine.threads import count, for_loop, for_plan
 from ..losses import Loss
+from ..optim import Rule
 from ..plan.plan import Plan
-from ..plan.planner import Work, follow, make_plan
+from ..plan.planner import make_plan
 from ..problem.network import Network
-from ..problem.problem import Descent, Problem, make_descent, make_problem
-from ..record.recorder import Recorder
-from ..record.state import State
+from ..problem.problem import make_problem
 from ..validate import Array
 from .certified_run import compare, prove, rate
-from .errors import DivergenceError
-from .loop import SLICE_SECONDS, Loop
+from .execute import execute
+from .options import IMPLEMENTATIONS, Options
 from .run import Run
-
-IMPLEMENTATIONS = ("kernel", "reference")
-# steps are exact in float64, where log-spaced ones are found; the fastest take decades
-MOST_STEPS = 2**53
 
 
 def train(
@@ -43,6 +38,12 @@ def train(
     update: str = "simultaneous",
     momentum: float = 0.0,
     weight_decay: Any = 0.0,
+    optimizer: str | Rule | None = None,
+    clip_norm: float | None = None,
+    average: float | None = None,
+    batch: Any = None,
+    order: Any = "shuffle",
+    rng: Any = None,
     record: Any = None,
     reduce: Any = "auto",
     pivot: Any = "auto",
@@ -64,7 +65,8 @@ def train(
     Y : array (n, k_d), or integer labels (n,) for cross-entropy, or (k_d, k_0) if X is None; None for losses of the product.
     loss : str or linalign.losses.Loss
         "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
-    lr : number, one a layer, or "certified"
+    lr : number, one a layer (0 freezes it), an array (steps,) or (steps, d), a function of the step counted from 0, or "certified"
+        Functions: `linalign.optim.schedules`, or your own.
         "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one; `run.certificate` then has
         what was promised beside what was measured.
     weight_decay : number, or one a layer
@@ -76,6 +78,19 @@ def train(
         They are the same for dense layers.
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
+    optimizer : str or linalign.optim.Rule, optional
+        Another update rule than this gradient descent, with its own momentum and weight decay.
+    clip_norm : float, optional
+        The most that the norm of the gradients of all layers may be; longer ones are shortened.
+    average : float in [0, 1), optional
+        Keep the mean of the weights, `A <- average A + (1 - average) W` after each step, as `run.average`.
+    batch : int, array (steps,) or function of the step, optional
+        Rows of the data that a step sees. `run.loss` is then the loss of each batch, the last entry that of all data; record "loss" for
+        that of all data on the way.
+    order : "shuffle", "replacement" or array (steps, batch)
+        Which rows: an epoch at a time, drawn with replacement, or these. See `linalign.optim.batches` for how they are drawn.
+    rng : int or numpy.random.Generator
+        What they are drawn with.
     record : dict
         `{name: every}`; name one of `linalign.record.QUANTITIES`, every a number of steps, "log", a list or a range of steps. The last
         step is always recorded. Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the
@@ -107,99 +122,22 @@ def train(
     problem = make_problem(net, X, Y, loss)
     proof = None
     if isinstance(lr, str):
+        if optimizer is not None or clip_norm is not None or batch is not None or not isinstance(order, str):
+            raise ValueError("lr is 'certified' but the certificate is for gradient descent on all the data; pass a number")
         proof = prove(lr, net, X, Y, loss, update, momentum, weight_decay)
         lr = rate(proof)
     workers = None if threads is None else validate.integer("threads", threads, least=1)
-    settings = _settings(
-        net.depth, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
-        record=record, implementation=implementation,
+    options = Options(
+        loss=loss, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
+        optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=rng, record=record,
+        reduce=reduce, pivot=pivot, implementation=implementation, plan=plan,
     )  # fmt: skip
+    descent = options.descent(net)
     with for_plan(workers, problem):
-        made, work = settings.plan(problem, reduce, pivot, plan)
+        made, work = options.planned(problem, descent)
     with for_loop(workers, made.implementation):
-        run = _execute(made, work, settings, progress=progress, threads=count(workers))
+        run = execute(made, work, descent, options, progress=progress, threads=count(workers))
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
-
-
-@dataclass(frozen=True, eq=False)
-class _Settings:
-    """The options of one run, checked. The recorder holds what the run records, so each run has its own."""
-
-    descent: Descent
-    steps: int
-    target: float
-    recorder: Recorder
-    implementation: str
-
-    def plan(self, problem: Problem, reduce: Any, pivot: Any, plan: Plan | None) -> tuple[Plan, Work]:
-        """Raises: ValueError, TypeError for unknown reductions or pivots, or a plan that is for another problem."""
-        if plan is not None:
-            return follow(plan, problem, self.descent)
-        return make_plan(problem, self.descent, reduce=reduce, pivot=pivot, implementation=self.implementation, steps=self.steps)
-
-
-def _settings(
-    depth: int, *, lr: Any, steps: Any, tol: Any, metric: Any, update: Any, momentum: Any, weight_decay: Any, record: Any,
-    implementation: Any,
-) -> _Settings:  # fmt: skip
-    """Check the options that do not depend on the data. Raises: ValueError, TypeError naming the option."""
-    descent = make_descent(depth, lr, momentum, weight_decay, update, metric)
-    count = validate.integer("steps", steps, least=0, most=MOST_STEPS)
-    target = -math.inf if tol is None else validate.real("tol", tol, least=0)
-    return _Settings(descent, count, target, Recorder(record, count), validate.choice("implementation", implementation, IMPLEMENTATIONS))
-
-
-def _first_slice(plan: Plan, work: Work) -> int:
-    """Steps that surely take less than a slice: by the cost model where it knows what a step does, with room for its error."""
-    if work.problem.loss.kind == "end_to_end" or plan.pivot.nanoseconds <= 0:
-        return 1
-    return max(1, int(SLICE_SECONDS * 1e9 / (8 * plan.pivot.nanoseconds)))
-
-
-def _execute(plan: Plan, work: Work, settings: _Settings, *, progress: bool = False, stop: list[bool] | None = None,
-             threads: int = 1) -> Run:  # fmt: skip
-    """The run that was planned. `stop[0]` ends it from outside, in place of Ctrl-C. Raises: DivergenceError."""
-    net, descent, recorder = work.given.net, settings.descent, settings.recorder
-    engine = bind(work, descent, plan.implementation, plan.pivot, threads)
-    size = _first_slice(plan, work)
-    loop = Loop(engine, State(work, engine, descent, threads), recorder, settings.steps, settings.target, progress, size)
-    began = time.perf_counter()
-    loop.run(stop)
-    if loop.status == CALLBACK_FAILED:
-        assert engine.error is not None
-        raise engine.error
-    diverged_at = loop.done if loop.status == DIVERGED else None
-    if diverged_at:
-        loop.rewind(diverged_at - 1)
-    seconds = time.perf_counter() - began
-    # nobody else holds what was lifted, and the engine ends here
-    params = work.lift(engine.params(), loop.done) if loop.done else net.params
-    run = Run(
-        network=Network._adopt(net.layers, [validate.finite(f"params[{i}]", theta) for i, theta in enumerate(params)]),
-        excess=loop.losses.first(loop.done + 1),
-        floor=work.floor,
-        history=recorder.history(loop.done),
-        steps=loop.done,
-        converged=loop.status == CONVERGED,
-        interrupted=loop.interrupted and loop.status == RUNNING,
-        lr=descent.lr,
-        plan=plan,
-        seconds=seconds,
-    )
-    if diverged_at is not None:
-        raise DivergenceError(_divergence(run, diverged_at == 0), run)
-    return run
-
-
-def _divergence(run: Run, at_start: bool) -> str:
-    rates = np.unique(run.lr)
-    lr = f"lr={rates[0]:g}" if len(rates) == 1 else f"lr between {rates[0]:g} and {rates[-1]:g}"
-    if at_start:
-        return "the loss of the start is not finite, before any step; scale the start or the data down"
-    return (
-        f"training diverged: the loss was {run.loss[-1]:.3g} before step {run.steps} and not finite after it, with {lr}; "
-        f"lower lr (error.run holds the {run.steps} steps before)"
-    )
 
 
 def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", pivot: Any = "auto",
@@ -215,7 +153,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     plan, work = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
     with for_loop(None, implementation):
         if implementation == "reference":
-            value, gradients = ReferenceEngine(problem, descent).gradients()
+            value, gradients = ReferenceSource(problem).differentiate()[1:]
         else:
             engine = ChainEngine(problem, descent, plan.pivot)
             _, value, gradients = engine.gradients()
@@ -226,7 +164,8 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
 
 def explain(
     net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
-    reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None,
+    reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None, lr: Any = 1.0,
+    weight_decay: Any = 0.0, metric: str = "matrix", optimizer: str | Rule | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
@@ -235,7 +174,9 @@ def explain(
     Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
     """
     problem = make_problem(net, X, Y, loss)
-    validate.choice("implementation", implementation, IMPLEMENTATIONS)
-    descent = make_descent(net.depth, 1.0, momentum, 0.0, update, "matrix")
-    count = None if steps is None else validate.integer("steps", steps, least=0, most=MOST_STEPS)
-    return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=count)[0]
+    options = Options(
+        lr=lr, steps=0 if steps is None else steps, loss=loss, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
+        optimizer=optimizer, reduce=reduce, pivot=pivot, implementation=implementation,
+    )  # fmt: skip
+    descent = options.descent(net)
+    return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)[0]

@@ -1,0 +1,30 @@
+# Batches: the rows of the data that a step sees, gathered into the place that the step reads.
+
+from libc.string cimport memcpy
+from types cimport real
+from engine cimport Engine
+
+cdef inline void gather(real* precision, Engine* e, long t) noexcept nogil:
+    """The rows of step t of `e.batch`: of X, and of the targets in the layout of the outputs; the loss is the mean or sum over these."""
+    cdef const Py_ssize_t* rows = e.batch.rows + t * e.batch.most
+    cdef Py_ssize_t r, c, count = e.batch.counts[t]
+    cdef const real* X = <const real*>e.batch.X
+    cdef const real* T = <const real*>e.batch.T
+    cdef const real* line
+    cdef real* into = <real*>e.X
+    cdef real* targets = <real*>e.loss.targets
+    for r in range(count):
+        memcpy(into + r * e.ldx, X + rows[r] * e.ldx, e.ldx * sizeof(real))
+    if e.loss.by_output:
+        for r in range(count):
+            line = T + rows[r] * e.batch.ldt
+            for c in range(e.n_out):
+                targets[c * e.ldo + r] = line[c]
+    else:
+        for r in range(count):
+            memcpy(targets + r * e.ldo, T + rows[r] * e.batch.ldt, e.batch.ldt * sizeof(real))
+    # from a pivot all steps have as many rows (linalign.engine.bind)
+    e.samples = <int>count
+    if not e.pivot and not e.data_last:
+        e.rows = <int>count
+    e.loss.factor = e.batch.factors[count]

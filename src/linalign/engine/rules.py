@@ -1,0 +1,214 @@
+"""Rules in NumPy: the kernel or the reference computes the gradients, the rule of the descent updates the parameters in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .. import reference
+from ..optim import Moment
+from ..optim.batches import Batches
+from ..optim.wrapped import Averaged
+from ..problem.descent import Descent
+from ..problem.problem import Problem
+from ..validate import Array
+from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
+from .whole import Whole
+
+
+class Source(Protocol):
+    """Where gradients come from: parameters that stand still, or move in place."""
+
+    params: list[Array]
+
+    @property
+    def error(self) -> BaseException | None:
+        """What a loss in Python raised."""
+
+    def differentiate(self) -> tuple[int, float, list[Array]]:
+        """Status, loss and the coordinates `<A_k, G>` of the gradients at `params`."""
+
+    def value(self) -> tuple[int, float]:
+        """Status and loss at `params`."""
+
+    def refresh(self) -> None:
+        """`params` were written to."""
+
+    def window(self, rows: Array) -> None:
+        """From now on the loss is that of these rows of the data."""
+
+
+class ReferenceSource:
+    """Backpropagation in NumPy, on the data as they are."""
+
+    error: BaseException | None = None
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._X = problem.X
+        self._objective = problem.loss.objective(problem.T, problem.factor)
+        self.params = [theta.copy() for theta in problem.net.params]
+
+    def differentiate(self) -> tuple[int, float, list[Array]]:
+        with np.errstate(all="ignore"):
+            value, gradients = reference.gradients(self._problem.net.layers, self.params, self._X, self._objective)
+        return RUNNING, value, gradients
+
+    def value(self) -> tuple[int, float]:
+        status, value, _ = self.differentiate()
+        return status, value
+
+    def refresh(self) -> None:
+        """Nothing is made of the parameters."""
+
+    def window(self, rows: Array) -> None:
+        p = self._problem
+        assert p.X is not None
+        assert p.T is not None
+        self._X = p.X[rows]
+        self._objective = p.loss.objective(p.T[rows], p.loss.factor(len(rows), p.T.shape[1]))
+
+
+class ChainSource:
+    """The gradients of a compiled chain; `chain` is bound to a simultaneous descent."""
+
+    def __init__(self, chain: Any) -> None:
+        self._chain = chain
+        self.params: list[Array] = chain.params
+
+    @property
+    def error(self) -> BaseException | None:
+        found: BaseException | None = self._chain.error
+        return found
+
+    def differentiate(self) -> tuple[int, float, list[Array]]:
+        status, value = self._chain.differentiate()
+        return status, value, self._chain.gradients
+
+    def value(self) -> tuple[int, float]:
+        found: tuple[int, float] = self._chain.value(-math.inf)
+        return found
+
+    def refresh(self) -> None:
+        self._chain.refresh()
+
+    def window(self, rows: Array) -> None:
+        self._chain.window(rows)
+
+
+class RuleEngine(Engine):
+    """A rule that updates what a source computes the gradients of."""
+
+    def __init__(self, problem: Problem, descent: Descent, source: Source, shapes: Sequence[tuple[int, int]] | None = None,
+                 batches: Batches | None = None) -> None:  # fmt: skip
+        """`shapes`: of the layers as given, where the problem is a reduced one."""
+        self._problem, self._descent, self._source = problem, descent, source
+        self._layers = problem.net.layers
+        self._shapes = shapes or [layer.shape for layer in self._layers]
+        self._slots = descent.rule.start(source.params)
+        self._taken = np.zeros(1, dtype=np.int64)
+        self._batches = batches
+        self._whole = None if batches is None else Whole(problem)
+
+    @property
+    def error(self) -> BaseException | None:  # type: ignore[override]
+        return self._source.error
+
+    def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
+        d, first = self._descent, int(self._taken[0])
+        rates = d.rates.at(first, steps)
+        drawn = None if self._batches is None else self._batches.at(first, steps)
+        for t in range(steps):
+            if drawn is not None:
+                self._source.window(drawn.rows[t, : drawn.counts[t]])
+            status, values[t], gradients = self._source.differentiate()
+            status = self._status(status, values[t], tol)
+            if status != RUNNING:
+                return status, t
+            self._taken[0] += 1
+            with np.errstate(all="ignore"):
+                status = self._sweep(gradients, rates[t]) if d.update == "cyclic" else self._step(gradients, rates[t])
+            if status != RUNNING:
+                return status, t
+        return RUNNING, steps
+
+    def _step(self, gradients: list[Array], lr: Array) -> int:
+        at = Moment(int(self._taken[0]), lr, self._descent.weight_decay, self._layers, self._shapes, self._descent.metric, self._elsewhere)
+        self._descent.rule.step(self._source.params, self._measured(gradients), self._slots, at)
+        self._source.refresh()
+        return RUNNING
+
+    def _sweep(self, gradients: list[Array], lr: Array) -> int:
+        """Layer 1 to d, each from the newest."""
+        step, decay, rule = int(self._taken[0]), self._descent.weight_decay, self._descent.rule
+        for i in range(len(gradients)):
+            if i:
+                status, _, gradients = self._source.differentiate()
+                if status == CALLBACK_FAILED:
+                    return status
+            rule.update(self._source.params[i], self._measured(gradients)[i], self._slots.of(i), float(lr[i]), float(decay[i]), step)
+            self._source.refresh()
+        return RUNNING
+
+    def _measured(self, gradients: list[Array]) -> list[Array]:
+        """In the metric of the descent (T5.1), as arrays that later gradients leave alone."""
+        plain = self._descent.metric == "parameters"
+        return [np.array(g) if plain or layer.form.kind in ("dense", "fixed") else layer.solve_gram(g)
+                for layer, g in zip(self._layers, gradients, strict=True)]  # fmt: skip
+
+    def _elsewhere(self, params: list[Array]) -> tuple[float, list[Array]]:
+        """The loss and its gradients at other parameters."""
+        here = [theta.copy() for theta in self._source.params]
+        self._write(params)
+        status, value, found = self._source.differentiate()
+        found = self._measured(found)
+        self._write(here)
+        if status == CALLBACK_FAILED:
+            assert self.error is not None
+            raise self.error
+        return value, found
+
+    def _write(self, params: list[Array]) -> None:
+        for theta, new in zip(self._source.params, params, strict=True):
+            theta[...] = new
+        self._source.refresh()
+
+    def _status(self, status: int, value: float, tol: float) -> int:
+        if status == CALLBACK_FAILED:
+            return status
+        if not math.isfinite(value):
+            return DIVERGED
+        return CONVERGED if value + self._problem.floor <= tol else RUNNING
+
+    def value(self, tol: float) -> tuple[int, float]:
+        status, value = self._source.value() if self._whole is None else (RUNNING, self._whole.value(self._source.params))
+        return self._status(status, value, tol), value
+
+    def gradients(self) -> tuple[float, list[Array]]:
+        """The loss and its gradients, of all the data."""
+        if self._whole is not None:
+            return self._whole.gradients(self._source.params)
+        _, value, gradients = self._source.differentiate()
+        return value, gradients
+
+    def params(self) -> list[Array]:
+        return self._source.params
+
+    def velocities(self) -> list[Array] | None:
+        return self._slots.arrays[0] if self._descent.momentum else None
+
+    def average(self) -> list[Array] | None:
+        return self._slots.arrays[-1] if isinstance(self._descent.rule, Averaged) else None
+
+    def state(self) -> list[Array]:
+        return [self._taken, *self._source.params, *self._slots.all()]
+
+    def restore(self, kept: list[Array]) -> None:
+        super().restore(kept)
+        self._source.refresh()
+
+    def gradient_norm(self) -> float:
+        return norm(self.gradients()[1])

@@ -1,0 +1,45 @@
+"""Whole: the loss of all the data, for a run whose steps see batches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import reference
+from ..problem.problem import Problem, whole
+from ..reduce import samples
+from ..validate import Array
+
+
+class Whole:
+    """The loss of all rows and its gradients: of a quadratic loss by rank(X) rows, whatever their number (T7.1)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._full = whole(problem)
+        self._run: Problem | None = None
+
+    @property
+    def _small(self) -> Problem:
+        """What is evaluated; the rows are compressed when they are first asked for."""
+        if self._run is None:
+            self._run = self._full
+            if self._full.loss.quadratic and self._full.rows > self._full.net.widths[0]:
+                self._run = samples.reduce(self._full)[0]
+        return self._run
+
+    def gradients(self, params: Sequence[Array]) -> tuple[float, list[Array]]:
+        """The loss without the floor of the problem that is run, and its gradients."""
+        small = self._small
+        with np.errstate(all="ignore"):
+            value, found = reference.gradients(small.net.layers, list(params), small.X, small.loss.objective(small.T, small.factor))
+        return value + small.floor - self._full.floor, found
+
+    def value(self, params: Sequence[Array]) -> float:
+        """The loss without the floor of the problem that is run."""
+        small = self._small
+        assert small.X is not None
+        with np.errstate(all="ignore"):
+            F = reference.forward(small.net.layers, list(params), small.X)[-1]
+            value = small.loss.objective(small.T, small.factor)(F)[0]
+        return value + small.floor - self._full.floor

@@ -1,0 +1,154 @@
+"""Batches: which rows of the data each step sees.
+
+The rows are drawn by `g = numpy.random.default_rng(rng)`, so that anybody can draw them again:
+
+- "shuffle": an epoch at a time, `p = g.permutation(n)`; a step takes the next `batch` entries of p, the last of an epoch what is left;
+- "replacement": a step takes `g.integers(n, size=batch)`;
+- an array `(steps, batch)` of row numbers: as they stand.
+"""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import validate
+from ..validate import Array
+
+ORDERS = ("shuffle", "replacement")
+# steps that are drawn at a time
+BLOCK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The rows of some steps: step t sees `rows[t, :counts[t]]`; the rest of a line is 0."""
+
+    rows: Array
+    counts: Array
+
+
+@dataclass(eq=False)
+class _Place:
+    """Where drawing stands: the step, the generator, and what is left of an epoch."""
+
+    step: int
+    generator: np.random.Generator
+    left: Array
+
+    def copy(self) -> _Place:
+        return _Place(self.step, copy.deepcopy(self.generator), self.left)
+
+
+class Batches:
+    """The rows of every step, in any order of asking: steps that were drawn before are drawn again from where drawing began."""
+
+    def __init__(self, n: int, batch: Any, order: Any, rng: Any, steps: int | None = None) -> None:
+        """`batch`: a whole number, an array (steps,), or a function of the step, at most `most`. Raises: ValueError, TypeError."""
+        self.n = n
+        self.table: Array | None = None
+        if not isinstance(order, str):
+            self.table = _table(order, n, steps)
+            self.most = self.table.shape[1]
+            if batch is not None and batch != self.most:
+                raise ValueError(f"batch is {batch!r} but order has {self.most} rows a step; leave batch out")
+            return
+        self.order = validate.choice("order", order, ORDERS)
+        self._sizes = _sizes(batch, n, steps)
+        self.most = int(batch) if isinstance(batch, numbers.Integral) else int(np.max(batch)) if not callable(batch) else n
+        if rng is None:
+            raise ValueError(f"rng is None but order is {order!r}; pass a seed such as rng=0, so that the batches can be drawn again")
+        self._begin = _Place(0, copy.deepcopy(validate.generator(rng)), np.empty(0, dtype=np.int64))
+        self._now = self._begin.copy()
+        self._kept: list[_Place] = []
+
+    @property
+    def ragged(self) -> bool:
+        """Whether some step may see fewer rows than another."""
+        if self.table is not None:
+            return False
+        return not isinstance(self._sizes, int) or (self.order == "shuffle" and self.n % self._sizes != 0)
+
+    def _size(self, t: int) -> int:
+        sizes = self._sizes
+        if isinstance(sizes, int):
+            return sizes
+        return sizes(t) if callable(sizes) else int(sizes[t])
+
+    def at(self, first: int, count: int) -> Drawn:
+        """The rows of `count` steps from `first` on. Raises: ValueError where an array of sizes or rows ends."""
+        if self.table is not None:
+            if first + count > len(self.table):
+                raise ValueError(f"order has {len(self.table)} lines but step {first + count} was asked for; pass one line a step")
+            return Drawn(self.table[first : first + count], np.full(count, self.most, dtype=np.int64))
+        if first != self._now.step:
+            self._back(first)
+        self._kept = [*self._kept[-7:], self._now.copy()]
+        rows, counts = np.zeros((count, self.most), dtype=np.int64), np.empty(count, dtype=np.int64)
+        if isinstance(self._sizes, int) and self.order == "replacement":
+            rows[...] = self._now.generator.integers(self.n, size=rows.shape)
+            counts[...] = self._sizes
+            self._now.step += count
+        else:
+            for t, taken in enumerate(self._draw(count)):
+                rows[t, : len(taken)], counts[t] = taken, len(taken)
+        return Drawn(rows, counts)
+
+    def _draw(self, count: int) -> Iterator[Array]:
+        now = self._now
+        for _ in range(count):
+            size = self._size(now.step)
+            if self.order == "replacement":
+                taken = now.generator.integers(self.n, size=size)
+            else:
+                if not len(now.left):
+                    now.left = now.generator.permutation(self.n)
+                taken, now.left = now.left[:size], now.left[size:]
+            now.step += 1
+            yield taken
+
+    def _back(self, first: int) -> None:
+        """To where step `first` is drawn next."""
+        places = [place for place in (self._begin, *self._kept) if place.step <= first]
+        self._now = max(places, key=lambda place: place.step).copy()
+        while self._now.step < first:
+            for _ in self._draw(min(BLOCK, first - self._now.step)):
+                pass
+
+
+def _sizes(batch: Any, n: int, steps: int | None) -> Any:
+    if batch is None:
+        raise ValueError("batch is None but order is given; pass batch=32, or an array (steps, batch) of row numbers as order")
+    if callable(batch):
+        return lambda t: _size(f"batch({t})", batch(t), n)
+    if isinstance(batch, numbers.Integral):
+        return _size("batch", batch, n)
+    sizes = [_size(f"batch[{t}]", size, n) for t, size in enumerate(np.asarray(batch).ravel().tolist())]
+    if steps is not None and len(sizes) < steps:
+        raise ValueError(f"batch has the sizes of {len(sizes)} steps but steps is {steps}; pass one size a step")
+    return sizes
+
+
+def _size(name: str, value: Any, n: int) -> int:
+    size = validate.integer(name, value, least=1)
+    if size > n:
+        raise ValueError(f"{name} is {size} but X has {n} rows; a batch has at most so many")
+    return size
+
+
+def _table(order: Any, n: int, steps: int | None) -> Array:
+    table = np.asarray(order)
+    if table.ndim != 2 or table.dtype.kind not in "iu" or table.size == 0:
+        wanted = "'shuffle', 'replacement' or an array (steps, batch) of row numbers was wanted"
+        raise ValueError(f"order has shape {table.shape} and dtype {table.dtype}; {wanted}")
+    if steps is not None and len(table) < steps:
+        raise ValueError(f"order has the rows of {len(table)} steps but steps is {steps}; pass one line a step")
+    if table.min() < 0 or table.max() >= n:
+        bad = table[(table < 0) | (table >= n)][0]
+        raise ValueError(f"order holds the row {bad} but X has {n} rows; rows run from 0 to {n - 1}")
+    return np.ascontiguousarray(table, dtype=np.int64)

@@ -1,0 +1,87 @@
+"""Descent: how the loss is minimised: a rule, its learning rates, the order of the layers, and the metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import optim, validate
+from ..optim import SGD, Rule
+from ..optim.rates import Rates, make
+from ..optim.rule import Compiled
+from ..validate import Array
+from .network import Network
+
+UPDATES = ("simultaneous", "cyclic")
+METRICS = ("matrix", "parameters")
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """An update rule with one learning rate and weight decay a layer; SGD is gradient descent with heavy-ball momentum."""
+
+    rates: Rates
+    rule: Rule
+    weight_decay: Array
+    update: str
+    metric: str
+
+    @property
+    def lr(self) -> Array:
+        """The learning rate of every layer, `(d,)`: at the first step, if it changes."""
+        return self.rates.at(0, 1)[0] if self.rates.constant is None else self.rates.constant
+
+    @property
+    def momentum(self) -> float:
+        """Of SGD with a heavy ball; 0 for other rules."""
+        return self.rule.momentum if isinstance(self.rule, SGD) and self.rule.heavy_ball else 0.0
+
+    @property
+    def fused(self) -> bool:
+        """Whether nothing but the products that compute the gradient is needed: heavy-ball SGD with constant rates."""
+        return self.heavy_ball and self.rates.constant is not None
+
+    def compiled(self, net: Network) -> Compiled | None:
+        """The rule in the loop of the kernels, beside the fused one; None if the rule, or this descent by it, is in NumPy alone."""
+        if self.update == "cyclic" or (self.metric == "matrix" and any(layer.form.kind == "basis" for layer in net.layers)):
+            return None
+        return self.rule.compiled()
+
+    @property
+    def heavy_ball(self) -> bool:
+        """Whether the update is alpha and beta of the products that compute the gradient."""
+        return isinstance(self.rule, SGD) and self.rule.heavy_ball
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the plan of a problem depends on."""
+        return self.update, self.fused, self.rule.slots
+
+    def forbids(self, reduction: str) -> str | None:
+        """Why a reduction would not give the trajectory of this rule, or None (the table after T11.7)."""
+        name = self.rule.name
+        if reduction in ("samples", "filters"):
+            return None
+        if self.rule.commutes == "entries":
+            return f"{name} treats entries one by one: it does not commute with rotations of a layer's sides (T11.5)"
+        if self.factors(1) is None:
+            return f"{name} does not say what its weight decay makes of a part that meets no gradient"
+        if reduction == "split" and not self.fused:
+            return f"parts run apart by momentum at a constant rate alone, not by {self.rule.describe()}"
+        return None
+
+    def factors(self, steps: int) -> Array | None:
+        """`f_i` with `E_i(t) = f_i(t) E_i(0)` after `t = steps` steps of a part that meets no gradient (T11.2); None if unknown."""
+        return self.rule.complement(self.rates, self.weight_decay, steps)
+
+
+def make_descent(
+    depth: int, lr: Any, momentum: Any, weight_decay: Any, update: Any, metric: Any, optimizer: Any = None, steps: int | None = None,
+    clip_norm: Any = None, average: Any = None,
+) -> Descent:  # fmt: skip
+    """Check the options of descent; without an `optimizer` it is SGD. Raises: ValueError, TypeError naming the option."""
+    rule = optim.chosen(optimizer, momentum, weight_decay, clip_norm, average)
+    return Descent(
+        make(lr, depth, steps), rule, validate.per_layer("weight_decay", rule.weight_decay, depth, least=0),
+        validate.choice("update", update, UPDATES), validate.choice("metric", metric, METRICS),
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Options: what a run is asked to do, checked before any work and before there is a network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from .. import losses, optim, validate
+from ..losses import Loss
+from ..optim import rates
+from ..optim.batches import Batches
+from ..plan.plan import Plan
+from ..plan.planner import Work, check_reduce, follow, make_plan
+from ..problem.descent import METRICS, UPDATES, Descent, make_descent
+from ..problem.network import Network
+from ..problem.problem import Problem, batched
+from ..record.recorder import Recorder
+
+IMPLEMENTATIONS = ("kernel", "reference")
+# steps are exact in float64, where log-spaced ones are found; the fastest take decades
+MOST_STEPS = 2**53
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Options:
+    """The options of `train` of the same names, for any network: a value that runs may share.
+
+    Raises: ValueError, TypeError naming the option. What depends on the depth is checked by `descent`.
+    """
+
+    loss: str | Loss = "squared"
+    lr: Any
+    steps: int
+    tol: float | None = None
+    metric: str = "matrix"
+    update: str = "simultaneous"
+    momentum: float = 0.0
+    weight_decay: Any = 0.0
+    optimizer: Any = None
+    clip_norm: float | None = None
+    average: float | None = None
+    batch: Any = None
+    order: Any = "shuffle"
+    rng: Any = None
+    record: Any = None
+    reduce: Any = "auto"
+    pivot: Any = "auto"
+    implementation: str = "kernel"
+    plan: Plan | None = None
+
+    def __post_init__(self) -> None:
+        losses.resolve(self.loss)
+        check_reduce(self.reduce)
+        validate.integer("steps", self.steps, least=0, most=MOST_STEPS)
+        if self.tol is not None:
+            validate.real("tol", self.tol, least=0)
+        rates.check(self.lr, self.steps)
+        rule = optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
+        validate.choice("update", self.update, UPDATES)
+        validate.choice("metric", self.metric, METRICS)
+        validate.choice("implementation", self.implementation, IMPLEMENTATIONS)
+        rule.check((), self.update, self.metric)
+        Recorder(self.record, self.steps)
+
+    @property
+    def target(self) -> float:
+        """The loss at which the run ends."""
+        return -math.inf if self.tol is None else float(self.tol)
+
+    @property
+    def batched(self) -> bool:
+        """Whether steps see batches of the rows."""
+        return self.batch is not None or not isinstance(self.order, str)
+
+    def batches(self, rows: int) -> Batches | None:
+        """The batches of one run on so many rows. Raises: ValueError, TypeError where they do not fit."""
+        if not self.batched:
+            return None
+        return Batches(rows, self.batch, self.order, self.rng, self.steps)
+
+    def recorder(self) -> Recorder:
+        """What one run records; each has its own."""
+        return Recorder(self.record, self.steps)
+
+    def descent(self, net: Network) -> Descent:
+        """The descent of a network. Raises: ValueError, TypeError where the options do not fit its layers."""
+        found = make_descent(net.depth, self.lr, self.momentum, self.weight_decay, self.update, self.metric, self.optimizer, self.steps,
+                             self.clip_norm, self.average)  # fmt: skip
+        found.rule.check(net.layers, self.update, self.metric)
+        return found
+
+    def planned(self, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
+        """Raises: ValueError, TypeError for a pivot that there is not, or a plan that is for another problem."""
+        batches = self.batches(problem.rows)
+        if batches is not None:
+            problem = batched(problem, batches.most, batches.ragged)
+        if self.plan is not None:
+            return follow(self.plan, problem, descent)
+        return make_plan(problem, descent, reduce=self.reduce, pivot=self.pivot, implementation=self.implementation, steps=self.steps)
+
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Options)}
+"""Every option and its default; `REQUIRED` for those without."""
+REQUIRED = MISSING
