@@ -1,6 +1,6 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
-from . import losses, theory
+from . import losses, optim, theory
 from .engine.config import show_config
 from .layers import (
     AntiCirculant,
@@ -82,6 +82,7 @@ __all__ = [
     "load",
     "losses",
     "misalignment",
+    "optim",
     "project",
     "show_config",
     "singular_values",
