@@ -14,8 +14,9 @@ from ..engine.threads import for_plan, limit
 from ..losses import Loss, resolve
 from ..plan import machine
 from ..plan.planner import make_plan
+from ..problem.descent import METRICS
 from ..problem.network import Network
-from ..problem.problem import METRICS, make_problem
+from ..problem.problem import make_problem
 from ..validate import Array
 
 # reductions that leave the parameters as they are
