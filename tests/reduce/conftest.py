@@ -5,11 +5,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from linalign.plan import planner
+from linalign.plan import budget
 
 
 @pytest.fixture(scope="module")
 def whatever_holds():
     """A reduction that holds is used, whether it pays or not: these networks are small."""
-    with mock.patch.object(planner, "GAIN", np.inf):
+    with mock.patch.object(budget, "GAIN", np.inf):
         yield

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign.plan import cost, machine, planner
+from linalign.plan import budget, cost, machine, planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import filters
 from linalign.reduce.filters import compose
@@ -323,7 +323,7 @@ def test_refusals_are_said(monkeypatch):
     # a chain whose moves are more than can be looked through, and one where they are more work than the images
     many = convs((28, 28), *[(5, 1, "same", 1)] * 9)
     assert why(many, n=1) == "the taps compose to more than 4,096 different moves"
-    monkeypatch.setattr(planner, "GAIN", 0.95)
+    monkeypatch.setattr(budget, "GAIN", 0.95)
     assert re.fullmatch(r"saves too little: [\d,]+ multiply-adds instead of [\d,]+", why(CHAINS["whole kernels"], n=1))
     # the triangular factor of many moves, for a run of a few steps
     assert why(convs((28, 28), *[(3, 1, "same", 1)] * 3), n=40, steps=2) == "the run is too short to repay the search"
@@ -351,7 +351,7 @@ def test_a_check_that_fails_is_a_refusal(monkeypatch):
 def test_the_whole_text_of_a_plan(monkeypatch):
     monkeypatch.setattr(machine, "ISA", "avx2")
     monkeypatch.setattr(machine, "TILE", 24)
-    monkeypatch.setattr(planner, "GAIN", 0.95)
+    monkeypatch.setattr(budget, "GAIN", 0.95)
     net, X, Y = drawn(convs((28, 28), *[(3, 1, "same", 1)] * 3), 50)
     plan = la.explain(net, X, Y)
     assert row(plan, "filters").residual <= 1e-12
@@ -408,16 +408,16 @@ def test_a_plan_for_other_layers_is_refused():
 
 def test_long_chains_are_repaid_by_the_search(monkeypatch):
     """A search may take a share of the run, and at most SEARCH_STEPS steps of backpropagation; filters are made at a higher rate."""
-    monkeypatch.setattr(planner, "GAIN", 0.95)
+    monkeypatch.setattr(budget, "GAIN", 0.95)
     net, X, Y = drawn(convs((28, 28), *[(3, 1, "same", 1)] * 3), 40)
     whole = la.explain(net, X, Y, reduce="none")
-    search = len(X) * compose(net).search / planner.SEARCH_RATE
-    assert search < planner.SEARCH_STEPS * whole.macs_before
+    search = len(X) * compose(net).search / filters.SEARCH_RATE
+    assert search < budget.SEARCH_STEPS * whole.macs_before
     rate = cost.MACHINES[machine.ISA][1].rate
-    repaid = int(np.ceil((search / rate + planner.SEARCH_CALL) / planner.SEARCH_SHARE / whole.pivot.nanoseconds))
+    repaid = int(np.ceil((search / rate + budget.SEARCH_CALL) / budget.SEARCH_SHARE / whole.pivot.nanoseconds))
     assert repaid > 1
     assert applied(la.explain(net, X, Y, steps=repaid + 1)) == ("filters",)
     assert applied(la.explain(net, X, Y, steps=repaid - 1)) == ()
     # beyond SEARCH_STEPS steps of backpropagation no run repays it
-    monkeypatch.setattr(planner, "SEARCH_STEPS", search / whole.macs_before / 2)
+    monkeypatch.setattr(budget, "SEARCH_STEPS", search / whole.macs_before / 2)
     assert applied(la.explain(net, X, Y, steps=10**6)) == applied(la.explain(net, X, Y)) == ()

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linalign as la
-from linalign.plan import planner
 from linalign.problem.problem import make_problem
 from linalign.reduce import samples
 from tests.oracles.checks import U64
@@ -257,7 +256,7 @@ def test_a_probe_that_happens_to_fit_is_no_refusal(sign):
 def test_a_check_that_is_nan_is_refused(monkeypatch):
     X, Y = standard(40, 4, 2)
     true = samples.reduce
-    monkeypatch.setattr(planner.samples, "reduce", lambda p: (lambda q, d: (q, replace(d, residual=float("nan"))))(*true(p)))
+    monkeypatch.setattr(samples, "reduce", lambda p: (lambda q, d: (q, replace(d, residual=float("nan"))))(*true(p)))
     assert not reduction_of(X, Y).applied
 
 

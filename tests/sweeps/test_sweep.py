@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 import linalign as la
 from linalign.engine.threads import limit
-from linalign.plan import planner
+from linalign.plan import budget
 from linalign.reduce.stream import compress
 from linalign.sweeps.sweep import sweep
 from tests.oracles.draws import gaussian
@@ -71,8 +71,8 @@ def test_rows_are_single_runs_to_the_bit(threads, loss, targets):
 def test_short_runs_look_for_no_smaller_subspaces_and_long_ones_do(monkeypatch):
     wide = {"rng": [0, 1], "width": [30]}
     short = sweep(network, X, Y, grid=wide, keep_runs=True, lr=1e-2, steps=200, reduce="auto")
-    monkeypatch.setattr(planner, "SEARCH_CALL", 0.0)
-    monkeypatch.setattr(planner, "SEARCH_SHARE", 1.0)
+    monkeypatch.setattr(budget, "SEARCH_CALL", 0.0)
+    monkeypatch.setattr(budget, "SEARCH_SHARE", 1.0)
     long = sweep(network, X, Y, grid=wide, keep_runs=True, lr=1e-2, steps=200, reduce="auto")
     for before, after in zip(short.runs, long.runs, strict=True):
         assert before.plan.widths_after[1] == 30

@@ -6,8 +6,7 @@ how well it held; one that does not hold is left out, and the plan says why.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,38 +14,23 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..layers import Dense
 from ..problem.descent import Descent
-from ..problem.network import Network
 from ..problem.problem import Problem
-from ..reduce import blocks, filters, inputs, samples, split, width
-from ..reduce.split import Modes, Split
+from ..reduce.order import ORDER
+from ..reduce.reduction import Lift, Reduction, Refused
+from ..reduce.split import Split
 from ..validate import Array
 from . import cost, machine
+from .budget import RunBudget, split_cost
 from .cost import Pivot
-from .plan import Plan, Reduction
+from .plan import Plan
+from .plan import Reduction as Row
 
-REDUCTIONS = ("filters", "samples", "inputs", "width", "split")
-# those that do the same to every network of the same widths on the same data
-OF_DATA = ("samples", "inputs")
-# a reduction whose check is off by more than this is refused
-RESIDUAL_TOLERANCE = 1e-10
-# a reduction must save this share of the multiply-adds
-GAIN = 0.95
-# nanoseconds of a step of scalar modes: of the call, and of each scalar
-MODES_CALL, MODES_EACH = 30.0, 0.5
+REDUCTIONS = tuple(reduction.name for reduction in ORDER)
 # with numbers above this, norms may overflow: nothing is reduced
 LARGEST = 1e100
-# seeking a reduction must cost less than this many steps of the problem as given, and this share of the run without it
-SEARCH_STEPS, SEARCH_SHARE = 50, 0.125
-# nanoseconds of Python: of a search, and for each direction that blocks are grown from one by one
-SEARCH_CALL, SEARCH_DIRECTION = 1e6, 1e5
-# a factorisation does this many times the multiply-adds of a convolution in the same time
-SEARCH_RATE = 3
-TOO_SHORT = "the run is too short to repay the search"
 
 Choice = tuple[Pivot, str, tuple[Pivot, ...]]
-Lift = Callable[[list[Array], int], list[Array]]
 
 
 @dataclass(eq=False)
@@ -85,15 +69,26 @@ def check_pivot(pivot: Any, depth: int) -> str | int:
     return at
 
 
-def check_reduce(reduce: Any) -> tuple[str, ...]:
-    """The reductions that may be used. Raises: ValueError, TypeError."""
+def check_reduce(reduce: Any) -> tuple[str | Reduction, ...]:
+    """The reductions that may be used: names, and those from elsewhere. Raises: ValueError, TypeError."""
     if isinstance(reduce, str):
         return REDUCTIONS if validate.choice("reduce", reduce, ("auto", "none")) == "auto" else ()
     try:
-        names = list(reduce)
+        items = list(reduce)
     except TypeError:
         raise TypeError(f"reduce is {reduce!r}; 'auto', 'none' or a list of {', '.join(REDUCTIONS)} was wanted") from None
-    return tuple(validate.choice(f"reduce[{i}]", name, REDUCTIONS) for i, name in enumerate(names))
+    for i, item in enumerate(items):
+        if not isinstance(item, Reduction):
+            validate.choice(f"reduce[{i}]", item, REDUCTIONS)
+        elif item.name in REDUCTIONS or any(item.name == getattr(other, "name", None) for other in items[:i]):
+            raise ValueError(f"reduce[{i}] is called {item.name!r}, as another reduction; give it a name of its own")
+    return tuple(items)
+
+
+def in_order(allowed: Iterable[str | Reduction]) -> tuple[tuple[Reduction, ...], frozenset[str]]:
+    """What is tried, reductions from elsewhere first, as they were given; and the names of those that may be used."""
+    given = [item for item in allowed if isinstance(item, Reduction)]
+    return (*given, *ORDER), frozenset(item if isinstance(item, str) else item.name for item in allowed)
 
 
 def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
@@ -111,6 +106,8 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
         if wanted_layer != layer:
             raise ValueError(f"plan is for layer {i + 1} {wanted_layer} but the problem has {layer}; make a new one with linalign.explain")
     wanted = [r.name for r in plan.reductions if r.applied]
+    if unknown := [name for name in wanted if name not in REDUCTIONS]:
+        raise ValueError(f"plan uses the reduction {unknown[0]!r}, which is not one of this package; pass it in reduce= instead of plan")
     pivot = plan.pivot.at if descent.update == "simultaneous" and plan.implementation == "kernel" else "auto"
     made, work = make_plan(problem, descent, reduce=wanted, pivot=pivot, implementation=plan.implementation)
     for theirs_r, ours_r in zip(plan.reductions, made.reductions, strict=True):
@@ -128,27 +125,23 @@ def make_plan(
 
     Raises: ValueError, TypeError for unknown reductions or pivots.
     """
-    allowed, at = check_reduce(reduce), check_pivot(pivot, problem.net.depth)
-    # a search that may not pay is left out, unless reductions were asked for by name
-    thrifty = isinstance(reduce, str)
+    order, allowed = in_order(check_reduce(reduce))
+    at = check_pivot(pivot, problem.net.depth)
     work = Work(problem, problem)
     if implementation == "reference":
         plain = Pivot(0, problem.rows_a_step, cost.backpropagation(problem), 0.0)
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
-    done = []
+    order = tuple(reduction for reduction in order if reduction.relevant(problem))
     if _may_overflow(problem):
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
-        done = [Reduction(name, False, "", why) for name in _relevant(problem)]
-    # what overflows all the same fails its check with nan
-    with np.errstate(over="ignore", invalid="ignore"):
-        done = done or [
-            *([_attempt("filters", lambda: _filters(work, descent, allowed, steps, thrifty))] if "filters" in _relevant(problem) else []),
-            _attempt("samples", lambda: _samples(work, descent, allowed)),
-            _attempt("inputs", lambda: _inputs(work, descent, allowed)),
-            _attempt("width", lambda: _width(work, descent, allowed, steps, thrifty)),
-            _attempt("split", lambda: _split(work, descent, allowed, steps, thrifty)),
-        ]
+        done = [Row(reduction.name, False, "", why) for reduction in order]
+    else:
+        # a search that may not pay is left out, unless reductions were asked for by name
+        budget = RunBudget(descent, steps, isinstance(reduce, str), lambda: _before(problem), lambda: work.choose(descent)[0].nanoseconds)
+        # what overflows all the same fails its check with nan
+        with np.errstate(over="ignore", invalid="ignore"):
+            done = [_attempt(reduction, work, descent, allowed, budget) for reduction in order]
     chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
@@ -156,7 +149,7 @@ def make_plan(
     def write() -> Plan:
         return _plan(work, descent, implementation, done, chosen, _kernel(work, descent, chosen[0]))
 
-    if any(r.applied for r in done if r.name not in OF_DATA):
+    if any(row.applied and not reduction.of_data for reduction, row in zip(order, done, strict=True)):
         return write(), work
     return _once(problem, ("plan", *descent.key, descent.rule.describe(), at, *done), write), work
 
@@ -192,192 +185,22 @@ def _large(A: Array) -> bool:
     return not float(np.vdot(A, A)) < LARGEST**2 and max(float(A.max()), -float(A.min())) > LARGEST
 
 
-def _attempt(name: str, seek: Callable[[], Reduction]) -> Reduction:
-    """A reduction whose factorisations fail (numbers near overflow) is left out."""
+def _attempt(reduction: Reduction, work: Work, descent: Descent, allowed: frozenset[str], budget: RunBudget) -> Row:
+    """Reduce the work, or leave it as it is; what the plan says of it."""
+    if reduction.name not in allowed:
+        return Row(reduction.name, False, "", "switched off")
+    if no := reduction.forbidden(work.problem, descent):
+        return Row(reduction.name, False, "", no)
     try:
-        return seek()
-    except np.linalg.LinAlgError as error:
-        return Reduction(name, False, "", f"refused: {error}")
-
-
-def _refusal(
-    name: str, allowed: tuple[str, ...], problem: Problem, descent: Descent, *, quadratic: bool, data: bool,
-) -> str | None:  # fmt: skip
-    """Why a reduction cannot be used, if one can tell at once."""
-    if name not in allowed:
-        return "switched off"
-    if no := descent.forbids(name):
-        return no
-    if data and problem.X is None:
-        return "there are no samples: the loss is on the product"
-    if quadratic and problem.batch is not None:
-        return "each batch has moments of its own (T12.2)"
-    if quadratic and not problem.loss.quadratic:
-        return f"needs a quadratic loss, {problem.loss.kind} is not"
-    return None
-
-
-def _not_dense(problem: Problem, layers: slice) -> str | None:
-    for layer in problem.net.layers[layers]:
-        if not isinstance(layer, Dense):
-            given = layer.original if isinstance(layer, filters.Taps) else layer
-            return f"layer {problem.net.layers.index(layer) + 1} is {type(given).__name__}, not dense"
-    return None
-
-
-def _relevant(problem: Problem) -> tuple[str, ...]:
-    """The reductions that a plan speaks of: filters only where some layer is constrained."""
-    return REDUCTIONS[1:] if problem.net.is_dense else REDUCTIONS
-
-
-def _filters(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
-    problem = work.problem
-    no = _refusal("filters", allowed, problem, descent, quadratic=True, data=True)
-    chain = filters.composition(problem) if no is None else no
-    if isinstance(chain, str):
-        return Reduction("filters", False, "", chain)
-    inputs_after = chain.layers[0].shape[1]
-    probe = Problem(
-        Network(chain.layers, problem.net.params), np.zeros((min(inputs_after, problem.rows * chain.pixels), inputs_after)), None,
-        problem.loss, problem.factor,
-    )  # fmt: skip
-    before, after = (cost.choose(p, descent)[0] for p in (problem, probe))
-    if after.nanoseconds > GAIN * before.nanoseconds:
-        return Reduction("filters", False, "", f"saves too little: {after.macs:,} multiply-adds instead of {before.macs:,}")
-    search = problem.rows * chain.search
-    if thrifty and search > SEARCH_RATE * _affordable(work, descent, steps):
-        return Reduction("filters", False, "", TOO_SHORT)
-    smaller, done = filters.reduce(problem, chain)
-    if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
-        return Reduction("filters", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
-    work.problem = smaller
-    what = f"{done.rows_before} images -> {done.rows_after} rows of {done.moves} moves"
-    return Reduction("filters", True, what, "T9.1: the taps of all layers compose to few moves of the image", done.residual)
-
-
-def _samples(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
-    problem = work.problem
-    no = _refusal("samples", allowed, problem, descent, quadratic=True, data=True)
-    if no:
-        return Reduction("samples", False, "", no)
-    smaller, done = samples.reduce(problem)
-    if smaller is problem:
-        return Reduction("samples", False, "", f"the {done.rows_before} rows are independent")
-    if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
-        return Reduction("samples", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
-    work.problem = smaller
-    what = f"{done.rows_before} rows -> {done.rows_after}"
-    return Reduction("samples", True, what, "T7.1: rank(X) rows have the same loss up to a constant", done.residual)
-
-
-def _inputs(work: Work, descent: Descent, allowed: tuple[str, ...]) -> Reduction:
-    problem = work.problem
-    no = _refusal("inputs", allowed, problem, descent, quadratic=False, data=True) or _not_dense(problem, slice(0, 1))
-    if no:
-        return Reduction("inputs", False, "", no)
-    smaller, lift, done = inputs.reduce(problem, descent)
-    if not done.residual <= RESIDUAL_TOLERANCE:  # nan is refused too
-        return Reduction("inputs", False, "", f"refused: its check is off by {done.residual:.0e}, more than {RESIDUAL_TOLERANCE:.0e}")
-    if not problem.quadratic and done.columns_after == done.columns_before:
-        return Reduction("inputs", False, "", f"X has full rank {done.columns_before}")
-    work.problem = smaller
-    work.lifts.append(lift)
-    what = f"{done.columns_before} inputs -> {done.columns_after}"
-    why = "T8.1: the first layer moves in the range of X only"
-    if problem.quadratic:
-        why += ", where the data are diagonal"
-    return Reduction("inputs", True, what, why, done.residual)
-
-
-def _affordable(work: Work, descent: Descent, steps: int | None, directions: int = 0) -> float:
-    """Multiply-adds that a search may take, besides the calls that it is made of; `directions` as in `SEARCH_DIRECTION`."""
-    limit = float(SEARCH_STEPS * _before(work.given))
-    if steps is not None:
-        run = steps * work.choose(descent)[0].nanoseconds
-        calls = SEARCH_CALL + SEARCH_DIRECTION * directions
-        limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[machine.ISA][1].rate)
-    return limit
-
-
-def _width(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
-    problem = work.problem
-    no = _refusal("width", allowed, problem, descent, quadratic=False, data=False) or _not_dense(problem, slice(None))
-    if not no and "width" in allowed and problem.net.depth == 1 and not problem.quadratic:
-        no = "there is no hidden layer"
-    most = math.inf
-    if not no and thrifty:
-        k, most = problem.net.widths, _affordable(work, descent, steps)
-        # subspaces that pay are about as large as what they must hold: the inputs and the outputs
-        if width.search_cost(k, [min(size, 2 * (k[0] + k[-1])) for size in k]) > most:
-            no = TOO_SHORT
-    if no:
-        return Reduction("width", False, "", no)
-    smaller, lift, done = width.reduce(problem, descent, most)
-    if lift is None:
-        why = "no smaller subspaces are closed under the layers"
-        if done.grown_to:
-            reached = "-".join(map(str, done.grown_to))
-            why = f"the search was given up: subspaces had grown to {reached}, and more than the run repays"
-        if done.residual:
-            why = f"refused: nearly closed subspaces, off by {done.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
-        return Reduction("width", False, "", why)
-    before, after = (cost.choose(p, descent)[0] for p in (problem, smaller))
-    if after.nanoseconds > GAIN * before.nanoseconds:
-        return Reduction("width", False, "", f"saves too little: {after.macs:,} multiply-adds instead of {before.macs:,}")
-    work.problem = smaller
-    work.lifts.append(lift)
-    what = f"{'-'.join(map(str, done.widths_before))} -> {'-'.join(map(str, done.widths_after))}"
-    statement = "T8.2" if done.targets_too else "T8.1"
-    return Reduction("width", True, what, f"{statement}: these subspaces are closed, the rest never moves", done.residual)
-
-
-def _split(work: Work, descent: Descent, allowed: tuple[str, ...], steps: int | None, thrifty: bool) -> Reduction:
-    problem = work.problem
-    no = _refusal("split", allowed, problem, descent, quadratic=True, data=False) or _not_dense(problem, slice(None))
-    if not no and problem.X is not None and problem.X.ndim != 1:
-        no = "needs the data diagonal (inputs)"
-    if not no and thrifty and blocks.search_cost(problem.net.widths) > _affordable(work, descent, steps, sum(problem.net.widths)):
-        no = TOO_SHORT
-    if no:
-        return Reduction("split", False, "", no)
-    parts, residual = blocks.find(problem)
-    if not parts:
-        return Reduction("split", False, "", "the network and the data are one block")
-    found = split.split(problem, parts, residual)
-    if not found.residual <= width.RESIDUAL_TOLERANCE:
-        why = f"refused: nearly independent blocks, off by {found.residual:.0e}, more than {width.RESIDUAL_TOLERANCE:.0e}"
-        return Reduction("split", False, "", why)
-    before, (macs, time) = cost.choose(problem, descent)[0], _split_cost(found, descent)
-    if time > GAIN * before.nanoseconds:
-        return Reduction("split", False, "", f"saves too little: {macs:,} multiply-adds instead of {before.macs:,}, in more calls")
-    work.split = found
-    return Reduction("split", True, _describe(found), "T8.3: independent parts, equal ones run once", found.residual)
-
-
-def _describe(found: Split) -> str:
-    named = []
-    for part in found.parts:
-        if isinstance(part.content, Problem):
-            copies = f"{len(part.places)} x " if len(part.places) > 1 else ""
-            named.append(copies + "-".join(map(str, part.content.net.widths)))
-    modes = sum(len(p.index) for p in found.parts if p.index is not None)
-    if modes:
-        distinct = f" ({found.modes} distinct)" if found.modes != modes else ""
-        named.append(f"{modes} scalar modes{distinct}")
-    return ", ".join(named) or "nothing moves"
-
-
-def _split_cost(found: Split, descent: Descent) -> tuple[int, float]:
-    """Multiply-adds and nanoseconds a step of all parts that run."""
-    macs, time = 0, 0.0
-    for part in found.parts:
-        if isinstance(part.content, Modes):
-            macs += 4 * part.content.sigma.size
-            time += MODES_CALL + MODES_EACH * part.content.sigma.size
-        elif part.content is not None:
-            pivot = cost.choose(part.content, descent)[0]
-            macs, time = macs + pivot.macs, time + pivot.nanoseconds
-    return macs, time
+        found = reduction.seek(work.problem, descent, budget)
+    except np.linalg.LinAlgError as error:  # numbers near overflow
+        return Row(reduction.name, False, "", f"refused: {error}")
+    if isinstance(found, Refused):
+        return Row(reduction.name, False, "", found.why)
+    work.problem, work.split = found.problem, found.split
+    if found.lift is not None:
+        work.lifts.append(found.lift)
+    return Row(reduction.name, True, found.what, found.why, found.residual)
 
 
 # ------------------------------------------------------------------ the rest of the plan
@@ -411,7 +234,7 @@ def _workspace(work: Work, descent: Descent, pivot: Pivot) -> int:
 
 
 def _plan(
-    work: Work, descent: Descent, implementation: str, reductions: list[Reduction], chosen: tuple[Pivot, str, tuple[Pivot, ...]],
+    work: Work, descent: Descent, implementation: str, reductions: list[Row], chosen: tuple[Pivot, str, tuple[Pivot, ...]],
     named: tuple[str, str],
 ) -> Plan:  # fmt: skip
     given, run = work.given, work.problem
@@ -421,6 +244,6 @@ def _plan(
         dtype=validate.name_of(given.net.dtype), loss=given.loss.kind, update=descent.update,
         implementation=implementation, reductions=tuple(reductions), widths_after=run.net.widths, rows_after=run.rows,
         pivot=pivot, pivot_why=why, rejected=rejected,
-        macs=pivot.macs if work.split is None else _split_cost(work.split, descent)[0], macs_before=_before(given),
+        macs=pivot.macs if work.split is None else split_cost(work.split, descent)[0], macs_before=_before(given),
         kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot), rule=descent.rule.describe(), batch=given.batch,
     )  # fmt: skip

@@ -15,7 +15,8 @@ import scipy.linalg
 from ..linear_algebra import complement, joint_eigenbasis, signed_qr
 from ..problem.problem import Problem
 from ..validate import Array
-from .width import RESIDUAL_TOLERANCE, Subspace
+from .closure import Subspace
+from .width import RESIDUAL_TOLERANCE
 
 # directions with less than this share of the largest image are taken for zero while bases are sought; then all is verified
 NOISE = 1e-13

@@ -18,7 +18,11 @@ from ..problem.problem import Problem
 from ..validate import Array
 from .complement import factors
 from .products import add_product, product
+from .reduction import Budget, Found, Reduction, Refused, off
 from .samples import rank, singular
+
+# what the coordinates may miss of the data
+TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,21 @@ def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
     rotated = U.T @ T
     constant = problem.factor * float(np.sum((T - U @ rotated) ** 2)) if r < len(X) else 0.0
     return problem.with_data(s.astype(dtype), rotated.astype(dtype), constant), V, done
+
+
+class InputReduction(Reduction):
+    """T8.1 in the first layer."""
+
+    name = "inputs"
+    of_data = needs_data = True
+    needs_dense = slice(0, 1)
+
+    def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
+        smaller, lift, done = reduce(problem, descent)
+        if no := off(done.residual, TOLERANCE):
+            return no
+        if not problem.quadratic and done.columns_after == done.columns_before:
+            return Refused(f"X has full rank {done.columns_before}")
+        what = f"{done.columns_before} inputs -> {done.columns_after}"
+        why = "T8.1: the first layer moves in the range of X only"
+        return Found(smaller, what, why + ", where the data are diagonal" if problem.quadratic else why, done.residual, lift)

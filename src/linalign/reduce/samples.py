@@ -13,13 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from ..problem.compressed import Compressed
+from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..validate import Array
+from .reduction import Budget, Found, Reduction, Refused, off
 
 # rows that are factored at a time, so that memory stays bounded whatever n is
 BLOCK = 16_384
 # singular values of X below this share of the largest are rounding (T7.1)
 RANK_TOLERANCE = 1e-12
+# a check that is off by more than this is refused
+TOLERANCE = 1e-10
 # directions are centred where the least-squares map is at most this many times ||Y|| / ||X||
 CENTRED = 10
 
@@ -102,7 +107,7 @@ def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
     n, k = problem.X.shape
     if n <= k and rank(singular(problem)[1]) == n:
         return None, Samples(n, n, 0.0)
-    X, T, constant = compress(problem.X, problem.T)
+    X, T, constant = problem.memo["compressed"] = compress(problem.X, problem.T)
     if len(X) >= n:
         return None, Samples(n, n, 0.0)
     probe = np.random.default_rng(0).standard_normal((k, T.shape[1]))
@@ -114,3 +119,27 @@ def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
     residual = abs(full - small) / full if full else small
     dtype = problem.net.dtype
     return problem.with_data(X.astype(dtype), T.astype(dtype), problem.factor * constant), Samples(n, len(X), residual)
+
+
+def compressed(problem: Problem) -> Compressed | None:
+    """The data on rank(X) rows, in float64, for whoever is to have them in place of the samples; None where that is no gain."""
+    smaller, done = reduce(problem)
+    if smaller is problem or not done.residual <= TOLERANCE:
+        return None
+    X, T, constant = problem.memo["compressed"]
+    return Compressed(X, T, constant, problem.rows, done.residual)
+
+
+class SampleReduction(Reduction):
+    """T7.1; the parameters are the same."""
+
+    name = "samples"
+    of_data = needs_data = needs_quadratic = True
+
+    def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
+        smaller, done = reduce(problem)
+        if smaller is problem:
+            return Refused(f"the {done.rows_before} rows are independent")
+        what = f"{done.rows_before} rows -> {done.rows_after}"
+        why = "T7.1: rank(X) rows have the same loss up to a constant"
+        return off(done.residual, TOLERANCE) or Found(smaller, what, why, done.residual)

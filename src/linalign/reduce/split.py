@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
 from ..validate import Array
-from . import canonical
+from . import blocks, canonical
 from .blocks import Bases, moments, times
+from .reduction import TOO_SHORT, Budget, Found, Reduction, Refused, off
+from .width import RESIDUAL_TOLERANCE
 
 # modes, and blocks, that differ by less than this share are one, run once
 SAME = 1e-13
@@ -183,3 +186,40 @@ def lift(found: Split, states: list[list[Array]], dtype: np.dtype[np.float64]) -
                 else:
                     total.append(W)
     return [np.asarray(W.astype(dtype)) for W in total]
+
+
+class SplitReduction(Reduction):
+    """T8.3."""
+
+    name = "split"
+    needs_quadratic = True
+    needs_dense = slice(None)
+
+    def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
+        if problem.X is not None and problem.X.ndim != 1:
+            return Refused("needs the data diagonal (inputs)")
+        if blocks.search_cost(problem.net.widths) > budget.affordable(sum(problem.net.widths)):
+            return Refused(TOO_SHORT)
+        parts, residual = blocks.find(problem)
+        if not parts:
+            return Refused("the network and the data are one block")
+        found = split(problem, parts, residual)
+        if no := off(found.residual, RESIDUAL_TOLERANCE, "nearly independent blocks,"):
+            return no
+        if why := budget.too_little_apart(problem, found):
+            return Refused(why)
+        return Found(problem, describe(found), "T8.3: independent parts, equal ones run once", found.residual, split=found)
+
+
+def describe(found: Split) -> str:
+    """The parts in words."""
+    named = []
+    for part in found.parts:
+        if isinstance(part.content, Problem):
+            copies = f"{len(part.places)} x " if len(part.places) > 1 else ""
+            named.append(copies + "-".join(map(str, part.content.net.widths)))
+    modes = sum(len(p.index) for p in found.parts if p.index is not None)
+    if modes:
+        distinct = f" ({found.modes} distinct)" if found.modes != modes else ""
+        named.append(f"{modes} scalar modes{distinct}")
+    return ", ".join(named) or "nothing moves"

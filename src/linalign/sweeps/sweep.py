@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import losses, validate
 from ..engine.threads import limit
-from ..plan.planner import RESIDUAL_TOLERANCE, check_reduce
+from ..plan.planner import check_reduce
 from ..problem.compressed import Compressed
 from ..problem.network import Network
 from ..reduce import samples
@@ -201,9 +201,8 @@ def _light(job: Job, axes: Mapping[str, Sequence[Any]]) -> Job:
         return job
     for problem in job.problems.values():
         if problem.X is not None and problem.T is not None:
-            smaller, done = samples.reduce(problem)
-            if smaller is not problem and done.residual <= RESIDUAL_TOLERANCE:
-                data = Compressed(*samples.compress(problem.X, problem.T), n=problem.rows, residual=done.residual)
+            data = samples.compressed(problem)
+            if data is not None:
                 return replace(job, X=data, Y=None, problems={})
     return job
 
