@@ -14,6 +14,7 @@ from ..optim import Muon
 from ..optim.rule import Compiled
 from ..plan import machine, structures
 from ..problem.descent import Descent
+from ..problem.facts import DataFacts
 from ..problem.problem import Problem
 from ..validate import Array
 
@@ -177,7 +178,7 @@ def first_rows(problem: Problem) -> Problem:
     """The problem of the first rows, as many as a step sees."""
     assert problem.X is not None
     assert problem.T is not None
-    return replace(problem, X=problem.X[: problem.batch], T=problem.T[: problem.batch], memo={})
+    return replace(problem, X=problem.X[: problem.batch], T=problem.T[: problem.batch], facts=DataFacts())
 
 
 def bind_modes(modes: Any, problem: Problem, descent: Descent) -> Any:

@@ -158,7 +158,7 @@ def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> An
     """What follows from the data and the widths of dense layers alone: made once for all such networks on the same data."""
     if not problem.net.is_dense:
         return make()
-    known = problem.memo.setdefault("once", {})
+    known = problem.facts.plans
     key = problem.net.widths, problem.net.dtype, *key
     if key not in known:
         known[key] = make()
@@ -175,9 +175,10 @@ def _before(given: Problem) -> int:
 def _may_overflow(problem: Problem) -> bool:
     """Whether some number is above LARGEST."""
     data = [A for A in (problem.X, problem.T) if A is not None]
-    if "large" not in problem.memo:
-        problem.memo["large"] = any(map(_large, data))
-    return problem.memo["large"] or any(map(_large, problem.net.params))
+    facts = problem.facts
+    if facts.large is None:
+        facts.large = any(map(_large, data))
+    return facts.large or any(map(_large, problem.net.params))
 
 
 def _large(A: Array) -> bool:

@@ -9,6 +9,7 @@ from .. import losses, validate
 from ..losses import Loss
 from ..validate import Array
 from .compressed import Compressed
+from .facts import DataFacts
 from .network import Network
 
 
@@ -26,7 +27,7 @@ class Problem:
     loss: Loss
     factor: float
     floor: float = 0.0
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    facts: DataFacts = field(default_factory=DataFacts, repr=False)
     """What reductions found in the data alone: problems that differ in the network share it."""
     batch: int | None = None
     """The most rows that a step sees; None for all."""
@@ -50,24 +51,24 @@ class Problem:
 
     def with_data(self, X: Array | None, T: Array | None, floor: float) -> Problem:
         """The same loss on other data, `floor` added."""
-        return replace(self, X=X, T=T, floor=self.floor + floor, memo={})
+        return replace(self, X=X, T=T, floor=self.floor + floor, facts=DataFacts())
 
     def on(self, net: Network) -> Problem:
         """The same loss and data for another network of the same inputs, outputs and dtype."""
         # dataclasses.replace takes five times as long
-        return Problem(net, self.X, self.T, self.loss, self.factor, self.floor, self.memo, self.batch, self.ragged)
+        return Problem(net, self.X, self.T, self.loss, self.factor, self.floor, self.facts, self.batch, self.ragged)
 
 
 def batched(problem: Problem, batch: int, ragged: bool) -> Problem:
     """The problem whose steps see `batch` rows, some fewer if `ragged`. Raises: ValueError where there are no rows to draw."""
     if problem.X is None or problem.X.ndim != 2:
         raise ValueError("X is None but batch is given; batches are drawn from rows of data: pass X, or leave batch out")
-    return replace(problem, batch=batch, ragged=ragged, memo=problem.memo.setdefault(("batch", batch, ragged), {}))
+    return replace(problem, batch=batch, ragged=ragged, facts=problem.facts.batches.setdefault((batch, ragged), DataFacts()))
 
 
 def whole(problem: Problem) -> Problem:
     """The same problem, of all rows at every step."""
-    return replace(problem, batch=None, ragged=False, memo={})
+    return replace(problem, batch=None, ragged=False, facts=DataFacts())
 
 
 def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:

@@ -49,7 +49,7 @@ class Filters:
 
 def composition(problem: Problem) -> Composition | str:
     """`compose`, once for all networks of these layers on the same data."""
-    known = problem.memo.setdefault("moves", {})
+    known = problem.facts.moves
     if problem.net.layers not in known:
         known[problem.net.layers] = compose(problem.net)
     found: Composition | str = known[problem.net.layers]
@@ -61,7 +61,7 @@ def reduce(problem: Problem, chain: Composition) -> tuple[Problem, Filters]:
 
     Precondition: `chain` is `compose(problem.net)`, a quadratic loss on data. Cost: `chain.search` multiply-adds a sample.
     """
-    known = problem.memo.setdefault("filters", {})
+    known = problem.facts.filters
     if problem.net.layers not in known:
         known[problem.net.layers] = _data(problem, chain)
     (X, T, constant), done = known[problem.net.layers]

@@ -56,9 +56,9 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inp
 
     Precondition: data, and a dense first layer. Cost: one singular value decomposition of X.
     """
-    if "inputs" not in problem.memo:
-        problem.memo["inputs"] = _rotate(problem)
-    rotated, V, done = problem.memo["inputs"]
+    if problem.facts.inputs is None:
+        problem.facts.inputs = _rotate(problem)
+    rotated, V, done = problem.facts.inputs
     dtype = problem.net.dtype
     W = problem.net.params[0].astype(np.float64, copy=False)
     small_W = product(W, V)

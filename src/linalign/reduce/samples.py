@@ -77,11 +77,10 @@ def centre(R: Array, k: int, again: Callable[[Array], Array]) -> tuple[Array, Ar
 
 def singular(problem: Problem) -> tuple[Array, Array, Array]:
     """Thin `U, s, V^T` of the data in float64: worked out once for all reductions that ask."""
-    if "singular" not in problem.memo:
+    if problem.facts.singular is None:
         assert problem.X is not None
-        problem.memo["singular"] = scipy.linalg.svd(problem.X.astype(np.float64, copy=False), full_matrices=False)
-    found: tuple[Array, Array, Array] = problem.memo["singular"]
-    return found
+        problem.facts.singular = scipy.linalg.svd(problem.X.astype(np.float64, copy=False), full_matrices=False)
+    return problem.facts.singular
 
 
 def rank(s: Array) -> int:
@@ -94,9 +93,9 @@ def reduce(problem: Problem) -> tuple[Problem, Samples]:
 
     Precondition: a quadratic loss on data. Raises: nothing; a failed precondition is the caller's to see.
     """
-    if "samples" not in problem.memo:
-        problem.memo["samples"] = _reduce(problem)
-    smaller, done = problem.memo["samples"]
+    if problem.facts.samples is None:
+        problem.facts.samples = _reduce(problem)
+    smaller, done = problem.facts.samples
     return problem if smaller is None else smaller.on(problem.net), done
 
 
@@ -107,7 +106,7 @@ def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
     n, k = problem.X.shape
     if n <= k and rank(singular(problem)[1]) == n:
         return None, Samples(n, n, 0.0)
-    X, T, constant = problem.memo["compressed"] = compress(problem.X, problem.T)
+    X, T, constant = problem.facts.compressed = compress(problem.X, problem.T)
     if len(X) >= n:
         return None, Samples(n, n, 0.0)
     probe = np.random.default_rng(0).standard_normal((k, T.shape[1]))
@@ -126,7 +125,8 @@ def compressed(problem: Problem) -> Compressed | None:
     smaller, done = reduce(problem)
     if smaller is problem or not done.residual <= TOLERANCE:
         return None
-    X, T, constant = problem.memo["compressed"]
+    assert problem.facts.compressed is not None
+    X, T, constant = problem.facts.compressed
     return Compressed(X, T, constant, problem.rows, done.residual)
 
 

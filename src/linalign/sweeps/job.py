@@ -60,7 +60,7 @@ class Job:
             if key not in self.problems:
                 problem = make_problem(net, self.X, self.Y, kind)
                 if problem.X is not None and kind.quadratic and not batched and "samples" in check_reduce(reduce):
-                    samples.reduce(problem)  # into the memo, while the others wait for it
+                    samples.reduce(problem)  # into the facts, while the others wait for it
                 self.problems[key] = problem
             return self.problems[key].on(net)
 
