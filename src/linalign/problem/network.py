@@ -36,6 +36,7 @@ class Network:
     def __init__(self, layers: Iterable[Layer], params: Iterable[Any] | None = None) -> None:
         self._layers = tuple(layers)
         self._widths: tuple[int, ...] | None = None
+        self._dense: bool | None = None
         if not self._layers:
             raise ValueError("layers is empty; a network needs at least one layer, such as linalign.Dense(64, 10)")
         for i, layer in enumerate(self._layers):
@@ -72,7 +73,7 @@ class Network:
     def _adopt(cls, layers: tuple[Layer, ...], params: Iterable[Array]) -> Network:
         """A network of arrays that were made for it: neither checked nor copied. For use inside the package."""
         net = cls.__new__(cls)
-        net._layers, net._widths = layers, None
+        net._layers, net._widths, net._dense = layers, None, None
         own = tuple(np.ascontiguousarray(theta) for theta in params)
         for theta in own:
             theta.flags.writeable = False
@@ -133,7 +134,9 @@ class Network:
     @property
     def is_dense(self) -> bool:
         """Whether every layer is a `Dense` one."""
-        return all(isinstance(layer, Dense) for layer in self._layers)
+        if self._dense is None:
+            self._dense = all(isinstance(layer, Dense) for layer in self._layers)
+        return self._dense
 
     @property
     def size(self) -> int:
