@@ -24,7 +24,7 @@ ORDER = [
     ["products"],
     ["structured", "stripes", "loss", "score"],
     ["engine"],
-    ["workspace", "rows"],
+    ["workspace", "rows", "batch", "optimiser"],
     ["registers", "constrained", "rule", "outputs"],
     ["descend"],
     ["samples", "pivot", "sweep"],
