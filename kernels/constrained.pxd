@@ -29,10 +29,12 @@ cdef inline int bind_structure(Engine* e, Memory* memory, Layer* L, record, Py_s
     if L.kind == TIED:
         r = &S.runs
         S.toeplitz, r.count = parts.toeplitz, len(parts.row)
+        S.offset = elements(parts.offset, element) if parts.offset is not None else NULL
         r.row, r.column, r.length = whole(parts.row), whole(parts.column), whole(parts.length)
         r.parameter, r.step, r.sign = whole(parts.parameter), whole(parts.step), whole(parts.sign)
     elif L.kind == BASIS:
         S.basis, S.dual = elements(parts.basis, element), elements(parts.dual, element)
+        S.offset = elements(parts.offset, element) if parts.offset is not None else NULL
     elif L.kind == FIXED:
         bind_matrix(e, memory, L, <char*>elements(parts.matrix, element))
     elif L.kind == BLOCKS:

@@ -50,6 +50,8 @@ cdef struct Structure:
     # BASIS: (size, out * in), and the basis that the gradient is measured in
     void* basis
     void* dual
+    # TIED, BASIS: what is added to the matrix (n_out, n_in), without padding; NULL for nothing
+    void* offset
     # BLOCKS: n_in, n_out of each
     int blocks
     const int* sides

@@ -4,7 +4,7 @@ from cython.parallel cimport prange
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
 from types cimport real, LINE, TIED, BASIS, DIAGONAL, BLOCKS, SPARSE
-from layer cimport Layer, Structure, la_conv, la_structured
+from layer cimport Layer, Structure, la_conv, la_structured, has_matrix
 from blas cimport gemm
 from products cimport clear_margin, la_team, share
 
@@ -208,6 +208,8 @@ cdef inline void refresh(real* precision, Layer* L) noexcept nogil:
     cdef Py_ssize_t k
     cdef int j, i
     if L.kind == TIED:
+        if S.offset != NULL:  # entries without a parameter hold the last sum
+            memset(W, 0, <Py_ssize_t>L.n_out * L.ld * sizeof(real))
         spread(precision, L)
     elif L.kind == BASIS:
         memset(W, 0, <Py_ssize_t>L.n_out * L.ld * sizeof(real))
@@ -220,3 +222,8 @@ cdef inline void refresh(real* precision, Layer* L) noexcept nogil:
     elif L.kind == SPARSE and S.parameter != NULL:
         for k in range(S.nonzeros):
             (<real*>S.values)[k] = theta[S.parameter[k]] if S.sign == NULL else S.sign[k] * theta[S.parameter[k]]
+    if has_matrix(L) and S.offset != NULL:
+        for i in range(L.n_out):
+            line, b = W + <Py_ssize_t>i * L.ld, <real*>S.offset + <Py_ssize_t>i * L.n_in
+            for j in range(L.n_in):
+                line[j] += b[j]

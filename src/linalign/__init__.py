@@ -3,6 +3,7 @@
 from . import losses, optim, theory
 from .engine.config import show_config
 from .layers import (
+    Affine,
     AntiCirculant,
     BlockDiagonal,
     Circulant,
@@ -14,6 +15,7 @@ from .layers import (
     Hankel,
     Layer,
     Masked,
+    Residual,
     Scaled,
     Skew,
     Subspace,
@@ -42,6 +44,7 @@ from .training.train import explain, train, value_and_grad
 __version__ = "0.1.0"
 
 __all__ = [
+    "Affine",
     "AlignmentCertificate",
     "AntiCirculant",
     "BlockDiagonal",
@@ -60,6 +63,7 @@ __all__ = [
     "Network",
     "Objective",
     "Plan",
+    "Residual",
     "Run",
     "Scaled",
     "Skew",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..layers import Layer
+from ..layers import Biased, Layer
 from ..validate import Array
 from .chains import aligned, balanced, haar, lambda_balanced
 
@@ -54,6 +54,7 @@ def zero(shape: tuple[int, int], depth: int, rng: Any) -> Array:
 LAYER_KINDS: Mapping[str, Callable[..., Array]] = {f.__name__: f for f in (gaussian, xavier, orthogonal, identity, zero)}
 # the kinds whose entries are independent, with one variance
 INDEPENDENT = ("gaussian", "xavier")
+BIASES = ("zero", "torch")
 CHAIN_KINDS: Mapping[str, Callable[..., list[Array]]] = {f.__name__: f for f in (balanced, aligned, lambda_balanced)}
 
 
@@ -99,7 +100,8 @@ def _per_layer(kinds: Sequence[str], options: Mapping[str, Any]) -> list[dict[st
     return each
 
 
-def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None, dtype: Any = np.float64, **options: Any) -> list[Array]:
+def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None, dtype: Any = np.float64, bias: str = "zero",
+         **options: Any) -> list[Array]:  # fmt: skip
     """Parameters `theta_i` of shape `layers[i].param_shape`, one a layer.
 
     `kind`: 'gaussian' (scale), 'xavier' (gain), 'orthogonal' (scale), 'identity' (scale), 'zero', or a list of these, one a
@@ -111,11 +113,16 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
     is then multiplied by `sqrt(out in / r)`: `E ||W_i||_F^2` is that of the dense draw, and a circular convolution with k taps
     has taps of variance `sigma_i^2 k_{i-1} / k`. A kind for the whole chain is refused unless the layer holds its matrix exactly.
 
+    On an affine layer a kind of single layers draws what is trained, `W - B`, and one of the whole chain W.
+    `bias`: "zero", or "torch": uniform on `[-a, a]`, `a = 1 / sqrt(fan_in)`, fan_in the inputs that meet in one output. They are drawn
+    after all matrices, so these are the same either way.
+
     Raises: ValueError, TypeError for unknown kinds and options, values out of range, and starts that do not exist.
     """
     structures = list(layers)
     depth = len(structures)
     wanted = validate.dtype("dtype", dtype)
+    validate.choice("bias", bias, BIASES)
     generator = None if rng is None else validate.generator(rng)
     chain = CHAIN_KINDS.get(kind) if isinstance(kind, str) else None
     spread = [False] * depth
@@ -139,9 +146,15 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
         ]
     params = []
     for i, (layer, W) in enumerate(zip(structures, matrices, strict=True)):
-        theta = layer.project(W)
-        if spread[i] and 0 < layer.size < W.size:
-            theta = theta * np.sqrt(W.size / layer.size)
+        trained = layer.linear
+        theta = layer.project(W) if chain is not None else trained.project(W)
+        if spread[i] and 0 < trained.size < W.size:
+            theta = theta * np.sqrt(W.size / trained.size)
+        if isinstance(layer, Biased):
+            drawn = None
+            if bias == "torch":
+                drawn = validate.generator(generator).uniform(-1.0, 1.0, layer.size - trained.size) / np.sqrt(layer.fan_in)
+            theta = layer.join(theta if chain is None else layer.separate(theta)[0], drawn)
         if chain is not None:
             gap, size = np.linalg.norm(layer.matrix(theta) - W), np.linalg.norm(W)
             if gap > 4 * max(W.shape) * np.finfo(np.float64).eps * size:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from .affine import Affine, Residual
 from .arrays import ArrayLayer
 from .base import Form, Layer
+from .biased import Biased
 from .blocks import BlockDiagonal
 from .circulant import AntiCirculant, Circulant
 from .compose import compose
@@ -24,7 +26,9 @@ from .toeplitz import Toeplitz
 
 __all__ = [
     "STRUCTURES",
+    "Affine",
     "AntiCirculant",
+    "Biased",
     "BlockDiagonal",
     "Circulant",
     "Conv1d",
@@ -36,6 +40,7 @@ __all__ = [
     "Hankel",
     "Layer",
     "Masked",
+    "Residual",
     "Scaled",
     "Skew",
     "Subspace",
@@ -52,19 +57,21 @@ STRUCTURES: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
         Dense, Toeplitz, Hankel, Circulant, AntiCirculant, Diagonal, BlockDiagonal, Symmetric, Skew, Masked, Tied, Subspace,
-        Conv1d, Conv2d, Fixed, Scaled,
+        Conv1d, Conv2d, Fixed, Scaled, Biased, Affine, Residual,
     )
 }  # fmt: skip
 
 
 def describe(layer: Layer) -> dict[str, Any]:
-    """The layer as plain numbers, strings and arrays, for files."""
-    return {"structure": type(layer).__name__, **{f.name: getattr(layer, f.name) for f in fields(layer)}}  # type: ignore[arg-type]
+    """The layer as plain numbers, strings and arrays, for files; a layer in it as it is described itself."""
+    found = layer.parts() if isinstance(layer, ArrayLayer) else {f.name: getattr(layer, f.name) for f in fields(layer)}  # type: ignore[arg-type]
+    inner = {key: describe(value) if isinstance(value, Layer) else value for key, value in found.items()}
+    return {"structure": type(layer).__name__, **inner}
 
 
 def from_description(description: dict[str, Any]) -> Layer:
     """The layer that `describe` described; lists may stand for tuples. Raises: ValueError for an unknown structure."""
-    options = dict(description)
+    options = {key: from_description(value) if isinstance(value, dict) else value for key, value in description.items()}
     name = options.pop("structure")
     if name not in STRUCTURES:
         raise ValueError(f"structure is {name!r}; this version knows {', '.join(STRUCTURES)}")

@@ -1,7 +1,8 @@
-"""The contract of a layer: a linear subspace of matrices with three primitives.
+"""The contract of a layer: a linear subspace of matrices with three primitives, and what may stand beside it.
 
 A layer holds no parameters. It is a value: two layers of the same structure and size are equal.
-`W = sum_k theta_k A_k`, where the `A_k` are the layer's basis matrices and `theta` its parameters.
+`W = sum_k theta_k A_k`, where the `A_k` are the layer's basis matrices and `theta` its parameters. An affine layer adds a fixed
+matrix B to W (`offset`), a layer with a bias a vector to its outputs (`constant`); other layers have neither.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Form:
     - `basis`: `basis (r, out, in)` and its dual `dual (r, out, in)`, `<A_k, dual_l> = 1 if k == l else 0`.
     - `conv`: numbers are a `ConvGeometry`.
     - `fixed`: `matrix (out, in)`; there are no parameters.
+
+    `tied` and `basis` may have an `offset (out, in)`, which is added to the matrix.
     """
 
     kind: str
@@ -53,7 +56,7 @@ class Form:
 
 
 class Layer(ABC):
-    """A linear subspace of the `out x in` matrices.
+    """A linear subspace of the `out x in` matrices, or one shifted by a fixed matrix.
 
     The NumPy methods here are the specification; the kernels compute the same in C.
     """
@@ -114,6 +117,33 @@ class Layer(ABC):
     def grad(self, D: Array, A: Array) -> Array:
         """`<A_k, D.T @ A>` for every k: `D (s, out)`, `A (s, in)` to `param_shape`."""
         return self.coordinates(D.T @ A)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the layer adds a `constant`."""
+        return False
+
+    def constant(self, theta: Array) -> Array | None:
+        """b `(out,)`, which a layer with a bias adds to every row that leaves it; None without one."""
+        return None
+
+    def constant_coordinates(self, vector: Array) -> Array:
+        """The gradient in the parameters of one in the constant, `vector (out,)`."""
+        return np.zeros(self.param_shape, dtype=vector.dtype)
+
+    @property
+    def offset(self) -> Array | None:
+        """B `(out, in)`, float64, of an affine layer; None where W is linear in the parameters."""
+        return None
+
+    @property
+    def linear(self) -> Layer:
+        """What is trained without offset and bias: the layer itself unless it has them."""
+        return self
+
+    def join(self, weight: Array, bias: Array | None = None) -> Array:
+        """The parameters from those of `linear` and the biases, zero by default."""
+        return weight
 
     @property
     def size(self) -> int:

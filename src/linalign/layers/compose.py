@@ -11,6 +11,7 @@ import numpy as np
 from ..validate import Array
 from .axis import Axis
 from .base import Layer
+from .biased import Biased
 from .blocks import BlockDiagonal
 from .circulant import AntiCirculant, Circulant
 from .conv import Conv1d, Conv2d
@@ -26,10 +27,13 @@ def compose(layers: Sequence[Layer], params: Sequence[Array]) -> Composed:
 
     Known are the products of diagonals, of circulants and anti-circulants, of block diagonals whose blocks fit, of valid
     convolutions with any strides, and of circular convolutions of stride 1 (T9.1). A single layer is its own product.
-    Cost: at most that of the dense product.
+    Biases are no part of a product, see `with_constant`. Cost: at most that of the dense product.
     """
     if len(layers) == 1:
         return layers[0], params[0]
+    pairs = [(layer.layer, layer.separate(theta)[0]) if isinstance(layer, Biased) else (layer, theta)
+             for layer, theta in zip(layers, params, strict=True)]  # fmt: skip
+    layers, params = [layer for layer, _ in pairs], [theta for _, theta in pairs]
     for kinds, product in PRODUCTS:
         if all(isinstance(layer, kinds) for layer in layers):
             found = product(layers, params)
@@ -38,6 +42,20 @@ def compose(layers: Sequence[Layer], params: Sequence[Array]) -> Composed:
     W = reduce(lambda P, pair: pair[0].apply(pair[1], P.T).T, zip(layers[1:], params[1:], strict=True), layers[0].matrix(params[0]))
     W = np.ascontiguousarray(W)
     return Dense(W.shape[1], W.shape[0]), W
+
+
+def with_constant(layer: Layer, theta: Array, constant: Array) -> Composed:
+    """The layer with a bias, `f(a) = W a + constant`; `Dense` where the structure has too few biases for it (T9.1).
+
+    A constant that differs within a channel, as padding with zeros makes it, is none of a convolution.
+    """
+    biased = Biased(layer)
+    each = constant.reshape(-1, biased.places)
+    # rounding: the outputs of a channel are sums of the same numbers, in an order of their own
+    if np.abs(each - each[:, :1]).max() > 8 * layer.shape[1] * np.finfo(constant.dtype).eps * np.abs(each).max():
+        W = layer.matrix(theta)
+        return with_constant(Dense(W.shape[1], W.shape[0]), np.ascontiguousarray(W), constant)
+    return biased, biased.join(theta, np.ascontiguousarray(each[:, 0]))
 
 
 def _diagonals(layers: Sequence[Layer], params: Sequence[Array]) -> Composed:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
 from ..validate import Array
 from .base import Form
+from .biased import Biasable
 from .sides import Rectangular
 
 # of every dense layer: a plan asks for it often
@@ -15,13 +16,19 @@ DENSE = Form("dense")
 
 
 @dataclass(frozen=True)
-class Dense(Rectangular):
+class Dense(Rectangular, Biasable):
     """Every `n_out x n_in` matrix. The parameters are the matrix: `theta = W`, as in `torch.nn.Linear`.
 
+    `bias=True`: `f(a) = W a + b`, with one number an output; what is made is `linalign.layers.Biased`.
     Shapes: `theta (n_out, n_in)`.
     Cost: `apply`, `adjoint` and `grad` take `s * n_in * n_out` multiply-adds on `s` rows.
-    Raises: TypeError, ValueError if a width is not a whole number of at least 1.
+    Raises: TypeError, ValueError if a width is not a whole number of at least 1, or bias neither True nor False.
     """
+
+    bias: InitVar[bool] = field(default=False, kw_only=True)
+
+    def __post_init__(self, bias: bool) -> None:
+        super().__post_init__()
 
     @property
     def param_shape(self) -> tuple[int, int]:

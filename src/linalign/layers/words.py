@@ -10,7 +10,22 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from . import AntiCirculant, BlockDiagonal, Circulant, Conv1d, Conv2d, Dense, Diagonal, Hankel, Layer, Skew, Symmetric, Toeplitz
+from . import (
+    AntiCirculant,
+    Biased,
+    BlockDiagonal,
+    Circulant,
+    Conv1d,
+    Conv2d,
+    Dense,
+    Diagonal,
+    Hankel,
+    Layer,
+    Residual,
+    Skew,
+    Symmetric,
+    Toeplitz,
+)
 
 GRAMMAR = """\
 layers, from the inputs up, between commas:
@@ -19,7 +34,9 @@ layers, from the inputs up, between commas:
   conv K ...                    the same on rows of numbers, along their length; on images K x K
   toeplitz N, hankel N          constant along diagonals, along antidiagonals
   circulant, anticirculant, symmetric, skew, diagonal     as many outputs as inputs
-  blocks B [N]                  B equal blocks on the diagonal, to N outputs in all [as many as inputs]"""
+  blocks B [N]                  B equal blocks on the diagonal, to N outputs in all [as many as inputs]
+  ... bias                      after any of these: and a number is added to each output, or channel
+  residual ...                  before any with as many outputs as inputs: the identity is added"""
 
 SQUARE: dict[str, Callable[[int], Layer]] = {
     "circulant": Circulant, "anticirculant": AntiCirculant, "symmetric": Symmetric, "skew": Skew, "diagonal": Diagonal,
@@ -77,6 +94,16 @@ def parse(text: str, inputs: Sequence[int], outputs: int | None = None) -> list[
 
 def _layer(place: _Place, words: list[str], outputs: int | None) -> tuple[Layer, tuple[int, ...]]:
     """The layer and the shape of what it gives."""
+    if words[0] == "residual" and len(words) > 1:
+        layer, shape = _layer(place, words[1:], outputs)
+        if layer.shape[0] != layer.shape[1]:
+            raise place.refuse(
+                f"has {layer.shape[1]} inputs and {layer.shape[0]} outputs; a residual layer needs as many outputs as inputs"
+            )
+        return Residual(layer), shape
+    if words[-1] == "bias" and len(words) > 1:
+        layer, shape = _layer(place, words[:-1], outputs)
+        return Biased(layer), shape
     name, *rest = words
     if name not in NAMES:
         raise place.refuse(f"{name!r} is no structure; one of {', '.join(NAMES)} was wanted")
@@ -174,6 +201,10 @@ def spell(layers: Iterable[Layer]) -> str:
 
 
 def _words(layer: Layer) -> str:
+    if isinstance(layer, Biased):
+        return f"{_words(layer.layer)} bias"
+    if isinstance(layer, Residual):
+        return f"residual {_words(layer.layer)}"
     name = type(layer).__name__.lower()
     if name in RECTANGULAR:
         return f"{name} {layer.shape[0]}"

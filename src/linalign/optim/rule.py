@@ -67,7 +67,8 @@ class Moment:
         """`||g_i||^2` in the metric: of the coordinates, or of the matrix that they are the coordinates of."""
         layer = self.layers[i]
         if self.metric == "matrix" and layer.form.kind != "dense":
-            gradient = layer.matrix(gradient)
+            # the part that is fixed in an affine layer is no part of a direction
+            gradient = layer.matrix(gradient) - layer.matrix(np.zeros_like(gradient))
         return float(np.sum(np.square(gradient, dtype=np.float64)))
 
     def norm(self, gradients: Sequence[Array]) -> float:

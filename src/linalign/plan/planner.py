@@ -16,6 +16,7 @@ import numpy as np
 from .. import validate
 from ..problem.descent import Descent
 from ..problem.problem import Problem
+from ..reduce import biases
 from ..reduce.order import ORDER
 from ..reduce.reduction import Lift, Reduction, Refused
 from ..reduce.split import Split
@@ -106,6 +107,7 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
         if wanted_layer != layer:
             raise ValueError(f"plan is for layer {i + 1} {wanted_layer} but the problem has {layer}; make a new one with linalign.explain")
     wanted = [r.name for r in plan.reductions if r.applied]
+    wanted = [name for name in wanted if name != "biases"]
     if unknown := [name for name in wanted if name not in REDUCTIONS]:
         raise ValueError(f"plan uses the reduction {unknown[0]!r}, which is not one of this package; pass it in reduce= instead of plan")
     pivot = plan.pivot.at if descent.update == "simultaneous" and plan.implementation == "kernel" else "auto"
@@ -127,11 +129,13 @@ def make_plan(
     """
     order, allowed = in_order(check_reduce(reduce))
     at = check_pivot(pivot, problem.net.depth)
-    work = Work(problem, problem)
+    work = Work(problem, biases.homogeneous(problem))
+    given, problem = problem, work.problem
+    carried = _biases(given, problem)
     if implementation == "reference":
         plain = Pivot(0, problem.rows_a_step, cost.backpropagation(problem), 0.0)
         why = "the reference runs the problem as given, by backpropagation"
-        return _plan(work, descent, implementation, [], (plain, why, ()), ("NumPy", "implementation='reference'")), work
+        return _plan(work, descent, implementation, carried, (plain, why, ()), ("NumPy", "implementation='reference'")), work
     order = tuple(reduction for reduction in order if reduction.relevant(problem))
     if _may_overflow(problem):
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
@@ -147,7 +151,7 @@ def make_plan(
         chosen = chosen[0], "of the whole; each part has its own", ()
 
     def write() -> Plan:
-        return _plan(work, descent, implementation, done, chosen, _kernel(work, descent, chosen[0]))
+        return _plan(work, descent, implementation, carried + done, chosen, _kernel(work, descent, chosen[0]))
 
     if any(row.applied and not reduction.of_data for reduction, row in zip(order, done, strict=True)):
         return write(), work
@@ -167,11 +171,19 @@ def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> An
 
 def _before(given: Problem) -> int:
     """Multiply-adds a step of the problem as given, by backpropagation."""
-    found: int = _once(given, ("before",), lambda: cost.backpropagation(given))
+    found: int = _once(given, ("before",), lambda: cost.backpropagation(biases.homogeneous(given)))
     return found
 
 
 # ------------------------------------------------------------------ reductions, in order
+def _biases(given: Problem, problem: Problem) -> list[Row]:
+    """What a plan says of a network with biases; it is no choice."""
+    if problem is given:
+        return []
+    what = f"{'-'.join(map(str, given.net.widths))} -> {'-'.join(map(str, problem.net.widths))}"
+    return [Row("biases", True, what, "T16.2: a bias is a column of its layer, beside a constant coordinate of every row")]
+
+
 def _may_overflow(problem: Problem) -> bool:
     """Whether some number is above LARGEST."""
     data = [A for A in (problem.X, problem.T) if A is not None]

@@ -27,6 +27,7 @@ STRIPES_BYTES = 64
 class Tied(NamedTuple):
     """Stretches of a row whose parameters are consecutive, up (step 1) or down (-1), and of one sign; zeros are left out.
 
+    `offset`: what is added to the matrix `(out, in)`.
     `toeplitz`: the bytes of the terms of a sum that repay each rank of a product along diagonals, 0 where there is no such way.
     """
 
@@ -37,13 +38,15 @@ class Tied(NamedTuple):
     step: Array
     sign: Array
     toeplitz: int = 0
+    offset: Array | None = None
 
 
 class Basis(NamedTuple):
-    """The matrices `A_k (r, out, in)`, and those that the gradient is measured with."""
+    """The matrices `A_k (r, out, in)`, those that the gradient is measured with, and what is added to their sum."""
 
     basis: Array
     dual: Array
+    offset: Array | None = None
 
 
 class Fixed(NamedTuple):
@@ -117,19 +120,23 @@ def _is_toeplitz(layer: Layer, arrays: dict[str, Any]) -> bool:
     """Whether tied entries are constant along diagonals, and of a matrix large enough."""
     if arrays["sign"] is not None or min(layer.shape) < STRIPES_WORTH:
         return False
-    return np.array_equal(arrays["index"][1:, 1:], arrays["index"][:-1, :-1])
+    return "offset" not in arrays and np.array_equal(arrays["index"][1:, 1:], arrays["index"][:-1, :-1])
+
+
+def _offset(arrays: dict[str, Any], dtype: np.dtype[Any]) -> Array | None:
+    return np.ascontiguousarray(arrays["offset"], dtype) if "offset" in arrays else None
 
 
 def _tied(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Tied:
     arrays = layer.form.arrays
-    found = runs(arrays["index"], arrays["sign"])
+    found = runs(arrays["index"], arrays["sign"])._replace(offset=_offset(arrays, dtype))
     return found._replace(toeplitz=STRIPES_BYTES) if _is_toeplitz(layer, arrays) else found
 
 
 def _basis(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Basis:
     arrays = layer.form.arrays
     dual = arrays["dual" if metric == "matrix" else "basis"]
-    return Basis(np.ascontiguousarray(arrays["basis"], dtype), np.ascontiguousarray(dual, dtype))
+    return Basis(np.ascontiguousarray(arrays["basis"], dtype), np.ascontiguousarray(dual, dtype), _offset(arrays, dtype))
 
 
 def _fixed(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Fixed:

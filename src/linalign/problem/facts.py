@@ -25,6 +25,8 @@ class DataFacts:
 
     large: bool | None = None
     """Whether some number is so large that norms may overflow."""
+    homogeneous: tuple[Array, DataFacts] | None = None
+    """`[X 1]` and its facts, for networks with biases (T16.2)."""
     singular: tuple[Array, Array, Array] | None = None
     """Thin `U, s, V^T` of X in float64."""
     compressed: tuple[Array, Array, float] | None = None

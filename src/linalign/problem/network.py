@@ -12,11 +12,14 @@ import numpy as np
 from .. import init as _init
 from .. import validate
 from ..layers import Dense, Layer, compose
+from ..layers.compose import with_constant
 from ..validate import Array
 
 
 class Network:
     """A deep linear network `f(x) = W_d ... W_1 x`; a value that nothing changes.
+
+    With biases `x -> W_i x + b_i` in turn; `matrix` is then what multiplies x, and `constant` what is added.
 
     Parameters
     ----------
@@ -151,22 +154,42 @@ class Network:
         """The end-to-end matrix `W_d ... W_1`, shape `(k_d, k_0)`."""
         return reduce(lambda product, W: W @ product, self.matrices())
 
+    @property
+    def has_biases(self) -> bool:
+        """Whether some layer adds a bias."""
+        return any(layer.has_bias for layer in self._layers)
+
+    def biases(self) -> list[Array | None]:
+        """`[b_1, ..., b_d]`, each `(k_i,)`, None for a layer without a bias."""
+        return [layer.constant(theta) for layer, theta in zip(self._layers, self.params, strict=True)]
+
+    def constant(self) -> Array:
+        """`f(0)`, shape `(k_d,)`: what biases add up to at the outputs."""
+        return np.asarray(self._forward(np.zeros((1, self.widths[0]), dtype=self.dtype))[0])
+
+    def _forward(self, rows: Array) -> Array:
+        for layer, theta in zip(self._layers, self.params, strict=True):
+            rows, b = layer.apply(theta, rows), layer.constant(theta)
+            rows = rows if b is None else rows + b
+        return rows
+
     def __call__(self, X: Any) -> Array:
-        """`X (W_d ... W_1)^T`: rows are samples, `(n, k_0)` to `(n, k_d)`.
+        """`X (W_d ... W_1)^T`, plus `constant()`: rows are samples, `(n, k_0)` to `(n, k_d)`.
 
         Raises: ValueError, TypeError if X is not a finite matrix with k_0 columns of the network's dtype.
         """
-        rows = validate.matrix("X", X, self.dtype, columns=self.widths[0])
-        for layer, theta in zip(self._layers, self.params, strict=True):
-            rows = layer.apply(theta, rows)
-        return rows
+        return self._forward(validate.matrix("X", X, self.dtype, columns=self.widths[0]))
 
     def collapse(self) -> Network:
         """The network of one layer that computes the same function: of the structure that the product has, else `Dense`.
 
+        With a bias where the network has some.
+
         See `linalign.layers.compose`. Source: docs/theory, T9.1.
         """
         layer, theta = compose(self._layers, self.params)
+        if self.depth > 1 and self.has_biases:
+            layer, theta = with_constant(layer, theta, self.constant())
         return Network([layer], [theta])
 
     def with_params(self, params: Iterable[Any]) -> Network:

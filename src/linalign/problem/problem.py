@@ -81,17 +81,24 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
     kind = losses.resolve(loss)
     dtype, widths = net.dtype, net.widths
     product = (widths[-1], widths[0])
+    biased = next((f"layers[{i}], {layer!r}," for i, layer in enumerate(net.layers) if layer.has_bias), None)
     if kind.of_product:
+        if biased:
+            raise ValueError(f"the loss {kind.kind!r} is a function of the product alone but {biased} has a bias; use layers without")
         for name, value in (("X", X), ("Y", Y)):
             if value is not None:
                 raise ValueError(f"{name} was given but the loss {kind.kind!r} is a function of the product alone; pass X=None, Y=None")
         kind.check(widths[-1], widths[0])  # type: ignore[attr-defined]
         return Problem(net, None, None, kind, kind.factor(widths[0], widths[-1]))
     if isinstance(X, Compressed):
+        if biased:
+            raise ValueError(f"X is Compressed but {biased} has a bias, which needs the samples; pass the full X and Y")
         X.check(Y, kind.kind, kind.quadratic, widths[0], widths[-1])
         factor = kind.factor(X.n, widths[-1])
         return Problem(net, X.X.astype(dtype), X.Y.astype(dtype), kind, factor, factor * X.constant)
     if X is None:
+        if biased:
+            raise ValueError(f"X is None, so that Y is the target of the product, but {biased} has a bias; pass X=np.eye({widths[0]}), Y.T")
         # matrix factorisation: the samples are the identity, so the targets are the rows of Y^T
         if Y is None:
             raise ValueError(f"Y is None but the loss {kind.kind!r} needs targets; pass X, or Y of the shape of the product, {product}")

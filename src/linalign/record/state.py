@@ -16,6 +16,7 @@ from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem, whole
+from ..reduce.biases import homogeneous
 from ..scores.vector_scores import NAMES
 from ..validate import Array
 from .observer import Observer
@@ -129,7 +130,7 @@ class State:
         return [gradient.copy() for gradient in found]
 
     def _differentiate(self) -> list[Array]:
-        problem, descent = whole(self.work.given).on(self.network()), simultaneous(self.work.given.net.depth)
+        problem, descent = homogeneous(whole(self.work.given).on(self.network())), simultaneous(self.work.given.net.depth)
         return ChainEngine(problem, descent, cost.choose(problem, descent)[0]).gradients()[2]
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..layers import Dense
+from ..layers.homogeneous import Homogeneous
 from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..validate import Array
@@ -87,6 +88,8 @@ class Reduction(ABC):
         for layer in problem.net.layers[self.needs_dense]:
             if not isinstance(layer, Dense):
                 given = getattr(layer, "original", layer)
+                if isinstance(given, Homogeneous):
+                    return "biases stand beside a constant coordinate, which is not trained"
                 return f"layer {problem.net.layers.index(layer) + 1} is {type(given).__name__}, not dense"
         return None
 

@@ -13,6 +13,7 @@ from ..plan.planner import check_reduce
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..reduce import samples
+from ..reduce.biases import homogeneous
 from ..training.errors import DivergenceError
 from ..training.execute import execute
 from ..training.options import Options
@@ -60,7 +61,7 @@ class Job:
             if key not in self.problems:
                 problem = make_problem(net, self.X, self.Y, kind)
                 if problem.X is not None and kind.quadratic and not batched and "samples" in check_reduce(reduce):
-                    samples.reduce(problem)  # into the facts, while the others wait for it
+                    samples.reduce(homogeneous(problem))  # into the facts, while the others wait for it
                 self.problems[key] = problem
             return self.problems[key].on(net)
 

@@ -18,7 +18,7 @@ from ..scores.chain import norm as _norm
 from ..validate import Array
 from .minimum import reduced_rank
 from .modes import CASES, MOVING, Mode, certify_mode, steps_within, tau_star
-from .rows import Rows, check, check_weights, tolerance
+from .rows import Rows, check, check_weights, tolerance, without_biases
 from .start import Start, examine
 
 
@@ -109,6 +109,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     Cost: that of `invariance_condition`, and `O(d k^3)`.
     Source: docs/theory, T4.1 to T4.7 (algorithm A5), L3.1, T3.3.
     """
+    without_biases(net)
     matrices = _matrices(net)
     kind = losses.resolve(loss)
     if not isinstance(kind, Squared):

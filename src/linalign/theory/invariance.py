@@ -13,7 +13,7 @@ from ..problem.network import Network
 from ..scores.chain import chain_matrices as _matrices
 from ..scores.chain import norm as _norm
 from ..validate import Array
-from .rows import Rows, check, check_weights, joint_eigenbasis, off_diagonal, tolerance
+from .rows import Rows, check, check_weights, joint_eigenbasis, off_diagonal, tolerance, without_biases
 from .start import Start, examine
 
 CASES = {
@@ -104,6 +104,7 @@ def invariance_condition(X: Any, Y: Any, net: Network | Iterable[Any] | None = N
     Cost: `n (k_0 + k_d)^2 + 30 (k_0 + k_d)^3`, about. The scales of X and Y do not matter.
     Source: docs/theory, T3.2, T3.3, T3.5, T3.6 and the special cases after them (algorithm A4); arXiv 2003.06340.
     """
+    without_biases(net)
     matrices = None if net is None else _matrices(net)
     check_weights(matrices or [])
     sizes = (None, None) if matrices is None else (matrices[0].shape[1], matrices[-1].shape[0])

@@ -67,6 +67,8 @@ def lasting(layer: Any, X: Any, Y: Any, F: Any = None, B: Any = None, tol: float
     for name in ("shape", "param_shape", "matrix"):
         if not hasattr(layer, name):
             raise TypeError(f"layer is {type(layer).__name__}, without {name}; a layer such as linalign.Dense(64, 10) was wanted")
+    if getattr(layer, "linear", layer) is not layer:
+        raise ValueError(f"layer is {layer!r}; the statements are proved for linear layers, without offset or bias: pass {layer.linear!r}")
     validate.real("tol", tol, above=0.0, below=1.0)
     out, inputs = layer.shape
     count = int(np.prod(layer.param_shape))

@@ -85,6 +85,8 @@ def obstruction(layer: Any, rng: Any = 0, tol: float = 1e-10) -> Obstruction:
     for name in ("shape", "param_shape", "matrix"):
         if not hasattr(layer, name):
             raise TypeError(f"layer is {type(layer).__name__}, without {name}; a layer such as linalign.Dense(64, 10) was wanted")
+    if getattr(layer, "linear", layer) is not layer:
+        raise ValueError(f"layer is {layer!r}; the statements are proved for linear layers, without offset or bias: pass {layer.linear!r}")
     generator = validate.generator(rng)
     validate.real("tol", tol, above=0.0, below=1.0)
     thetas = [generator.standard_normal(layer.param_shape) for _ in range(3)]

@@ -85,6 +85,13 @@ def _in_range(name: str, A: Array) -> None:
         raise ValueError(f"{name} has entries of size {largest:.0e}, whose squares leave the range of float64; rescale {name} to about 1")
 
 
+def without_biases(net: Any) -> None:
+    """Raises: ValueError if the network adds biases, which none of the statements here are about."""
+    for i, layer in enumerate(getattr(net, "layers", ())):
+        if getattr(layer, "has_bias", False):
+            raise ValueError(f"net has a bias in layers[{i}], {layer!r}; the statements are proved without: pass linear layers")
+
+
 def check_weights(matrices: Matrices) -> None:
     """The squared product of the layers' norms is a number."""
     size = sum(max(0.0, float(np.log10(np.linalg.norm(W) or 1.0))) for W in matrices)

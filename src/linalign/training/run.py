@@ -100,7 +100,7 @@ class Run:
         """
         layers = [_layers.describe(layer) for layer in self.network.layers]
         # what a layer holds as arrays stands beside the description, under the layer's number
-        held = {f"layer_{i}_{key}": layer.pop(key) for i, layer in enumerate(layers) for key in list(layer) if _is_array(layer[key])}
+        held = {f"layer_{i}_{key}": array for i, layer in enumerate(layers) for key, array in _take_arrays(layer)}
         described = {
             "format": FORMAT,
             "layers": layers,
@@ -141,14 +141,31 @@ def load(path: str | os.PathLike[str]) -> Run:
     raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)
+def _take_arrays(layer: dict[str, Any]) -> list[tuple[str, Array]]:
+    """The arrays of a description, taken out of it; those of a layer in it come after its name and a point."""
+    found = []
+    for key, value in list(layer.items()):
+        if isinstance(value, dict):
+            found += [(f"{key}.{inner}", array) for inner, array in _take_arrays(value)]
+        elif isinstance(value, np.ndarray):
+            found.append((key, layer.pop(key)))
+    return found
+
+
+def _put_array(layer: dict[str, Any], key: str, array: Array) -> None:
+    outer, point, inner = key.partition(".")
+    if point:
+        _put_array(layer[outer], inner, array)
+    else:
+        layer[key] = array
 
 
 def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
     for i, layer in enumerate(described["layers"]):
         prefix = f"layer_{i}_"
-        layer |= {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        for name, array in arrays.items():
+            if name.startswith(prefix):
+                _put_array(layer, name.removeprefix(prefix), array)
     network = Network(
         [_layers.from_description(layer) for layer in described["layers"]],
         [arrays[f"param_{i}"] for i in range(len(described["layers"]))],

@@ -153,9 +153,9 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     plan, work = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
     with for_loop(None, implementation):
         if implementation == "reference":
-            value, gradients = ReferenceSource(problem).differentiate()[1:]
+            value, gradients = ReferenceSource(work.problem).differentiate()[1:]
         else:
-            engine = ChainEngine(problem, descent, plan.pivot)
+            engine = ChainEngine(work.problem, descent, plan.pivot)
             _, value, gradients = engine.gradients()
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss is {value}; scale the network or the data down")

@@ -1,0 +1,273 @@
+"""Biases and affine layers: against torch, against the explicit matrices, and the kernel against the reference."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import linalign as la
+from linalign.layers.homogeneous import Homogeneous
+from linalign.layers.words import parse, spell
+from linalign.problem.problem import make_problem
+from linalign.reduce.biases import homogeneous
+from tests.oracles.layer_cases import LAYERS
+
+RNG = np.random.default_rng(7)
+MASK = np.arange(20).reshape(4, 5) % 3 > 0
+NETWORKS = {
+    "dense": [la.Dense(5, 4, bias=True), la.Dense(4, 3, bias=True)],
+    "some": [la.Dense(5, 4), la.Toeplitz(4, 6), la.layers.Biased(la.Dense(6, 2))],
+    "conv": [la.Conv2d((3, 4), 3, 1, 2, bias=True), la.Dense(24, 3, bias=True)],
+    "conv-valid": [la.Conv1d(7, 3, 2, 3, "valid", 2, bias=True), la.Conv1d(3, 2, 3, 2, "circular", bias=True)],
+    "structures": [
+        la.layers.Biased(la.Masked(MASK)), la.layers.Biased(la.Skew(4)), la.layers.Biased(la.Diagonal(4)),
+        la.layers.Biased(la.BlockDiagonal([(2, 3), (2, 1)])), la.layers.Biased(la.Subspace(RNG.standard_normal((3, 2, 4)))),
+        la.layers.Biased(la.Fixed(RNG.standard_normal((3, 2)))), la.Fixed(RNG.standard_normal((2, 3))),
+    ],
+    "residual": [la.Residual(la.Dense(4, 4)), la.Residual(la.Circulant(4)), la.Dense(4, 2)],
+    "affine": [
+        la.Affine(la.Masked(MASK), 0.2 * RNG.standard_normal((4, 5))), la.Affine(la.Fixed(0.3 * RNG.standard_normal((4, 4))), 0.1 * np.ones((4, 4))),
+        la.Affine(la.Subspace(RNG.standard_normal((3, 4, 4))), 0.2 * np.tri(4)), la.Affine(la.Residual(la.Skew(4)), 0.1 * np.ones((4, 4))),
+    ],
+    "both": [
+        la.Residual(la.Conv2d((2, 3), (1, 3), bias=True)), la.Affine(la.Dense(6, 5, bias=True), np.eye(5, 6)),
+        la.Residual(la.layers.Biased(la.Subspace(RNG.standard_normal((3, 5, 5))))), la.Dense(5, 2),
+    ],
+}  # fmt: skip
+
+
+def network(name, dtype=np.float64):
+    net = la.Network(NETWORKS[name])
+    rng = np.random.default_rng(3)
+    return net.with_params([0.4 * rng.standard_normal(layer.param_shape) for layer in net.layers]).astype(dtype)
+
+
+def data(net, n=9):
+    rng = np.random.default_rng(5)
+    return rng.standard_normal((n, net.widths[0])).astype(net.dtype), rng.standard_normal((n, net.widths[-1])).astype(net.dtype)
+
+
+def by_hand(net, X):
+    rows = X
+    for W, b in zip(net.matrices(), net.biases(), strict=True):
+        rows = rows @ W.T + (0 if b is None else b)
+    return rows
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_its_matrices_and_biases(name):
+    net = network(name)
+    X, _ = data(net)
+    size = np.abs(by_hand(net, X)).max()
+    np.testing.assert_allclose(net(X), by_hand(net, X), atol=1e-13 * size)
+    np.testing.assert_allclose(net(X), X @ net.matrix().T + net.constant(), atol=1e-13 * size)
+    one = net.collapse()
+    assert one.depth == 1
+    np.testing.assert_allclose(one(X), net(X), atol=1e-12 * size)
+
+
+@pytest.mark.parametrize("inner", [*LAYERS, *NETWORKS["affine"], *NETWORKS["residual"]], ids=repr)
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
+def test_homogeneous_layers_are_their_matrices(inner, last, biased):
+    layer = la.layers.Biased(inner) if biased else inner
+    rng = np.random.default_rng(1)
+    h = Homogeneous(layer, last)
+    theta = rng.standard_normal(h.param_shape)
+    A, D = rng.standard_normal((4, h.shape[1])), rng.standard_normal((4, h.shape[0]))
+    W = h.matrix(theta)
+    assert W.shape == h.shape
+    np.testing.assert_allclose(h.apply(theta, A), A @ W.T, atol=1e-12)
+    np.testing.assert_allclose(h.adjoint(theta, D), D @ W, atol=1e-12)
+    zero = h.matrix(np.zeros(h.param_shape))
+    for k in range(h.size):
+        unit = np.zeros(h.size)
+        unit[k] = 1
+        A_k = h.matrix(unit.reshape(h.param_shape)) - zero
+        np.testing.assert_allclose(h.grad(D, A).ravel()[k], np.sum(A_k * (D.T @ A)), atol=1e-11)
+        np.testing.assert_allclose(h.multiplicity.ravel()[k], np.sum(A_k**2), atol=1e-11)
+    np.testing.assert_allclose(h.coordinates(D.T @ A), h.grad(D, A), atol=1e-11)
+
+
+@pytest.mark.parametrize("inner", LAYERS, ids=repr)
+def test_forms_of_biased_and_shifted_layers_say_their_matrix(inner):
+    from tests.oracles.layer_cases import from_form
+
+    rng = np.random.default_rng(2)
+    shifted = la.Affine(inner, rng.standard_normal(inner.shape))
+    for layer in (
+        shifted,
+        Homogeneous(la.layers.Biased(inner), False),
+        Homogeneous(la.layers.Biased(shifted), True),
+        Homogeneous(inner, False),
+    ):
+        theta = rng.standard_normal(layer.param_shape)
+        found = from_form(layer.form, theta, layer.shape)
+        np.testing.assert_allclose(found + layer.form.arrays.get("offset", 0), layer.matrix(theta), atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("metric", ["matrix", "parameters"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_kernel_is_the_reference_from_every_pivot(name, metric, dtype):
+    net = network(name, dtype)
+    X, Y = data(net)
+    eps = np.finfo(dtype).eps
+    options = {"lr": 1e-3, "steps": 30, "metric": metric, "momentum": 0.5, "weight_decay": 0.1}
+    want = la.train(net, X, Y, implementation="reference", **options)
+    for pivot in range(net.depth + 1):
+        run = la.train(net, X, Y, reduce="none", pivot=pivot, **options)
+        for a, b in zip(run.network.params, want.network.params, strict=True):
+            # 30 steps of a few hundred roundings each, interior pivots lose a digit
+            np.testing.assert_allclose(a, b, atol=3e4 * eps)
+    reduced = la.train(net, X, Y, **options)
+    np.testing.assert_allclose(reduced.loss, want.loss, rtol=3e4 * eps)
+    cyclic = [la.train(net, X, Y, update="cyclic", implementation=how, **options).network for how in ("kernel", "reference")]
+    for a, b in zip(cyclic[0].params, cyclic[1].params, strict=True):
+        np.testing.assert_allclose(a, b, atol=3e4 * eps)
+
+
+@pytest.mark.parametrize("loss", ["mse", "logistic", "exponential", "cross_entropy"])
+@pytest.mark.parametrize("name", ["dense", "conv", "both"])
+def test_every_loss_of_the_outputs(loss, name):
+    net = network(name)
+    X, Y = data(net)
+    Y = np.sign(Y) if loss in ("logistic", "exponential") else np.argmax(Y, axis=1) if loss == "cross_entropy" else Y
+    want = la.value_and_grad(net, X, Y, loss=loss, implementation="reference")
+    for pivot in range(net.depth + 1):
+        value, gradients = la.value_and_grad(net, X, Y, loss=loss, pivot=pivot)
+        np.testing.assert_allclose(value, want[0], rtol=1e-12)
+        for a, b in zip(gradients, want[1], strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-12 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("how", ["kernel", "reference"])
+def test_a_thousand_steps_of_torch(how):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3, padding="same"), torch.nn.Flatten(), torch.nn.Linear(60, 3)).double()
+    X, Y = torch.randn(12, 2, 4, 5, dtype=torch.float64), torch.randn(12, 3, dtype=torch.float64)
+    layers = [la.Conv2d((4, 5), 3, 2, 3, bias=True), la.Dense(60, 3, bias=True)]
+    parameters = [p.detach().numpy().copy() for p in module.parameters()]
+    net = la.Network(layers, [layers[0].join(*parameters[:2]), layers[1].join(*parameters[2:])])
+    rows = X.reshape(12, -1).numpy()
+    np.testing.assert_allclose(net(rows), module(X).detach().numpy(), atol=1e-13)
+    optimizer, losses = torch.optim.SGD(module.parameters(), lr=1e-2, momentum=0.5), []
+    for _ in range(1000):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(module(X), Y)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    run = la.train(net, rows, Y.numpy(), loss="mse", lr=1e-2, momentum=0.5, steps=1000, metric="parameters", implementation=how)
+    np.testing.assert_allclose(run.loss[:-1], losses, rtol=1e-9, atol=1e-12)
+    found = [part for layer, theta in zip(layers, run.network.params, strict=True) for part in layer.separate(theta)]
+    for a, b in zip(found, module.parameters(), strict=True):
+        np.testing.assert_allclose(a, b.detach().numpy(), atol=1e-9)
+
+
+def test_fewer_rows_stand_for_the_samples():
+    net = network("dense")
+    X, Y = data(net, 200)
+    run = la.train(net, X, Y, lr=1e-4, steps=300, momentum=0.9, weight_decay=0.05)
+    samples = next(r for r in run.plan.reductions if r.name == "samples")
+    assert samples.applied
+    assert run.plan.rows_after == 6
+    want = la.train(net, X, Y, lr=1e-4, steps=300, momentum=0.9, weight_decay=0.05, reduce="none")
+    for a, b in zip(run.network.params, want.network.params, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+    assert "T16.2" in str(run.plan)
+
+
+def test_a_residual_dense_layer_is_a_dense_one_started_beside_the_identity():
+    rng = np.random.default_rng(4)
+    W = [0.3 * rng.standard_normal((4, 4)), 0.5 * rng.standard_normal((2, 4))]
+    X, Y = rng.standard_normal((7, 4)), rng.standard_normal((7, 2))
+    residual = la.train(la.Network([la.Residual(la.Dense(4, 4)), la.Dense(4, 2)], W), X, Y, lr=1e-2, steps=100)
+    dense = la.train(la.Network.dense([4, 4, 2], [np.eye(4) + W[0], W[1]]), X, Y, lr=1e-2, steps=100)
+    np.testing.assert_allclose(residual.loss, dense.loss, rtol=1e-12)
+    np.testing.assert_allclose(residual.network.matrices()[0], dense.network.matrices()[0], atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_saved_and_loaded_copied_and_pickled(name, tmp_path):
+    net = network(name)
+    X, Y = data(net)
+    run = la.train(net, X, Y, lr=1e-3, steps=3, record={"alignment": 1, "gradient_norm": 1})
+    again = la.load(run.save(tmp_path / "run.npz"))
+    assert again.network.layers == net.layers
+    for a, b in zip(again.network.params, run.network.params, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert str(again.plan) == str(run.plan)
+    for layer in net.layers:
+        for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert twin == layer
+            assert repr(twin) == repr(layer)
+
+
+def test_recorded_gradients_hold_those_of_the_biases():
+    net = network("both")
+    X, Y = data(net)
+    kept = []
+    la.train(net, X, Y, lr=1e-3, steps=1, record={"g": (1, lambda network, state: kept.append(state.gradients) or 0.0)})
+    want = la.value_and_grad(net, X, Y, implementation="reference")[1]
+    for a, b in zip(kept[0], want, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12 * np.abs(b).max())
+
+
+def test_starts():
+    layers = [la.Conv2d(4, 3, 1, 2, bias=True), la.Dense(32, 5, bias=True), la.Residual(la.Dense(5, 5))]
+    plain = [la.Conv2d(4, 3, 1, 2), la.Dense(32, 5), la.Dense(5, 5)]
+    net, want = la.Network(layers).init("gaussian", rng=0), la.Network(plain).init("gaussian", rng=0)
+    for i in (0, 1):
+        np.testing.assert_array_equal(net.matrices()[i], want.matrices()[i])
+        assert not net.biases()[i].any()
+    np.testing.assert_array_equal(net.matrices()[2], np.eye(5) + want.matrices()[2])
+    drawn = la.Network(layers).init("gaussian", rng=0, bias="torch")
+    for i, fan_in in ((0, 9), (1, 32)):
+        np.testing.assert_array_equal(drawn.matrices()[i], net.matrices()[i])
+        assert 0 < np.abs(drawn.biases()[i]).max() <= 1 / np.sqrt(fan_in)
+    chain = la.Network([la.Residual(la.Dense(4, 4)), la.Dense(4, 3, bias=True)]).init("balanced", matrix=np.ones((3, 4)), rng=0)
+    np.testing.assert_allclose(chain.matrix(), np.ones((3, 4)), atol=1e-13)
+    with pytest.raises(ValueError, match="bias is 'none'; one of 'zero', 'torch' was wanted"):
+        la.Network(layers).init("zero", bias="none")
+
+
+def test_words_and_repr():
+    layers = parse("residual conv 3x3 bias, conv 3x3 2 channels bias, dense 10 bias", (4, 4), 10)
+    assert layers == [la.Residual(la.Conv2d(4, 3, bias=True)), la.Conv2d(4, 3, 1, 2, bias=True), la.Dense(32, 10, bias=True)]
+    assert parse(spell(layers), (4, 4), 10) == layers
+    assert repr(la.Dense(3, 4, bias=True)) == "Dense(n_in=3, n_out=4, bias=True)"
+    assert repr(la.Residual(la.Dense(3, 3))) == "Residual(Dense(n_in=3, n_out=3))"
+    assert la.Dense(3, 4, bias=False) == la.Dense(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: la.Dense(3, 4, bias="yes"), "bias is 'yes'; True or False was wanted"),
+        (lambda: la.Residual(la.Dense(3, 4)), "3 inputs and 4 outputs; a residual layer needs as many of both"),
+        (lambda: la.Affine(la.Dense(3, 4), np.ones((3, 4))), r"offset has shape \(3, 4\); Dense\(n_in=3, n_out=4\) has matrices of shape \(4, 3\)"),
+        (lambda: la.Affine(3, np.ones((3, 4))), "layer is int; a layer such as"),
+        (lambda: la.layers.Biased(la.Dense(3, 4, bias=True)), "which has a bias already"),
+        (lambda: parse("residual dense 3", (4,)), "a residual layer needs as many of both"),
+        (lambda: la.train(network("dense"), None, np.ones((3, 5)), lr=0.1, steps=1), r"X is None, .* layers\[0\], .* has a bias"),
+        (lambda: la.train(network("dense"), la.compress([data(network("dense"))]), lr=0.1, steps=1), r"X is Compressed but layers\[0\]"),
+        (lambda: la.train(network("dense"), None, None, loss=la.losses.Entries([0], [0], [1.0]), lr=0.1, steps=1), "function of the product alone"),
+        (lambda: la.theory.obstruction(la.Residual(la.Circulant(4))), "proved for linear layers, without offset or bias"),
+        (lambda: la.theory.certify(network("dense"), *data(network("dense"))), "has a bias in layers"),
+    ],
+)  # fmt: skip
+def test_refusals(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_scores_are_those_of_the_matrices():
+    net = network("both")
+    assert homogeneous(make_problem(net, *data(net), "squared")).net.widths == (7, 7, 6, 6, 2)
+    np.testing.assert_array_equal(la.alignment(net), la.alignment(net.matrices()))
+    np.testing.assert_array_equal(la.balancedness(net), la.balancedness(net.matrices()))
