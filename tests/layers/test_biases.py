@@ -271,3 +271,24 @@ def test_scores_are_those_of_the_matrices():
     assert homogeneous(make_problem(net, *data(net), "squared")).net.widths == (7, 7, 6, 6, 2)
     np.testing.assert_array_equal(la.alignment(net), la.alignment(net.matrices()))
     np.testing.assert_array_equal(la.balancedness(net), la.balancedness(net.matrices()))
+
+
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "adam"}, {"clip_norm": 0.5}, {"batch": 4, "rng": 0}, {"optimizer": "normalized_gd"}], ids=str
+)
+@pytest.mark.parametrize("name", ["conv", "affine", "both"])
+@pytest.mark.parametrize("metric", ["matrix", "parameters"])
+def test_other_rules_and_batches(name, options, metric):
+    if metric == "matrix" and options.get("optimizer") == "adam":
+        pytest.skip("a coordinatewise rule has no metric of matrices")
+    net = network(name)
+    X, Y = data(net)
+    runs = [la.train(net, X, Y, lr=1e-3, steps=10, metric=metric, implementation=how, **options) for how in ("kernel", "reference")]
+    for a, b in zip(runs[0].network.params, runs[1].network.params, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+def test_muon_refuses_what_is_no_plain_matrix():
+    net = network("dense")
+    with pytest.raises(ValueError, match="layer 1 is .* but muon turns matrices of dense layers"):
+        la.train(net, *data(net), lr=1e-3, steps=1, optimizer="muon", metric="parameters")

@@ -97,9 +97,7 @@ def _layer(place: _Place, words: list[str], outputs: int | None) -> tuple[Layer,
     if words[0] == "residual" and len(words) > 1:
         layer, shape = _layer(place, words[1:], outputs)
         if layer.shape[0] != layer.shape[1]:
-            raise place.refuse(
-                f"has {layer.shape[1]} inputs and {layer.shape[0]} outputs; a residual layer needs as many outputs as inputs"
-            )
+            raise place.refuse(f"has {layer.shape[1]} inputs and {layer.shape[0]} outputs; a residual layer needs as many of both")
         return Residual(layer), shape
     if words[-1] == "bias" and len(words) > 1:
         layer, shape = _layer(place, words[:-1], outputs)
