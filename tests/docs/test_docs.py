@@ -63,7 +63,7 @@ def theory_anchors():
 
 NUMBER = r"\b[TL]\d+\.\d+\b"
 ALGORITHM = r"[Aa]lgorithms? (A\d+(?:(?:, | and | to )A\d+)*)"
-SECTION = r"(?:docs/theory, |the theory, |theory note, )sections? (\d+(?:(?:, | and | to )\d+)*)|[Ss]ections? (\d+(?:(?:, | and | to )\d+)*) of (?:docs/theory|the theory)"
+SECTION = r"(?:docs/theory, |the theory, )sections? (\d+(?:(?:, | and | to )\d+)*)|[Ss]ections? (\d+(?:(?:, | and | to )\d+)*) of (?:docs/theory|the theory)"
 
 
 def cited(text):

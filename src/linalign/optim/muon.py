@@ -16,7 +16,7 @@ from .rule import Compiled, Moment, Rule, Slots, decay, decoupled
 
 FORMS = ("newton_schulz", "polar")
 ADJUSTMENTS = ("original", "match_rms_adamw", "none")
-# singular values below this share of the largest are rounding, and have no direction (theory note, section 11)
+# singular values below this share of the largest are rounding, and have no direction (docs/theory, section 11)
 RANK_TOLERANCE = 1e-8
 # the quintic of torch: fast, not convergent; singular values end between 0.7 and 1.2
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -117,7 +117,7 @@ def train(
     DivergenceError
         The loss left the finite numbers; `error.run` is the run up to the last finite loss.
 
-    Cost: `explain` prints it. Source: theory note, sections 7 and 10.
+    Cost: `explain` prints it. Source: docs/theory, sections 7 and 10.
     """
     problem = make_problem(net, X, Y, loss)
     proof = None
@@ -145,7 +145,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     """The loss and its gradient in every layer's parameters, on the data as given.
 
     Returns `(value, [dL/dtheta_1, ...])`. Raises: ValueError, TypeError as `train`; ArithmeticError if the loss is not finite.
-    Cost: one step. Source: theory note, section 10.
+    Cost: one step. Source: docs/theory, section 10.
     """
     problem = make_problem(net, X, Y, loss)
     validate.choice("implementation", implementation, IMPLEMENTATIONS)
