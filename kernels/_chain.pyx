@@ -1,7 +1,7 @@
 """Chain: a network bound to its data, and the loop over it (loop.pxd). And one product by itself."""
 
 from libc.math cimport INFINITY
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 from types cimport DENSE, ENTRIES, SENSING, RUNNING, CALLBACK_FAILED
 from layer cimport Layer
 from memory cimport clear, padding, release, take
@@ -13,7 +13,8 @@ from engine cimport (Engine, Optimiser, Batch, la_rules_of, SGD, ADAM, RMSPROP, 
 from workspace cimport Memory, array_of, matrix_of, lay_out_rows, lay_out_stripes, widest, width
 from registers cimport lay_out_registers
 from constrained cimport bind_structure
-from handover cimport address, doubles, exactly
+from handover cimport address, doubles
+from evaluation cimport copy_rows, places
 from loop cimport run, forward, backward
 from batch cimport gather
 
@@ -342,8 +343,8 @@ cdef class Chain:
         """The ranks of the stripes of A_i, Z_i and the outputs (stripes.pxd), -1 where a product is a dense one: for tests."""
         cdef int i
         e = &self.e
-        places = range(e.depth + 1)
-        return [e.stripes_A[i].rank for i in places], [e.stripes_Z[i].rank for i in places], [e.stripes_O[i].rank for i in places]
+        vertices = range(e.depth + 1)
+        return [e.stripes_A[i].rank for i in vertices], [e.stripes_Z[i].rank for i in vertices], [e.stripes_O[i].rank for i in vertices]
 
     def prepare_scores(self, noise, constant) -> bool:
         """Whether `advance` can score the interfaces on its way: dense layers, no side above SIDE.
@@ -454,19 +455,18 @@ cdef class Chain:
             raise ValueError("a cyclic chain has no single gradient; bind a simultaneous one")
         if self.busy:
             raise RuntimeError("this chain is in use by another thread; bind one for each")
-        if not self.gradients:
-            for i in range(d):
-                self.e.layers[i].gradient = self._like(self.gradients, &self.e.layers[i], np.zeros_like(self.params[i]))
-            self.there = <void**>take(&self.memory.kept, 2 * d * sizeof(void*))
-        self._places(params, self.there, False)
-        if gradients is not None:
-            self._places(gradients, self.there + d, True)
         self.busy = True
-        self.e.gradients_only = True
         try:
+            self._room_for_gradients()
+            if self.there == NULL:
+                self.there = <void**>take(&self.memory.kept, 2 * d * sizeof(void*))
+            places(params, self.params, self.single, self.there, False)
+            if gradients is not None:
+                places(gradients, self.params, self.single, self.there + d, True)
+            self.e.gradients_only = True
             for i in range(d):
                 L = &self.e.layers[i]
-                self._copy(L, L.theta, self.there[i], True)
+                copy_rows(L, self.e.itemsize, L.theta, self.there[i], True)
             self.refresh()
             with nogil:
                 if self.single:
@@ -480,46 +480,11 @@ cdef class Chain:
             if gradients is not None and status != CALLBACK_FAILED:
                 for i in range(d):
                     L = &self.e.layers[i]
-                    self._copy(L, L.gradient, self.there[d + i], False)
+                    copy_rows(L, self.e.itemsize, L.gradient, self.there[d + i], False)
         finally:
             self.e.gradients_only = False
             self.busy = False
         return status, value
-
-    cdef int _places(self, arrays, void** found, bint writable) except -1:
-        """Where the parameters of each layer begin in one flat array, or in a sequence of arrays."""
-        cdef int i
-        cdef size_t itemsize = sizeof(float) if self.single else sizeof(double)
-        cdef char* at
-        cdef Py_ssize_t whole = 0
-        for i in range(self.e.depth):
-            whole += self.params[i].size
-        if isinstance(arrays, np.ndarray):
-            at = <char*>exactly(arrays, b"f" if self.single else b"d", whole, None, writable)
-            for i in range(self.e.depth):
-                found[i] = at
-                at += <size_t>self.params[i].size * itemsize
-            return 0
-        if len(arrays) != self.e.depth:
-            raise ValueError(f"{len(arrays)} arrays for {self.e.depth} layers")
-        for i in range(self.e.depth):
-            found[i] = exactly(arrays[i], b"f" if self.single else b"d", self.params[i].size, self.params[i].shape, writable)
-        return 0
-
-    cdef void _copy(self, Layer* L, void* own, void* other, bint into) noexcept:
-        """Between rows that are padded and an array that is not."""
-        cdef size_t itemsize = sizeof(float) if self.single else sizeof(double)
-        cdef size_t row = <size_t>L.n_in * itemsize, ld = <size_t>L.ld * itemsize
-        cdef Py_ssize_t r
-        if L.structure != NULL:
-            row = <size_t>L.structure.size * itemsize
-            memcpy(own if into else other, other if into else own, row)
-            return
-        for r in range(L.n_out):
-            if into:
-                memcpy(<char*>own + r * ld, <char*>other + r * row, row)
-            else:
-                memcpy(<char*>other + r * row, <char*>own + r * ld, row)
 
     cdef int call_back(self, double* value):
         """The user's loss of the product, under the GIL."""

@@ -171,7 +171,7 @@ OPTIONS = {
     "lr short": ({"lr": [0.1]}, ValueError, "lr has 1 entries but the network has 2 layers; pass one number or one a layer"),
     "lr long": ({"lr": np.ones(3)}, ValueError, "lr has 3 entries but the network has 2 layers; pass one number or one a layer"),
     "lr empty": ({"lr": []}, ValueError, "lr has 0 entries but the network has 2 layers; pass one number or one a layer"),
-    "lr one 0": ({"lr": [0.1, 0]}, ValueError, "lr[1] is 0.0; it must be greater than 0"),
+    "lr one negative": ({"lr": [0.1, -1]}, ValueError, "lr[1] is -1.0; it must be at least 0"),
     "lr one text": ({"lr": (0.1, "x")}, TypeError, "lr[1] is 'x'; a number was wanted"),
     "steps negative": ({"steps": -1}, ValueError, "steps is -1; a whole number of at least 0 was wanted"),
     "steps fractional": ({"steps": 2.0}, TypeError, "steps is 2.0; a whole number of at least 0 was wanted"),

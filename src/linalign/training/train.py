@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..engine.engines import ChainEngine, simultaneous
+from ..engine.engines import simultaneous
 from ..engine.rules import ReferenceSource
 from ..engine.threads import count, for_loop, for_plan
 from ..losses import Loss
@@ -21,6 +21,7 @@ from ..problem.problem import make_problem
 from ..validate import Array
 from .certified_run import compare, prove, rate
 from .execute import execute
+from .objective import Objective
 from .options import IMPLEMENTATIONS, Options
 from .run import Run
 
@@ -145,21 +146,18 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     """The loss and its gradient in every layer's parameters, on the data as given.
 
     Returns `(value, [dL/dtheta_1, ...])`. Raises: ValueError, TypeError as `train`; ArithmeticError if the loss is not finite.
-    Cost: one step. Source: docs/theory, section 10.
+    Cost: one step, and checks and buffers anew each time: `Objective` binds them once. Source: docs/theory, section 10.
     """
-    problem = make_problem(net, X, Y, loss)
-    validate.choice("implementation", implementation, IMPLEMENTATIONS)
-    descent = simultaneous(net.depth)
-    plan, work = make_plan(problem, descent, reduce="none", pivot=pivot, implementation=implementation)
-    with for_loop(None, implementation):
-        if implementation == "reference":
-            value, gradients = ReferenceSource(work.problem).differentiate()[1:]
-        else:
-            engine = ChainEngine(work.problem, descent, plan.pivot)
-            _, value, gradients = engine.gradients()
+    if validate.choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
+        problem = make_problem(net, X, Y, loss)
+        work = make_plan(problem, simultaneous(net.depth), reduce="none", pivot=pivot, implementation=implementation)[1]
+        value, gradients = ReferenceSource(work.problem).differentiate()[1:]
+        value += work.floor
+    else:
+        value, gradients = Objective(net, X, Y, loss=loss, reduce="none", pivot=pivot).value_and_grad(net.params)
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss is {value}; scale the network or the data down")
-    return value + work.floor, [np.array(gradient, order="C") for gradient in gradients]
+    return value, [np.array(gradient, order="C") for gradient in gradients]
 
 
 def explain(
