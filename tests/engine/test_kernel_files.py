@@ -22,7 +22,7 @@ ORDER = [
     ["types", "handover"],
     ["memory", "blas", "layer"],
     ["products"],
-    ["structured", "stripes", "loss", "score"],
+    ["structured", "stripes", "loss", "score", "evaluation"],
     ["engine"],
     ["workspace", "rows", "batch", "optimiser"],
     ["registers", "constrained", "rule", "outputs"],
@@ -48,7 +48,7 @@ def test_kernels_build_on_what_is_below_them():
 def test_kernel_files_are_short():
     for path in [*SOURCE.glob("*.p*"), *SOURCE.glob("include/*.h")]:
         # a cdef class stands in one file; Chain binds data, rule, batches and scores
-        most = 540 if path.name == "_chain.pyx" else 450
+        most = 500 if path.name == "_chain.pyx" else 450
         assert len(path.read_text().splitlines()) <= most, path.name
 
 
