@@ -328,7 +328,9 @@ def suite(*options):
     """Run the suite in a process of its own."""
     if importlib.util.find_spec("pytest_benchmark") is None:
         pytest.skip("pytest-benchmark is not installed: the suite itself is not run")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    # of this run's own options and workers the other one is not told
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    env = {**outside, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ from linalign.record.schedule import schedule
 from linalign.sweeps.journal import describe
 from linalign.training import loop
 from linalign.training.loop import BLOCK, Losses
-from linalign.training.train import MOST_STEPS
+from linalign.training.options import MOST_STEPS
 from tests.examples import examples
 
 HUGE = [10**9, 10**13, MOST_STEPS]

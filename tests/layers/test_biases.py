@@ -15,7 +15,11 @@ from linalign.problem.problem import make_problem
 from linalign.reduce.biases import homogeneous
 from tests.oracles.layer_cases import LAYERS
 
-RNG = np.random.default_rng(7)
+
+def drawn(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
 MASK = np.arange(20).reshape(4, 5) % 3 > 0
 NETWORKS = {
     "dense": [la.Dense(5, 4, bias=True), la.Dense(4, 3, bias=True)],
@@ -24,17 +28,17 @@ NETWORKS = {
     "conv-valid": [la.Conv1d(7, 3, 2, 3, "valid", 2, bias=True), la.Conv1d(3, 2, 3, 2, "circular", bias=True)],
     "structures": [
         la.layers.Biased(la.Masked(MASK)), la.layers.Biased(la.Skew(4)), la.layers.Biased(la.Diagonal(4)),
-        la.layers.Biased(la.BlockDiagonal([(2, 3), (2, 1)])), la.layers.Biased(la.Subspace(RNG.standard_normal((3, 2, 4)))),
-        la.layers.Biased(la.Fixed(RNG.standard_normal((3, 2)))), la.Fixed(RNG.standard_normal((2, 3))),
+        la.layers.Biased(la.BlockDiagonal([(2, 3), (2, 1)])), la.layers.Biased(la.Subspace(drawn(1, 3, 2, 4))),
+        la.layers.Biased(la.Fixed(drawn(2, 3, 2))), la.Fixed(drawn(3, 2, 3)),
     ],
     "residual": [la.Residual(la.Dense(4, 4)), la.Residual(la.Circulant(4)), la.Dense(4, 2)],
     "affine": [
-        la.Affine(la.Masked(MASK), 0.2 * RNG.standard_normal((4, 5))), la.Affine(la.Fixed(0.3 * RNG.standard_normal((4, 4))), 0.1 * np.ones((4, 4))),
-        la.Affine(la.Subspace(RNG.standard_normal((3, 4, 4))), 0.2 * np.tri(4)), la.Affine(la.Residual(la.Skew(4)), 0.1 * np.ones((4, 4))),
+        la.Affine(la.Masked(MASK), 0.2 * drawn(4, 4, 5)), la.Affine(la.Fixed(0.3 * drawn(5, 4, 4)), 0.1 * np.ones((4, 4))),
+        la.Affine(la.Subspace(drawn(6, 3, 4, 4)), 0.2 * np.tri(4)), la.Affine(la.Residual(la.Skew(4)), 0.1 * np.ones((4, 4))),
     ],
     "both": [
         la.Residual(la.Conv2d((2, 3), (1, 3), bias=True)), la.Affine(la.Dense(6, 5, bias=True), np.eye(5, 6)),
-        la.Residual(la.layers.Biased(la.Subspace(RNG.standard_normal((3, 5, 5))))), la.Dense(5, 2),
+        la.Residual(la.layers.Biased(la.Subspace(drawn(7, 3, 5, 5)))), la.Dense(5, 2),
     ],
 }  # fmt: skip
 
