@@ -230,6 +230,21 @@ def network_of_seed(rng):
     return network(rng)
 
 
+def test_an_option_that_the_file_does_not_know_had_its_default(tmp_path):
+    # a file of a version before there were optimisers and batches
+    path = tmp_path / "sweep.jsonl"
+    options = {"grid": {"rng": [0, 1], "lr": [0.1]}, "steps": 3, "path": path}
+    want = sweep(network, X, Y, **options)
+    first, *rest = path.read_text().splitlines(keepends=True)
+    header = json.loads(first)
+    for name in ("optimizer", "batch", "order"):
+        del header["options"][name]
+    path.write_text("".join([json.dumps(header) + "\n", *rest]))
+    same(sweep(network, X, Y, **options), want)
+    with pytest.raises(ValueError, match="another optimizer"):
+        sweep(network, X, Y, **options, optimizer="adam")
+
+
 def test_another_sweep_in_the_file(tmp_path):
     path = tmp_path / "sweep.jsonl"
     options = {"grid": {"rng": [0, 1], "lr": [0.1]}, "steps": 3, "path": path}

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..files import check_regular
 from ..record.recorder import History
+from ..training.options import DEFAULTS, REQUIRED
 from ..validate import Array
 
 FORMAT = 1
@@ -119,10 +120,15 @@ def _line(fields: Any) -> bytes:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first thing that differs, as the caller would name it."""
-    for part in ("grid", "options"):
-        for name in [*new[part], *old[part]]:
-            if name not in old[part] or name not in new[part] or old[part][name] != new[part][name]:
-                return f"grid[{name!r}]" if part == "grid" else name
+    for name in [*new["grid"], *old["grid"]]:
+        if name not in old["grid"] or name not in new["grid"] or old["grid"][name] != new["grid"][name]:
+            return f"grid[{name!r}]"
+    # an option that was not there when the file was begun had its default
+    plain: dict[str, Any] = {name: describe(name, value) for name, value in DEFAULTS.items() if value is not REQUIRED}
+    before, now = plain | old["options"], plain | new["options"]
+    for name in [*now, *before]:
+        if name not in before or name not in now or before[name] != now[name]:
+            return str(name)
     if list(old["grid"]) != list(new["grid"]):
         return "order of the grid"
     return "" if old["data"] == new["data"] else "X or Y"
