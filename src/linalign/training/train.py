@@ -151,13 +151,13 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     if validate.choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
         problem = make_problem(net, X, Y, loss)
         work = make_plan(problem, simultaneous(net.depth), reduce="none", pivot=pivot, implementation=implementation)[1]
-        value, gradients = ReferenceSource(work.problem).differentiate()[1:]
-        value += work.floor
+        value, found = ReferenceSource(work.problem).differentiate()[1:]
+        value, gradients = value + work.floor, [np.array(gradient, order="C") for gradient in found]
     else:
         value, gradients = Objective(net, X, Y, loss=loss, reduce="none", pivot=pivot).value_and_grad(net.params)
     if not math.isfinite(value):
         raise ArithmeticError(f"the loss is {value}; scale the network or the data down")
-    return value, [np.array(gradient, order="C") for gradient in gradients]
+    return value, gradients
 
 
 def explain(
