@@ -32,9 +32,9 @@ MOST = 256
 
 
 def _kernel() -> Any:
-    from linalign._kernels import _chain
+    from linalign._kernels import _product
 
-    return _chain
+    return _product
 
 
 def _machine() -> Any:

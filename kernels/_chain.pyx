@@ -1,18 +1,18 @@
-"""Chain: a network bound to its data, and the loop over it (loop.pxd). And one product by itself."""
+"""Chain: a network bound to its data, and the loop over it (loop.pxd)."""
 
 from libc.math cimport INFINITY
 from libc.string cimport memset
-from types cimport DENSE, ENTRIES, SENSING, RUNNING, CALLBACK_FAILED
+from types cimport DENSE, RUNNING, CALLBACK_FAILED, NORMALISED, GROUP_RMSPROP
 from layer cimport Layer
 from memory cimport clear, padding, release, take
-from products cimport Machine, la_tile_of, product
+from products cimport la_tile_of
 from structured cimport refresh
 from score cimport Scores, SIDE
-from engine cimport (Engine, Optimiser, Batch, la_rules_of, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP,
-                     NEWTON_SCHULZ)
-from workspace cimport Memory, array_of, matrix_of, lay_out_rows, lay_out_stripes, widest, width
+from engine cimport Engine, Optimiser, Batch, la_rules_of
+from workspace cimport Memory, array_of, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, widest, width
 from registers cimport lay_out_registers
 from constrained cimport bind_structure
+from observed cimport bind_observations
 from handover cimport address, doubles
 from evaluation cimport copy_rows, places
 from loop cimport run, forward, backward
@@ -26,41 +26,12 @@ cdef extern from "la_team.h":
     int la_team_watch() noexcept nogil
 
 
-# the rules of optimiser.pxd
-RULES = {"sgd": SGD, "adam": ADAM, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "sign": SIGN, "normalised": NORMALISED,
-         "group_rmsprop": GROUP_RMSPROP, "newton_schulz": NEWTON_SCHULZ}
-
 if la_team_watch():
     raise ImportError("this process cannot be told of its forks, for want of memory")
 
 
 cdef int ask(void* owner, double* value) noexcept with gil:
     return (<Chain>owner).call_back(value)
-
-
-def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long repeats=1, int threads=1):
-    """`C = alpha op(A) op(B) + beta C`, as the loop does it, `repeats` times: for tests and for `bench/products.py`.
-
-    The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
-    """
-    cdef Machine machine
-    dtype = A.dtype
-    scratch = buffer(threads * most, most, dtype, most)
-    machine.room = most * most
-    machine.level, machine.most, machine.threads = level, most, threads
-    machine.tile = la_tile_of(level)
-    machine.scratch = <void*>address(scratch)
-    cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]
-    cdef size_t a = address(A), b = address(B), c = address(C)
-    cdef int lda = A.strides[0] // dtype.itemsize, ldb = B.strides[0] // dtype.itemsize, ldc = C.strides[0] // dtype.itemsize
-    cdef bint single = dtype == np.float32
-    cdef long _t
-    with nogil:
-        for _t in range(repeats):
-            if single:
-                product(&machine, ta, tb, m, n, k, alpha, <float*>a, lda, <float*>b, ldb, beta, <float*>c, ldc)
-            else:
-                product(&machine, ta, tb, m, n, k, alpha, <double*>a, lda, <double*>b, ldb, beta, <double*>c, ldc)
 
 
 cdef class Chain:
@@ -185,26 +156,8 @@ cdef class Chain:
         if data.targets is not None:
             e.loss.targets = self._matrix(self.kept, data.targets.T if e.loss.by_output else data.targets)
         if data.observations is not None:
-            self._observations(data.observations)
-        return 0
-
-    cdef int _observations(self, seen) except -1:
-        """What a loss of some entries, or of some functionals, of the product was told."""
-        e = &self.e
-        values = np.array(seen.values, dtype=np.float64)
-        self.kept.append(values)
-        e.loss.count, e.loss.values = len(values), doubles(values)
-        e.loss.residual = take(&self.memory.room, len(values) * sizeof(double))
-        if e.loss.kind == SENSING:
-            stack = seen.matrices if e.loss.by_output else seen.matrices.transpose(0, 2, 1)
-            stack = np.array(stack, dtype=np.float64, order="C")
-            e.loss.matrices = doubles(stack)
-            self.kept.append(stack)
-        elif e.loss.kind == ENTRIES:
-            line, place = (seen.rows, seen.columns) if e.loss.by_output else (seen.columns, seen.rows)
-            where = np.ascontiguousarray(line * e.ldo + place, dtype=np.intp)
-            e.loss.where = <Py_ssize_t*>address(where)
-            self.kept.append(where)
+            bind_observations(e, &self.memory, data.observations)
+            self.kept.append(data.observations)
         return 0
 
     cdef void* _matrix(self, list keeper, source) except NULL:
@@ -245,7 +198,7 @@ cdef class Chain:
         `slots` counts the mean of the weights if `average` is not -1; it is the last.
         """
         e = &self.e
-        cdef int i, k, most = widest(e)
+        cdef int i, k
         cdef Layer* L
         o = e.optimiser = <Optimiser*>take(&self.memory.kept, sizeof(Optimiser))
         o.functions, o.kind, o.slots = la_rules_of(e.machine.level), kind, slots - (average >= 0)
@@ -261,19 +214,11 @@ cdef class Chain:
         o.norms = clip > 0 or rho > 0 or kind == NORMALISED or kind == GROUP_RMSPROP
         self._room_for_gradients()
         self.slots = [[] for _ in range(slots)]
+        lay_out_rule(e, &self.memory, slots)
         for i in range(e.depth):
             L = &e.layers[i]
-            L.size = <Py_ssize_t>L.n_out * L.ld if L.structure == NULL else self.params[i].size
-            L.ld_turned = padding(L.n_out, e.itemsize, e.machine.most)
-            L.slots = <void**>take(&self.memory.kept, (slots + 1) * sizeof(void*))
             for k in range(slots):
                 L.slots[k] = self._like(self.slots[k], L, np.zeros_like(self.params[i]))
-            if rho > 0:
-                L.kept = array_of(e, &self.memory.room, L.size)
-        if kind == NEWTON_SCHULZ:
-            room = &self.memory.room
-            o.turned, o.wide, o.wide_too = matrix_of(e, room, most, most), matrix_of(e, room, most, most), matrix_of(e, room, most, most)
-            o.gram, o.gram_too = matrix_of(e, room, most, most), matrix_of(e, room, most, most)
 
     def _room_for_gradients(self):
         cdef int i
@@ -368,13 +313,7 @@ cdef class Chain:
             constant = np.array(constant, dtype=np.float64, order="C")
             s.constant, s.constants = doubles(constant), constant.shape[1]
             self.kept.append(constant)
-        cdef size_t size = (2 * SIDE) * (2 * SIDE) * sizeof(double)
-        room = &self.memory.room
-        s.W, s.V, s.Z = <double*>take(room, size), <double*>take(room, size), <double*>take(room, size)
-        s.T, s.K = <double*>take(room, size), <double*>take(room, size)
-        s.machine = e.machine
-        s.machine.threads = 1
-        s.machine.scratch = take(room, size)
+        lay_out_scores(e, &self.memory, s)
         return True
 
     # ---- the loop

@@ -1,7 +1,8 @@
 """What this processor and this build offer, the numbers that Python and C share, and how a matrix lies in memory."""
 
 from types cimport (LINE, BASE, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED, LOGISTIC,
-                    EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED)
+                    EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
+                    SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP, NEWTON_SCHULZ)
 from memory cimport padding as padded_columns
 from handover cimport address
 
@@ -21,7 +22,7 @@ cdef extern from *:
 
 # instruction sets by name; the order is that of what they can do
 LEVELS = {"base": BASE, "avx2": AVX2, "avx512": AVX512}
-# kinds of layers, losses and answers of a run (types.pxd), by the names that Python has for them
+# kinds of layers, losses, answers of a run and update rules (types.pxd), by the names that Python has for them
 KINDS = {
     "dense": DENSE, "tied": TIED, "basis": BASIS, "fixed": FIXED, "diagonal": DIAGONAL, "blocks": BLOCKS, "sparse": SPARSE, "conv": CONV,
 }
@@ -30,6 +31,10 @@ LOSSES = {
     "sensing": SENSING, "end_to_end": END_TO_END,
 }
 STATUSES = {"running": RUNNING, "converged": CONVERGED, "diverged": DIVERGED, "callback failed": CALLBACK_FAILED}
+RULES = {
+    "sgd": SGD, "adam": ADAM, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "sign": SIGN, "normalised": NORMALISED,
+    "group_rmsprop": GROUP_RMSPROP, "newton_schulz": NEWTON_SCHULZ,
+}
 # bytes of a cache line and of the longest vector: short rows are padded to whole ones, and a chain of no longer ones fits in registers
 LINE_BYTES = LINE
 

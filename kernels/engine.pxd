@@ -58,17 +58,6 @@ cdef extern from "la_rules.h":
         la_rules_double d
     const la_rules* la_rules_of(int level) noexcept nogil
 
-# The rules of optimiser.pxd; Python knows them as `_chain.RULES`. Of `numbers`, in order:
-cdef enum RuleKind:
-    SGD = 0                 # momentum, whether Nesterov's, dampening
-    ADAM = 1                # beta_1, beta_2, eps, whether decay passes through the gradient
-    RMSPROP = 2             # alpha, eps, momentum, whether centred
-    ADAGRAD = 3             # lr_decay, eps
-    SIGN = 4                # momentum
-    NORMALISED = 5
-    GROUP_RMSPROP = 6       # alpha, eps
-    NEWTON_SCHULZ = 7       # momentum, whether Nesterov's, steps, the three coefficients, eps
-
 cdef struct Optimiser:
     const la_rules* functions
     int kind

@@ -33,6 +33,11 @@ cdef inline const int* whole(array) except? NULL:
     return <const int*>elements(array, b"i")
 
 
+cdef inline const Py_ssize_t* indices(array) except? NULL:
+    """Of `np.intp`."""
+    return <const Py_ssize_t*>elements(array, b"l" if sizeof(long) == sizeof(Py_ssize_t) else b"q")
+
+
 cdef inline double* doubles(array) except? NULL:
     """Of float64."""
     return <double*>elements(array, b"d")

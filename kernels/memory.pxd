@@ -7,8 +7,9 @@ from libc.string cimport memset
 from types cimport LINE
 
 cdef enum:
-    # bytes of a block that small pieces share; larger pieces have a block each
-    BLOCK = 16384
+    # bytes of a block that small pieces share: the first, and at most; larger pieces have a block each
+    BLOCK = 4096
+    MOST = 16384
 
 cdef struct Block:
     void* raw
@@ -39,13 +40,15 @@ cdef inline void* _block(Arena* a, size_t size) noexcept:
 cdef inline void* take(Arena* a, size_t size) except NULL:
     """`size` bytes, all zero."""
     cdef void* found
+    cdef size_t whole
     size = (size + LINE - 1) // LINE * LINE
-    if size > BLOCK // 4:
+    if size > MOST // 4:
         found = _block(a, size)
     else:
         if a.next == NULL or size > a.left:
-            a.next = <char*>_block(a, BLOCK)
-            a.left = BLOCK if a.next != NULL else 0
+            whole = min(BLOCK << min(a.count, 2), MOST)
+            a.next = <char*>_block(a, whole)
+            a.left = whole if a.next != NULL else 0
         found = a.next
         if found != NULL:
             a.next += size

@@ -2,11 +2,11 @@
 
 from libc.math cimport sqrt, pow
 from libc.string cimport memcpy
-from types cimport real, DENSE, FIXED
+from types cimport real, DENSE, FIXED, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP, NEWTON_SCHULZ
 from layer cimport Layer
 from products cimport product
 from structured cimport refresh
-from engine cimport Engine, Optimiser, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP, NEWTON_SCHULZ
+from engine cimport Engine, Optimiser
 
 
 cdef inline double squared_norm(real* precision, Engine* e) noexcept nogil:

@@ -5,7 +5,7 @@
 # For a dense layer most of it is the alpha and beta of the product that computes the gradient, so that neither is written down:
 # `target` says where that product goes, `settle` does what is left. Other layers have the coordinates of their gradient in `Structure`,
 # which `use_coordinates` takes. A rule that is no such product (one that must see all gradients first) asks for `gradients_only`, and
-# passes over `theta` and `gradient` of each layer afterwards.
+# passes over `theta` and `gradient` of each layer afterwards: optimiser.pxd.
 
 from types cimport real, DENSE
 from layer cimport Layer, Structure

@@ -6,7 +6,7 @@ ctypedef fused real:
     float
     double
 
-# The numbers below are known to Python by `_machine.KINDS`, `LOSSES`, `STATUSES` and `LEVELS`, and written nowhere else.
+# The numbers below are known to Python by `_machine.KINDS`, `LOSSES`, `STATUSES`, `RULES` and `LEVELS`, and written nowhere else.
 
 # The first four have a matrix that the dense products use; the others have products of their own.
 cdef enum Kind:
@@ -33,6 +33,17 @@ cdef enum Status:
     CONVERGED = 1
     DIVERGED = 2
     CALLBACK_FAILED = 3
+
+# The rules of optimiser.pxd, and what each finds in `Optimiser.numbers`, in order.
+cdef enum RuleKind:
+    SGD = 0                 # momentum, whether Nesterov's, dampening
+    ADAM = 1                # beta_1, beta_2, eps, whether decay passes through the gradient
+    RMSPROP = 2             # alpha, eps, momentum, whether centred
+    ADAGRAD = 3             # lr_decay, eps
+    SIGN = 4                # momentum
+    NORMALISED = 5
+    GROUP_RMSPROP = 6       # alpha, eps
+    NEWTON_SCHULZ = 7       # momentum, whether Nesterov's, steps, the three coefficients, eps
 
 cdef extern from "la_targets.h":
     const int BASE "LA_BASE"

@@ -1,8 +1,10 @@
-# Workspace: where the rows in flight lie, laid out once when a network is bound to its data.
+# Workspace: where the rows in flight lie, and what else a loop works in, laid out once when a network is bound to its data.
 
+from types cimport NEWTON_SCHULZ
 from layer cimport Layer, has_matrix
 from memory cimport Arena, padding, take
 from stripes cimport Stripes, NONE, longer
+from score cimport Scores, SIDE
 from engine cimport Engine
 
 cdef struct Memory:
@@ -141,4 +143,35 @@ cdef inline int lay_out_stripes(Engine* e, Memory* memory) except -1:
     for i in range(d):
         if e.stripes_A[i + 1].rank > 0 or e.stripes_Z[i].rank > 0:
             e.layers[i].structure.threads = 1
+    return 0
+
+
+cdef inline int lay_out_scores(Engine* e, Memory* memory, Scores* s) except -1:
+    """What the scores of alignment are computed in."""
+    cdef size_t size = (2 * SIDE) * (2 * SIDE) * sizeof(double)
+    cdef Arena* room = &memory.room
+    s.W, s.V, s.Z = <double*>take(room, size), <double*>take(room, size), <double*>take(room, size)
+    s.T, s.K = <double*>take(room, size), <double*>take(room, size)
+    s.machine = e.machine
+    s.machine.threads = 1
+    s.machine.scratch = take(room, size)
+    return 0
+
+
+cdef inline int lay_out_rule(Engine* e, Memory* memory, int slots) except -1:
+    """Where a rule of optimiser.pxd finds its `slots`, which are not made here, and what it works in."""
+    cdef int i, most = widest(e)
+    cdef Arena* room = &memory.room
+    cdef Layer* L
+    o = e.optimiser
+    for i in range(e.depth):
+        L = &e.layers[i]
+        L.size = <Py_ssize_t>L.n_out * L.ld if L.structure == NULL else L.structure.size
+        L.ld_turned = padding(L.n_out, e.itemsize, e.machine.most)
+        L.slots = <void**>take(&memory.kept, (slots + 1) * sizeof(void*))
+        if o.rho > 0:
+            L.kept = array_of(e, room, L.size)
+    if o.kind == NEWTON_SCHULZ:
+        o.turned, o.wide, o.wide_too = matrix_of(e, room, most, most), matrix_of(e, room, most, most), matrix_of(e, room, most, most)
+        o.gram, o.gram_too = matrix_of(e, room, most, most), matrix_of(e, room, most, most)
     return 0

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linalign import reference
+from linalign._kernels import _product
 from linalign.engine import bind as kernel
 from linalign.plan import machine
 from tests.examples import examples
@@ -384,7 +385,7 @@ def test_products(isa, dtype, ta, tb):
         left, right, before = ((M.T if t else M).astype(LD) for M, t in ((A, ta), (B, tb), (C, False)))
         if beta == 0:
             C[...] = np.nan
-        kernel._chain.multiply(ta, tb, alpha, A, B, beta, C, level=machine.LEVELS[name], most=tile)
+        _product.multiply(ta, tb, alpha, A, B, beta, C, level=machine.LEVELS[name], most=tile)
         exact = alpha * left @ right + beta * before
         size = abs(alpha) * np.abs(left) @ np.abs(right) + abs(beta) * np.abs(before)
         compare(f"{m} x {k} by {k} x {n}", C, exact, (k + 3) * u / (1 - (k + 3) * u) * size)
@@ -402,7 +403,7 @@ def test_products_of_integers_are_exact(isa):
             for array in (A, B, C):
                 array[...] = rng.integers(-9, 10, array.shape)
             exact = 2 * A.T.astype(LD) @ B.T.astype(LD) - C
-            kernel._chain.multiply(True, True, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile)
+            _product.multiply(True, True, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile)
             assert np.array_equal(C, exact)
 
 
@@ -429,7 +430,7 @@ def test_shared_products_of_integers_are_exact(isa, threads):
                 for array in (A, B, C):
                     array[...] = rng.integers(-9, 10, array.shape)
                 exact = 2 * (A.T if ta else A).astype(LD) @ (B.T if tb else B).astype(LD) - C
-                kernel._chain.multiply(
+                _product.multiply(
                     ta, tb, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile, threads=threads,
                 )  # fmt: skip
                 assert np.array_equal(C, exact), (m, n, k, ta, tb)

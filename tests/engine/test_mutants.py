@@ -303,8 +303,8 @@ def told(**changes):
         has = {name: change for name, change in changes.items() if getattr(record, name, None) is not None}
         return record._replace(**{name: change(getattr(record, name)) for name, change in has.items()})
 
-    def parts(layer, metric, threads, dtype):
-        found = true(layer, metric, threads, dtype)
+    def parts(*layer):
+        found = true(*layer)
         if found is None:
             return None
         return changed(found if found.parts is None else found._replace(parts=changed(found.parts)))

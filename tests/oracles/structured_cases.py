@@ -16,6 +16,7 @@ import numpy as np
 
 import linalign as la
 from linalign.engine import bind as kernel
+from linalign.plan import structures
 from linalign.plan.cost import pivots
 from linalign.problem.descent import make_descent
 from linalign.problem.problem import make_problem
@@ -132,13 +133,13 @@ def structured_engine(isa, pivot=0, threads=1):
     """A maker of chains: this instruction set, this pivot, convolutions shared by so many threads however small."""
 
     def make(problem, how):
-        worth = kernel.CONV_WORTH
-        kernel.CONV_WORTH = 0 if threads > 1 else worth
+        worth = structures.SHARES_WORTH
+        structures.SHARES_WORTH = 0 if threads > 1 else worth
         try:
             with use_isa(isa):
                 return kernel.bind(problem, how, pivot, pivots(problem)[pivot].rows, threads)
         finally:
-            kernel.CONV_WORTH = worth
+            structures.SHARES_WORTH = worth
 
     return make
 

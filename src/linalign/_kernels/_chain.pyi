@@ -9,23 +9,6 @@ from ..plan.structures import Structure
 
 Array = npt.NDArray[Any]
 
-RULES: dict[str, int]
-
-def multiply(
-    ta: bool,
-    tb: bool,
-    alpha: float,
-    A: Array,
-    B: Array,
-    beta: float,
-    C: Array,
-    *,
-    level: int,
-    most: int,
-    repeats: int = 1,
-    threads: int = 1,
-) -> None: ...
-
 class Chain:
     params: list[Array]
     velocities: list[Array]

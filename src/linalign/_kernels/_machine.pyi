@@ -8,6 +8,7 @@ LEVELS: dict[str, int]
 KINDS: dict[str, int]
 LOSSES: dict[str, int]
 STATUSES: dict[str, int]
+RULES: dict[str, int]
 LINE_BYTES: int
 
 def detect() -> int: ...

@@ -22,8 +22,6 @@ Function = Callable[[Array], tuple[float, Array]]
 
 # the kind of a loss in Python, for the kernels
 IN_PYTHON = "end_to_end"
-# multiply-adds of a convolution that repay waking a second thread, some microseconds
-CONV_WORTH = 250_000
 # multiply-adds of the largest product that repay each thread more
 SHARE_WORTH = 75_000
 
@@ -32,7 +30,7 @@ SHARE_WORTH = 75_000
 
 
 class Entries(NamedTuple):
-    """Observed entries of the product."""
+    """Observed entries of the product: `np.intp`, and float64."""
 
     rows: Array
     columns: Array
@@ -40,7 +38,7 @@ class Entries(NamedTuple):
 
 
 class Sensing(NamedTuple):
-    """Functionals of the product `<A_j, P>`: `matrices (m, k_d, k_0)`."""
+    """Functionals of the product `<A_j, P>`: `matrices (m, k_d, k_0)`, float64."""
 
     matrices: Array
     values: Array
@@ -92,18 +90,24 @@ class Machine(NamedTuple):
 
 def sharers(problem: Problem, rows: int, threads: int) -> int:
     """How many threads share the products of a step: no more than the largest of those that BLAS or the tile makes repays."""
-    found = [side for layer in problem.net.layers if structures.KINDS[layer.form.kind].products for side in structures.sides(layer)]
+    if threads == 1:
+        return 1
+    found = [side for layer in problem.net.layers for side in structures.products(layer)]
     if problem.X is not None and problem.X.ndim == 2:
         found.append(problem.X.shape)
     return min(threads, max(1, rows * max((a * b for a, b in found), default=0) // SHARE_WORTH))
 
 
+def _copy(numbers: Array, dtype: type[np.generic]) -> Array:
+    return np.array(numbers, dtype=dtype, order="C")
+
+
 def _observed(loss: Any) -> Entries | Sensing | None:
     """What a loss of some entries, or of some functionals, of the product was told."""
     if loss.kind == "entries":
-        return Entries(loss.rows, loss.cols, loss.values)
+        return Entries(_copy(loss.rows, np.intp), _copy(loss.cols, np.intp), _copy(loss.values, np.float64))
     if loss.kind == "sensing":
-        return Sensing(loss.matrices, loss.values)
+        return Sensing(_copy(loss.matrices, np.float64), _copy(loss.values, np.float64))
     return None
 
 
@@ -137,7 +141,7 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
         X = np.diag(X)
     return _chain.Chain(
         net.params,
-        [structures.parts(layer, descent.metric, threads if rows * layer.work >= CONV_WORTH else 1, net.dtype) for layer in net.layers],
+        [structures.parts(layer, descent.metric, net.dtype, rows, threads) for layer in net.layers],
         Data(
             X,
             problem.T,
@@ -157,7 +161,7 @@ def drive(chain: Any, problem: Problem, descent: Descent, rule: Compiled, shapes
     """Give a chain its rule; `shapes` are those of the layers as given."""
     scales = [descent.rule.scale(shape) for shape in shapes] if isinstance(descent.rule, Muon) else None
     chain.optimise(
-        _chain.RULES[rule.kind], rule.numbers, descent.rule.slots, descent.rule.numbers, matrix_metric=descent.metric == "matrix",
+        machine.RULES[rule.kind], rule.numbers, descent.rule.slots, descent.rule.numbers, matrix_metric=descent.metric == "matrix",
         clip=rule.clip, rho=rule.rho, average=rule.average, scales=scales,
     )  # fmt: skip
     start = descent.rule.start(problem.net.params)

@@ -13,8 +13,9 @@ try:
 except ImportError as error:  # pragma: no cover - a broken build
     raise ImportError(f"the compiled kernels are missing ({error}); build them with: pip install -e . (needs a C compiler)") from error
 
-# numbers of instruction sets, kinds of layers, losses and answers of a run, as the kernels have them
+# numbers of instruction sets, kinds of layers, losses, answers of a run and update rules, as the kernels have them
 LEVELS, KINDS, LOSSES, STATUSES = _machine.LEVELS, _machine.KINDS, _machine.LOSSES, _machine.STATUSES
+RULES = _machine.RULES
 # whether the kernel has threads of its own (OpenMP); without them products are left to those of BLAS
 SHARES = _machine.shares()
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ..layers import Layer
-from ..layers.base import ConvGeometry
+from ..layers.base import ConvGeometry, Form
 from ..validate import Array
 from . import machine
 
+# multiply-adds of a layer with products of its own that repay waking a second thread, some microseconds
+SHARES_WORTH = 250_000
 # entries of the matrix of tied parameters that repay sharing out its lines
 SPREAD_WORTH = 4096
 # smaller side of a Toeplitz matrix whose products repay the way along their diagonals (kernels/stripes.pxd)
@@ -127,28 +129,28 @@ def _offset(arrays: dict[str, Any], dtype: np.dtype[Any]) -> Array | None:
     return np.ascontiguousarray(arrays["offset"], dtype) if "offset" in arrays else None
 
 
-def _tied(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Tied:
-    arrays = layer.form.arrays
+def _tied(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> Tied:
+    arrays = form.arrays
     found = runs(arrays["index"], arrays["sign"])._replace(offset=_offset(arrays, dtype))
     return found._replace(toeplitz=STRIPES_BYTES) if _is_toeplitz(layer, arrays) else found
 
 
-def _basis(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Basis:
-    arrays = layer.form.arrays
+def _basis(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> Basis:
+    arrays = form.arrays
     dual = arrays["dual" if metric == "matrix" else "basis"]
     return Basis(np.ascontiguousarray(arrays["basis"], dtype), np.ascontiguousarray(dual, dtype), _offset(arrays, dtype))
 
 
-def _fixed(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Fixed:
-    return Fixed(np.ascontiguousarray(layer.form.arrays["matrix"], dtype))
+def _fixed(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> Fixed:
+    return Fixed(np.ascontiguousarray(form.arrays["matrix"], dtype))
 
 
-def _blocks(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Blocks:
-    return Blocks(_whole(layer.form.numbers))
+def _blocks(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> Blocks:
+    return Blocks(_whole(form.numbers))
 
 
-def _sparse(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Sparse:
-    arrays = layer.form.arrays
+def _sparse(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> Sparse:
+    arrays = form.arrays
     indptr, cols, index, sign = (arrays[name] for name in ("indptr", "cols", "index", "sign"))
     rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     order = np.lexsort((rows, cols))
@@ -159,8 +161,12 @@ def _sparse(layer: Layer, metric: str, dtype: np.dtype[Any]) -> Sparse:
     )  # fmt: skip
 
 
-def _geometry(layer: Layer) -> ConvGeometry:
-    return cast(ConvGeometry, layer.form.numbers)
+def _nothing(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> None:
+    return None
+
+
+def _geometry(form: Form) -> ConvGeometry:
+    return cast(ConvGeometry, form.numbers)
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------------
@@ -184,57 +190,65 @@ class Kind:
     - `divides`: whether the metric of the matrix divides its gradient by multiplicities; else its `parts` see to that
     """
 
-    sides: Callable[[Layer], Sides]
-    parts: Callable[[Layer, str, np.dtype[Any]], Parts]
+    sides: Callable[[Layer, Form], Sides]
+    parts: Callable[[Layer, Form, str, np.dtype[Any]], Parts]
     products: bool = True
     shares: Callable[[Layer], bool] = lambda layer: False
     divides: bool = True
 
 
-def _matrix(layer: Layer) -> Sides:
+def _matrix(layer: Layer, form: Form) -> Sides:
     return [layer.shape]
 
 
-def _each_block(layer: Layer) -> Sides:
-    numbers = layer.form.numbers
-    return [(b, a) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+def _each_block(layer: Layer, form: Form) -> Sides:
+    return [(b, a) for a, b in zip(form.numbers[::2], form.numbers[1::2], strict=True)]
 
 
-def _images(layer: Layer) -> Sides:
-    g = _geometry(layer)
+def _images(layer: Layer, form: Form) -> Sides:
+    g = _geometry(form)
     return [(g.c_out * g.h_out * g.w_out, g.c_in * g.kh * g.kw)]
 
 
 # by the names of `Form.kind`; their numbers are those of the kernels, `machine.KINDS`
 KINDS: dict[str, Kind] = {
-    "dense": Kind(_matrix, lambda layer, metric, dtype: None),
+    "dense": Kind(_matrix, _nothing),
     "tied": Kind(_matrix, _tied, shares=lambda layer: not _small(layer)),
     "basis": Kind(_matrix, _basis, divides=False),
     "fixed": Kind(_matrix, _fixed, divides=False),
-    "diagonal": Kind(lambda layer: [(layer.shape[0], 1)], lambda layer, metric, dtype: None, products=False),
+    "diagonal": Kind(lambda layer, form: [(layer.shape[0], 1)], _nothing, products=False),
     "blocks": Kind(_each_block, _blocks),
-    "sparse": Kind(lambda layer: [(layer.work, 1)], _sparse, products=False, shares=lambda layer: True),
-    "conv": Kind(_images, lambda layer, metric, dtype: _geometry(layer), products=False, shares=lambda layer: True),
+    "sparse": Kind(lambda layer, form: [(layer.work, 1)], _sparse, products=False, shares=lambda layer: True),
+    "conv": Kind(_images, lambda layer, form, metric, dtype: _geometry(form), products=False, shares=lambda layer: True),
 }
 
 
 def sides(layer: Layer) -> Sides:
     """Outputs and inputs of the dense products that take a row through the layer, or take as long."""
-    return KINDS[layer.form.kind].sides(layer)
+    form = layer.form
+    return KINDS[form.kind].sides(layer, form)
 
 
-def parts(layer: Layer, metric: str, threads: int, dtype: np.dtype[Any]) -> Structure | None:
+def products(layer: Layer) -> Sides:
+    """Those of them that BLAS or the tile makes."""
+    form = layer.form
+    kind = KINDS[form.kind]
+    return kind.sides(layer, form) if kind.products else []
+
+
+def parts(layer: Layer, metric: str, dtype: np.dtype[Any], rows: int, threads: int) -> Structure | None:
     """What `_chain.Chain` binds for the layer, None for a dense one.
 
     `metric`: "matrix" divides the gradient by the Gram matrix of the basis (T5.1), "parameters" does not. `dtype`: of the parameters.
+    `rows`: in flight, which as many as `threads` may share.
     """
-    name = layer.form.kind
-    if name == "dense":
+    form = layer.form
+    if form.kind == "dense":
         return None
-    kind = KINDS[name]
+    kind = KINDS[form.kind]
     inverse_gram = None
     if metric == "matrix" and kind.divides and not np.all(layer.multiplicity == 1):
         inverse_gram = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
-    return Structure(
-        machine.KINDS[name], layer.shape, threads if kind.shares(layer) else 1, inverse_gram, kind.parts(layer, metric, dtype)
-    )  # fmt: skip
+    shared = kind.shares(layer) and rows * layer.work >= SHARES_WORTH
+    found = kind.parts(layer, form, metric, dtype)
+    return Structure(machine.KINDS[form.kind], layer.shape, threads if shared else 1, inverse_gram, found)

@@ -1,0 +1,20 @@
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+def multiply(
+    ta: bool,
+    tb: bool,
+    alpha: float,
+    A: Array,
+    B: Array,
+    beta: float,
+    C: Array,
+    *,
+    level: int,
+    most: int,
+    repeats: int = 1,
+    threads: int = 1,
+) -> None: ...
