@@ -55,6 +55,8 @@ cdef inline int bind_structure(Engine* e, Memory* memory, Layer* L, record, Py_s
         g.kh, g.kw, g.sh, g.sw = parts.kh, parts.kw, parts.stride_h, parts.stride_w
         g.top, g.left, g.circular = parts.top, parts.left, parts.circular
         S.room = la_conv_layout(g)
+    b = &S.border
+    b.skip, b.column, b.carried, b.biases, b.places = record.border
     if S.room:
         S.work = array_of(e, &memory.room, S.threads * S.room)
     return 0

@@ -34,6 +34,14 @@ cdef extern from "la_structured.h":
         la_structured_double d
     const la_structured* la_structured_of(int level) noexcept nogil
 
+cdef struct Border:
+    # what stands beside a layer with products of its own (border.pxd); all zero where nothing does
+    int skip                # 1: its inputs are added to its outputs
+    int column              # 1: the last input is the constant coordinate
+    int carried             # 1: and so is the last output
+    int biases              # how many; they are the last parameters
+    int places              # outputs that share one
+
 cdef struct Structure:
     # what a constrained layer has besides its parameters; unused pointers are NULL
     const la_structured* functions  # of the instruction set
@@ -66,6 +74,8 @@ cdef struct Structure:
     const int* sign
     void* values            # of the nonzeros; the parameters themselves where those are NULL
     la_conv conv
+    # DIAGONAL, BLOCKS, SPARSE, CONV
+    Border border
 
 cdef struct Layer:
     int kind

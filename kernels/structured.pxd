@@ -7,6 +7,7 @@ from types cimport real, LINE, TIED, BASIS, DIAGONAL, BLOCKS, SPARSE
 from layer cimport Layer, Structure, la_conv, la_structured, has_matrix
 from blas cimport gemm
 from products cimport clear_margin, la_team, share
+from border cimport border_apply, border_backward
 
 cdef extern from "la_structured.h":
     const int PANEL "LA_PANEL"
@@ -56,10 +57,10 @@ cdef inline void structured_apply(Layer* L, int s, const real* A, int lda, real*
     cdef Structure* S = L.structure
     cdef real* theta = <real*>L.theta
     cdef Py_ssize_t r
-    cdef int c, b, i = 0, o = 0
+    cdef int c, b, i = 0, o = 0, m = L.n_out - S.border.carried, n = L.n_in - S.border.column
     if L.kind == DIAGONAL:
         for r in range(s):
-            for c in range(L.n_out):
+            for c in range(m):
                 out[r * ldout + c] = A[r * lda + c] * theta[c]
     elif L.kind == BLOCKS:
         for b in range(S.blocks):
@@ -68,11 +69,13 @@ cdef inline void structured_apply(Layer* L, int s, const real* A, int lda, real*
             i += S.sides[2 * b]
             o += S.sides[2 * b + 1]
     elif L.kind == SPARSE:
-        sparse_product(L.n_out, L.n_in, S.row_ptr, S.row_col, NULL, S, s, A, lda, out, ldout)
+        sparse_product(m, n, S.row_ptr, S.row_col, NULL, S, s, A, lda, out, ldout)
     elif real is float:
         la_conv_f_apply(S.functions, &S.conv, min(S.threads, s), s, theta, A, lda, out, ldout, <float*>S.work, S.room)
     else:
         la_conv_d_apply(S.functions, &S.conv, min(S.threads, s), s, theta, A, lda, out, ldout, <double*>S.work, S.room)
+    if S.border.column or S.border.skip:
+        border_apply(L, s, A, lda, out, ldout)
     clear_margin(s, L.n_out, out, ldout)
 
 
@@ -82,16 +85,16 @@ cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, re
     cdef real* theta = <real*>L.theta
     cdef real* g = <real*>S.coordinates
     cdef Py_ssize_t r
-    cdef int c, b, i = 0, o = 0
+    cdef int c, b, i = 0, o = 0, m = L.n_out - S.border.carried, n = L.n_in - S.border.column
     if L.kind == DIAGONAL:
         if A != NULL:
             memset(g, 0, S.size * sizeof(real))
         for r in range(s):
             if A != NULL:
-                for c in range(L.n_out):
+                for c in range(m):
                     g[c] += D[r * ldd + c] * A[r * lda + c]
             if out != NULL:
-                for c in range(L.n_out):
+                for c in range(m):
                     out[r * ldout + c] = D[r * ldd + c] * theta[c]
     elif L.kind == BLOCKS:
         for b in range(S.blocks):
@@ -105,7 +108,7 @@ cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, re
             o += S.sides[2 * b + 1]
     elif L.kind == SPARSE:
         if out != NULL:
-            sparse_product(L.n_in, L.n_out, S.col_ptr, S.col_row, S.col_at, S, s, D, ldd, out, ldout)
+            sparse_product(n, m, S.col_ptr, S.col_row, S.col_at, S, s, D, ldd, out, ldout)
         if A != NULL:
             sparse_coordinates(L, s, D, ldd, A, lda)
     elif real is float:
@@ -114,6 +117,8 @@ cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, re
     else:
         la_conv_d_backward(S.functions, &S.conv, min(S.threads, s), s, theta, D, ldd, out, ldout, A, lda, g if A != NULL else NULL,
                            S.size, <double*>S.work, S.room)
+    if S.border.column or S.border.skip:
+        border_backward(L, s, D, ldd, out, ldout, A, lda)
     if out != NULL:
         clear_margin(s, L.n_in, out, ldout)
 
@@ -121,13 +126,14 @@ cdef inline void structured_backward(Layer* L, int s, const real* D, int ldd, re
 cdef inline void sparse_gradient(int p, Layer* L, int s, const real* D, int ldd, const real* A, int lda, real* each) noexcept nogil:
     """The gradient of every nonzero, by a thread over its share of the rows."""
     cdef Structure* S = L.structure
+    cdef int m = L.n_out - S.border.carried, n = L.n_in - S.border.column
     cdef Py_ssize_t first = first_row(S, s, p, sizeof(real))
     cdef int rows = first_row(S, s, p + 1, sizeof(real)) - <int>first
     if real is float:
-        S.functions.f.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, rows, D + first * ldd, ldd, A + first * lda, lda,
+        S.functions.f.sparse_grad(m, n, S.row_ptr, S.row_col, rows, D + first * ldd, ldd, A + first * lda, lda,
                                   each + <Py_ssize_t>p * S.nonzeros, <float*>S.work + p * S.room)
     else:
-        S.functions.d.sparse_grad(L.n_out, L.n_in, S.row_ptr, S.row_col, rows, D + first * ldd, ldd, A + first * lda, lda,
+        S.functions.d.sparse_grad(m, n, S.row_ptr, S.row_col, rows, D + first * ldd, ldd, A + first * lda, lda,
                                   each + <Py_ssize_t>p * S.nonzeros, <double*>S.work + p * S.room)
 
 

@@ -22,6 +22,7 @@ ORDER = [
     ["types", "handover"],
     ["memory", "blas", "layer"],
     ["products"],
+    ["border"],
     ["structured", "stripes", "loss", "score", "evaluation"],
     ["engine"],
     ["workspace", "rows", "batch", "optimiser"],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import linalign as la
 from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
+from linalign.layers.homogeneous import Homogeneous
 from linalign.plan import cost, structures
 from linalign.problem.descent import make_descent
 from linalign.problem.problem import make_problem
@@ -59,7 +60,22 @@ MORE = [
     la.Scaled(gaussian(2, 1, 6)),
     la.Fixed(gaussian(3, 5, 1)),
 ]
-EVERY = [*LAYERS, *MORE]
+# what stands beside the products: a skip connection, the constant coordinate, biases of an output and of a channel
+BORDERED = [
+    la.Residual(la.Conv2d((3, 4), 3, 2, 2)),
+    la.Residual(la.Masked(mask(12, 0.2, 9, 9))),
+    Homogeneous(la.Conv2d((4, 5), 3, 2, 3, bias=True), False),
+    Homogeneous(la.Conv2d((4, 4), 2, 1, 2, "circular", 2, bias=True), True),
+    Homogeneous(la.Conv1d(9, 3), False),
+    Homogeneous(la.Residual(la.Conv2d((3, 6), (1, 3), bias=True)), False),
+    Homogeneous(la.layers.Biased(la.Masked(mask(13, 0.3, 6, 7))), False),
+    Homogeneous(la.Tied(np.where(np.eye(9, dtype=bool), np.arange(9) // 2, -1)), False),
+    Homogeneous(la.layers.Biased(la.Diagonal(9)), True),
+    Homogeneous(la.layers.Biased(la.BlockDiagonal([(2, 4), (1, 1), (5, 2)])), False),
+    Homogeneous(la.layers.Biased(la.Residual(la.Diagonal(5))), False),
+    Homogeneous(la.Dense(4, 3, bias=True), False),
+]
+EVERY = [*LAYERS, *MORE, *BORDERED]
 NAMES = [f"{k}-{layer!r}" for k, layer in enumerate(EVERY)]
 
 
@@ -151,6 +167,7 @@ ROWS = [
     la.Tied(np.where(mask(11, 0.05, 71, 71), np.arange(71 * 71).reshape(71, 71) % 4, -1)),
     la.Diagonal(71),
     la.BlockDiagonal([(40, 2), (31, 3)]),
+    Homogeneous(la.Residual(la.Conv2d((7, 5), 3, 2, 2, bias=True)), False),
 ]
 
 

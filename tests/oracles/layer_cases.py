@@ -126,7 +126,20 @@ class Span:
 
 
 def from_form(form, theta, shape):
-    """The matrix of a layer from its form alone: what the kernels are told, read literally."""
+    """The matrix of a layer from its form alone, its offset left out: what the kernels are told, read literally."""
+    skip, column, carried, biases, places = form.border
+    flat, inner = theta.ravel(), (shape[0] - carried, shape[1] - column)
+    W = np.zeros(shape, dtype=theta.dtype)
+    W[: inner[0], : inner[1]] = inside(form, flat[: flat.size - biases], inner) + skip * np.eye(*inner, dtype=theta.dtype)
+    for k in range(biases):
+        W[k * places : (k + 1) * places, -1] = flat[flat.size - biases + k]
+    if carried:
+        W[-1, -1] = 1
+    return W
+
+
+def inside(form, theta, shape):
+    """The same without what stands beside the products."""
     arrays, flat = form.arrays, theta.ravel()
     W = np.zeros(shape, dtype=theta.dtype)
     if form.kind == "dense":

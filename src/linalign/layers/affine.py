@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..validate import Array
 from .arrays import ArrayLayer, real_frozen
-from .base import Form, Layer
+from .base import OWN_PRODUCTS, Border, Form, Layer
 from .biased import Biased
 from .table import shifted
 
@@ -140,6 +140,11 @@ class Residual(AffineLayer):
         eye = np.eye(self.shape[0])
         eye.flags.writeable = False
         return eye
+
+    @property
+    def form(self) -> Form:
+        form = self.layer.form
+        return replace(form, border=Border(skip=1)) if form.kind in OWN_PRODUCTS and not form.border.skip else super().form
 
     def apply(self, theta: Array, A: Array) -> Array:
         return self.layer.apply(theta, A) + A

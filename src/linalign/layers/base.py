@@ -34,6 +34,24 @@ class ConvGeometry(NamedTuple):
     circular: int
 
 
+# the kinds of layers whose matrix is never made
+OWN_PRODUCTS = ("diagonal", "blocks", "sparse", "conv")
+
+
+class Border(NamedTuple):
+    """What stands beside the matrix of a layer with products of its own; all zero where nothing does.
+
+    `skip`: 1 adds the identity. `column`: 1 for the constant coordinate as the last input, `carried`: 1 if it is the last output too.
+    `biases`: how many, the last parameters; each enters `places` outputs in turn.
+    """
+
+    skip: int = 0
+    column: int = 0
+    carried: int = 0
+    biases: int = 0
+    places: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class Form:
     """How the kernels see a layer: one of a few kinds, its whole numbers and its arrays.
@@ -47,12 +65,13 @@ class Form:
     - `conv`: numbers are a `ConvGeometry`.
     - `fixed`: `matrix (out, in)`; there are no parameters.
 
-    `tied` and `basis` may have an `offset (out, in)`, which is added to the matrix.
+    `tied` and `basis` may have an `offset (out, in)`, which is added to the matrix; those of `OWN_PRODUCTS` may have a border.
     """
 
     kind: str
     numbers: tuple[int, ...] = ()
     arrays: dict[str, Any] = field(default_factory=dict)
+    border: Border = field(default_factory=Border)
 
 
 class Layer(ABC):
@@ -139,6 +158,11 @@ class Layer(ABC):
     @property
     def linear(self) -> Layer:
         """What is trained without offset and bias: the layer itself unless it has them."""
+        return self
+
+    @property
+    def unbiased(self) -> Layer:
+        """The layer without its bias: itself unless it has one."""
         return self
 
     def join(self, weight: Array, bias: Array | None = None) -> Array:

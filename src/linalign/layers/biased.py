@@ -45,6 +45,10 @@ class Biased(Layer):
         return self.layer.linear
 
     @property
+    def unbiased(self) -> Layer:
+        return self.layer
+
+    @property
     def offset(self) -> Array | None:
         return self.layer.offset
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..cached import cached_property
 from ..validate import Array
-from .base import Form, Layer
+from .base import OWN_PRODUCTS, Border, Form, Layer
 from .table import bordered
 
 
@@ -58,6 +58,10 @@ class Homogeneous(Layer):
     @cached_property
     def form(self) -> Form:
         biases = self.layer.size - self.linear.size
+        form = self.layer.unbiased.form
+        if form.kind in OWN_PRODUCTS:
+            border = Border(form.border.skip, 1, int(not self.last), biases, self.layer.shape[0] // max(biases, 1))
+            return replace(form, border=border)
         return bordered(self.linear, self.layer.shape[0] // max(biases, 1), biases, self.shape[0], self.offset)
 
     def matrix(self, theta: Array) -> Array:

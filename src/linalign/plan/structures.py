@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ..layers import Layer
-from ..layers.base import ConvGeometry, Form
+from ..layers.base import Border, ConvGeometry, Form
 from ..validate import Array
 from . import machine
 
@@ -86,6 +86,7 @@ class Structure(NamedTuple):
     threads: int
     inverse_gram: Array | None
     parts: Parts
+    border: Border = Border()
 
 
 def _whole(numbers: Any) -> Array:
@@ -154,7 +155,7 @@ def _sparse(layer: Layer, form: Form, metric: str, dtype: np.dtype[Any]) -> Spar
     indptr, cols, index, sign = (arrays[name] for name in ("indptr", "cols", "index", "sign"))
     rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     order = np.lexsort((rows, cols))
-    plain = sign is None and len(index) == layer.size and np.array_equal(index, np.arange(len(index)))
+    plain = sign is None and len(index) == layer.linear.size and np.array_equal(index, np.arange(len(index)))
     return Sparse(
         _whole(indptr), _whole(cols), _whole(np.searchsorted(cols[order], np.arange(layer.shape[1] + 1))), _whole(rows[order]),
         _whole(order), None if plain else _whole(index), None if sign is None else _whole(sign),
@@ -216,7 +217,7 @@ KINDS: dict[str, Kind] = {
     "tied": Kind(_matrix, _tied, shares=lambda layer: not _small(layer)),
     "basis": Kind(_matrix, _basis, divides=False),
     "fixed": Kind(_matrix, _fixed, divides=False),
-    "diagonal": Kind(lambda layer, form: [(layer.shape[0], 1)], _nothing, products=False),
+    "diagonal": Kind(lambda layer, form: [(layer.work, 1)], _nothing, products=False),
     "blocks": Kind(_each_block, _blocks),
     "sparse": Kind(lambda layer, form: [(layer.work, 1)], _sparse, products=False, shares=lambda layer: True),
     "conv": Kind(_images, lambda layer, form, metric, dtype: _geometry(form), products=False, shares=lambda layer: True),
@@ -251,4 +252,4 @@ def parts(layer: Layer, metric: str, dtype: np.dtype[Any], rows: int, threads: i
         inverse_gram = 1.0 / np.asarray(layer.multiplicity, dtype=np.float64).ravel()
     shared = kind.shares(layer) and rows * layer.work >= SHARES_WORTH
     found = kind.parts(layer, form, metric, dtype)
-    return Structure(machine.KINDS[form.kind], layer.shape, threads if shared else 1, inverse_gram, found)
+    return Structure(machine.KINDS[form.kind], layer.shape, threads if shared else 1, inverse_gram, found, form.border)
