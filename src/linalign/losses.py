@@ -125,7 +125,7 @@ class CrossEntropy(_Mean):
     kind: ClassVar[str] = "cross_entropy"
 
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
-        labels = np.asarray(Y) if validate.is_vector(Y) else None
+        labels = np.asarray(validate.plain("Y", Y)) if validate.is_vector(Y) else None
         if labels is not None and labels.dtype.kind in "iu":
             if len(labels) != n:
                 raise ValueError(f"Y has {len(labels)} labels but X has {n} rows; pass one label a row")
@@ -186,7 +186,7 @@ class Entries(_OfProduct):
     def __post_init__(self) -> None:
         validate.choice("reduction", self.reduction, ("sum", "mean"))
         for name in ("rows", "cols"):
-            index = np.asarray(getattr(self, name))
+            index = np.asarray(validate.plain(name, getattr(self, name)))
             if index.ndim != 1 or index.dtype.kind not in "iu" or index.size == 0:
                 raise ValueError(f"{name} has shape {index.shape} and dtype {index.dtype}; a non-empty vector of whole numbers was wanted")
             if index.min() < 0:

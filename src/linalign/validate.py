@@ -34,13 +34,31 @@ def name_of(kind: np.dtype[Any]) -> str:
     return "float32" if kind.itemsize == 4 else "float64"
 
 
+def plain(name: str, value: Any) -> Any:
+    """`value` itself; of a tensor of PyTorch an array on the same memory. Raises: TypeError for a tensor that has none."""
+    # asked without an import: what has no such attribute is no tensor
+    if isinstance(value, np.ndarray) or not hasattr(value, "requires_grad"):
+        return value
+    if value.device.type != "cpu":
+        raise TypeError(f"{name} is a tensor on {value.device}; linalign computes on the CPU: pass {name}.cpu()")
+    if value.requires_grad:
+        raise TypeError(f"{name} is a tensor that requires grad, and autograd does not follow linalign: pass {name}.detach()")
+    try:
+        return value.numpy()
+    except (TypeError, RuntimeError):
+        raise TypeError(
+            f"{name} is a tensor of {value.dtype}, {value.layout}; a dense one of torch.float64 or float32 was wanted"
+        ) from None
+
+
 def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Array:
     """`value` as a native, C-contiguous float array; integers and booleans become `wanted` (float64 by default).
 
-    The result may share memory with `value` and is never written to.
+    The result may share memory with `value`, a tensor of PyTorch too, and is never written to.
     """
+    given = plain(name, value)
     try:
-        array = np.asarray(value)
+        array = np.asarray(given)
     except ValueError:
         raise ValueError(f"{name} is ragged: its rows differ in length; pass a rectangular array") from None
     if array.dtype.kind in "biu":
@@ -53,9 +71,9 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     if native not in DTYPES:
         raise TypeError(f"{name} is {native}; linalign computes in float64 or float32: convert it with .astype(np.float64)")
     if wanted is not None and native != wanted:
+        cast = f"astype(np.{wanted})" if given is value else f"to(torch.{wanted})"
         raise TypeError(
-            f"{name} is {native} but the network is {wanted}; nothing is converted silently: "
-            f"pass {name}.astype(np.{wanted}) or net.astype(np.{native})"
+            f"{name} is {native} but the network is {wanted}; nothing is converted silently: pass {name}.{cast} or net.astype(np.{native})"
         )
     array = np.asarray(array, dtype=native)
     # ascontiguousarray would turn a scalar into a vector

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ..cached import cached_property
-from ..validate import Array
+from ..validate import Array, plain
 from .arrays import ArrayLayer, frozen
 from .base import Form
 
@@ -31,7 +31,7 @@ class Masked(ArrayLayer):
 
     def __init__(self, mask: Any) -> None:
         if not sparse.issparse(mask):
-            mask = np.asarray(mask)
+            mask = np.asarray(plain("mask", mask))
             if mask.dtype != bool:
                 raise TypeError(f"mask has dtype {mask.dtype}; bool was wanted, True for a parameter: pass mask != 0")
         if mask.ndim != 2 or 0 in mask.shape:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..validate import Array
+from ..validate import Array, plain
 from .arrays import ArrayLayer, frozen
 from .base import Form, Layer
 
@@ -73,7 +73,7 @@ class Tied(TiedLayer, ArrayLayer):
     index: Array
 
     def __post_init__(self) -> None:
-        given = np.asarray(self.index)
+        given = np.asarray(plain("index", self.index))
         if given.dtype.kind not in "iu":
             raise TypeError(f"index has dtype {given.dtype}; whole numbers were wanted, one a parameter and -1 for a zero")
         if given.ndim != 2 or not given.size:

@@ -142,7 +142,7 @@ def _size(name: str, value: Any, n: int) -> int:
 
 
 def _table(order: Any, n: int, steps: int | None) -> Array:
-    table = np.asarray(order)
+    table = np.asarray(validate.plain("order", order))
     if table.ndim != 2 or table.dtype.kind not in "iu" or table.size == 0:
         wanted = "'shuffle', 'replacement' or an array (steps, batch) of row numbers was wanted"
         raise ValueError(f"order has shape {table.shape} and dtype {table.dtype}; {wanted}")

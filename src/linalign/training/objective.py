@@ -111,6 +111,8 @@ class Objective:
 
     def value_and_grad(self, params: Params, *, out: Params | None = None) -> tuple[float, Any]:
         """`(L, dL/dtheta)`, the gradient as `params` are: a vector, or a list of arrays. `out` is written and returned if given."""
+        if not isinstance(params, (np.ndarray, list, tuple)):
+            params = validate.plain("params", params)
         flat = isinstance(params, np.ndarray)
         if out is None:
             out = np.empty(self._size, self._dtype) if flat else [np.empty(shape, self._dtype) for shape in self._shapes]
@@ -134,8 +136,7 @@ class Objective:
         except (TypeError, ValueError, BufferError):
             # in a layout that the kernel does not take: say what is wrong with it, or copy
             own = self._layerwise(params)
-            if out is not None:
-                self._check_out(out)
+            out = None if out is None else self._writable(out)
             status, value = self._call(own, out)
         if status != RUNNING:
             if status == CALLBACK_FAILED:
@@ -162,6 +163,7 @@ class Objective:
 
     def _layerwise(self, params: Any) -> list[Array]:
         """Checked: one array a layer. Raises: ValueError, TypeError."""
+        params = validate.plain("params", params)
         if isinstance(params, np.ndarray) and params.ndim == 1:
             vector = validate.real_array("params", params, self._dtype)
             if vector.shape != (self._size,):
@@ -178,15 +180,20 @@ class Objective:
             found.append(np.ascontiguousarray(own))
         return found
 
-    def _check_out(self, out: Any) -> None:
-        arrays = [("out", out, (self._size,))] if isinstance(out, np.ndarray) else [
-            (f"out[{i}]", array, shape) for i, (array, shape) in enumerate(zip(out, self._shapes, strict=True))]  # fmt: skip
-        for name, array, shape in arrays:
-            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != self._dtype:
-                what = f"shape {array.shape} and dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise ValueError(f"{name} is {what}; an array of shape {shape} and dtype {self._dtype} was wanted")
-            if not array.flags.c_contiguous or not array.flags.writeable:
-                raise ValueError(f"{name} is read-only or not C-contiguous; pass np.empty({shape}, {str(self._dtype)!r})")
+    def _writable(self, out: Any) -> Params:
+        """`out`, or arrays on the memory of its tensors. Raises: ValueError, TypeError for what the kernel cannot write to."""
+        if not isinstance(out, (list, tuple)):
+            return self._writes("out", out, (self._size,))
+        return [self._writes(f"out[{i}]", array, shape) for i, (array, shape) in enumerate(zip(out, self._shapes, strict=True))]
+
+    def _writes(self, name: str, array: Any, shape: tuple[int, ...]) -> Array:
+        own = validate.plain(name, array)
+        if not isinstance(own, np.ndarray) or own.shape != shape or own.dtype != self._dtype:
+            what = f"shape {own.shape} and dtype {own.dtype}" if isinstance(own, np.ndarray) else type(own).__name__
+            raise ValueError(f"{name} is {what}; an array of shape {shape} and dtype {self._dtype} was wanted")
+        if not own.flags.c_contiguous or not own.flags.writeable:
+            raise ValueError(f"{name} is read-only or not C-contiguous; pass np.empty({shape}, {str(self._dtype)!r})")
+        return own
 
 
 def _made(net: Network, X: Any, Y: Any, loss: Loss, metric: str, reduce: str, pivot: Any, threads: int) -> Objective:
