@@ -362,14 +362,14 @@ def test_divergence_comes_back_to_the_last_finite_loss(layers, reduce, slice_sec
     monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", slice_seconds)
     net, X, Y = drawn(layers)
     with pytest.raises(la.DivergenceError, match="not finite after it, with lr=") as caught:
-        la.train(net, X, Y, lr=3.0, steps=3000, momentum=0.5, reduce=reduce, record={"params": 1})
+        la.train(net, X, Y, lr=3.0, steps=3000, momentum=0.5, metric="matrix", reduce=reduce, record={"params": 1})
     run = caught.value.run
     assert len(run.loss) == run.steps + 1
     assert np.isfinite(run.loss).all()
     assert all(np.isfinite(theta).all() for theta in run.network.params)
     # the network that is returned is that of the last loss, and the steps to it are the same steps
     for steps in (run.steps, max(run.steps - 1, 0)):
-        same = la.train(net, X, Y, lr=3.0, steps=steps, momentum=0.5, reduce=reduce)
+        same = la.train(net, X, Y, lr=3.0, steps=steps, momentum=0.5, metric="matrix", reduce=reduce)
         np.testing.assert_array_equal(same.loss, run.loss[: steps + 1])
         if steps == run.steps:
             for a, b in zip(same.network.params, run.network.params, strict=True):

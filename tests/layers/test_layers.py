@@ -101,6 +101,7 @@ def test_multiplicity_is_the_diagonal_of_the_gram_matrix(layer):
         assert np.all(np.abs(found - np.diagonal(gram)) <= FEW * layer.work * np.finfo(float).eps * found)
     else:
         assert np.array_equal(gram, np.diag(found))  # the Gram matrix is diagonal
+    assert layer.orthonormal == np.allclose(gram.astype(float), np.eye(layer.size), rtol=0, atol=1e-12)
 
 
 def norm(M):

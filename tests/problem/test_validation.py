@@ -190,7 +190,7 @@ OPTIONS = {
         "weight_decay has 3 entries but the network has 2 layers; pass one number or one a layer",
     ),
     "update": ({"update": "both"}, ValueError, "update is 'both'; one of 'simultaneous', 'cyclic' was wanted"),
-    "metric": ({"metric": "natural"}, ValueError, "metric is 'natural'; one of 'matrix', 'parameters' was wanted"),
+    "metric": ({"metric": "natural"}, ValueError, "metric is 'natural'; one of 'parameters', 'matrix' was wanted"),
     "implementation": ({"implementation": "gpu"}, ValueError, "implementation is 'gpu'; one of 'kernel', 'reference' was wanted"),
     "loss": ({"loss": "L1"}, ValueError, "loss is 'L1'; one of 'squared', 'mse', 'logistic', 'exponential', 'cross_entropy' was wanted"),
     "threads 0": ({"threads": 0}, ValueError, "threads is 0; a whole number of at least 1 was wanted"),

@@ -56,10 +56,10 @@ CHAINS = {
 }
 chains = pytest.mark.parametrize("layers", CHAINS.values(), ids=CHAINS)
 OPTIONS = {
-    "plain": {},
-    "momentum and decay": {"momentum": 0.8, "weight_decay": 0.01},
+    "plain": {"metric": "matrix"},
+    "momentum and decay": {"metric": "matrix", "momentum": 0.8, "weight_decay": 0.01},
     "parameters": {"metric": "parameters", "momentum": 0.5},
-    "cyclic": {"update": "cyclic", "weight_decay": 0.01, "momentum": 0.3},
+    "cyclic": {"update": "cyclic", "metric": "matrix", "weight_decay": 0.01, "momentum": 0.3},
     "cyclic, parameters": {"update": "cyclic", "metric": "parameters"},
 }
 
@@ -81,7 +81,7 @@ def rate(net, metric="matrix"):
 @chains
 def test_filters_alone(layers, options):
     net, X, Y = drawn(layers)
-    full, less = both(net, X, Y, reduce=["filters"], lr=rate(net, options.get("metric", "matrix")), record=EVERYTHING, **options)
+    full, less = both(net, X, Y, reduce=["filters"], lr=rate(net, options["metric"]), record=EVERYTHING, **options)
     assert applied(less) == ("filters",)
     assert full.loss[-1] < 0.999 * full.loss[0]
     assert_same(full, less)
@@ -90,7 +90,7 @@ def test_filters_alone(layers, options):
 @pytest.mark.parametrize("loss", ["mse", la.losses.Squared(half=False, reduction="samples")], ids=["mse", "samples"])
 def test_normalisations_and_every_reduction(loss):
     net, X, Y = drawn(CHAINS["paddings mixed"], 30)
-    full, less = both(net, X, Y, reduce=planner.REDUCTIONS, lr=0.1, loss=loss, record=EVERYTHING)
+    full, less = both(net, X, Y, reduce=planner.REDUCTIONS, lr=0.1, loss=loss, record=EVERYTHING, metric="matrix")
     assert applied(less)[0] == "filters"
     assert_same(full, less)
 
@@ -99,7 +99,7 @@ def test_normalisations_and_every_reduction(loss):
 def test_single_precision(layers):
     # 2,000 steps of rounding 6e-8 in each run
     net, X, Y = drawn(layers, dtype=np.float32)
-    full, less = both(net, X, Y, reduce=["filters"])
+    full, less = both(net, X, Y, reduce=["filters"], metric="matrix")
     assert less.network.dtype == np.float32
     assert distance(full, less) <= 2000 * 2 * 2.0**-24
 
@@ -199,7 +199,7 @@ def test_targets_that_a_map_of_the_moves_fits(name, noise):
 
 def test_the_floor_is_what_no_filter_fits():
     net, X, Y = drawn(CHAINS["valid"], 40)
-    run = la.train(net, X, Y, lr=0.02, steps=5, reduce=["filters"])
+    run = la.train(net, X, Y, lr=0.02, steps=5, metric="matrix", reduce=["filters"])
     # least squares over the 49 moves, pixel by pixel
     chain = compose(net)
     image = X.reshape(-1, 9, 8)
@@ -207,7 +207,7 @@ def test_the_floor_is_what_no_filter_fits():
     left = np.linalg.lstsq(moved, Y.ravel(), rcond=None)[1]
     assert run.floor == pytest.approx(float(left[0]) / 2, rel=1e-12)
     np.testing.assert_allclose(run.excess, run.loss - run.floor, rtol=1e-12)
-    half = la.train(net, X, Y, lr=0.02, steps=5, reduce=["filters"], loss="mse")
+    half = la.train(net, X, Y, lr=0.02, steps=5, metric="matrix", reduce=["filters"], loss="mse")
     assert half.floor == pytest.approx(run.floor * 2 / Y.size, rel=1e-12)
 
 
@@ -254,7 +254,7 @@ def test_images_whose_moves_are_dependent(padding, images, fits, n):
     X = images(rng, n, (8, 7)).reshape(n, -1)
     X = X / (np.linalg.norm(X, 2) or 1.0)
     Y = net.init("gaussian", rng=5)(X) if fits else unit(rng.standard_normal((n, net.widths[-1])))
-    full, less = both(net, X, Y, reduce=["filters"], steps=500, momentum=0.5)
+    full, less = both(net, X, Y, reduce=["filters"], steps=500, momentum=0.5, metric="matrix")
     assert applied(less) == ("filters",)
     assert row(less, "filters").residual <= 1e-12
     assert_same(full, less)
@@ -262,8 +262,8 @@ def test_images_whose_moves_are_dependent(padding, images, fits, n):
 
 def test_compressed_data():
     net, X, Y = drawn(CHAINS["same"], 100)
-    full = la.train(net, X, Y, lr=0.02, steps=200, reduce="none")
-    less = la.train(net, la.compress([(X[:50], Y[:50]), (X[50:], Y[50:])]), lr=0.02, steps=200, reduce=["filters"])
+    full = la.train(net, X, Y, lr=0.02, steps=200, metric="matrix", reduce="none")
+    less = la.train(net, la.compress([(X[:50], Y[:50]), (X[50:], Y[50:])]), lr=0.02, steps=200, metric="matrix", reduce=["filters"])
     assert applied(less) == ("filters",)
     np.testing.assert_allclose(less.loss, full.loss, rtol=1e-12)
 
@@ -369,6 +369,7 @@ TEXT = """\
 plan: 58,688 multiply-adds a step; backpropagation as given takes 2,822,400, 48.1 times as many
   given     784-784-784-784, 50 rows            squared loss, simultaneous updates, float64
   layers    3 Conv2d                            27 parameters
+  metric    parameters                          layers 1, 2, 3: gradients sum a parameter's 729 to 784 entries, as autograd (T5.1); metric='matrix' averages them
   filters   50 images -> 169 rows of 169 moves  T9.1: the taps of all layers compose to few moves of the image; checked to E
   samples   not used                            the 169 rows are independent
   inputs    not used                            layer 1 is Conv2d, not dense

@@ -80,8 +80,8 @@ def add_options(train: argparse.ArgumentParser) -> None:
     add("--momentum", type=float, default=0.0, metavar="M", help="heavy ball, 0 <= M < 1, as torch's SGD [0]")
     add("--weight-decay", default="0", metavar="D", help="a number, or one a layer D,D,... [0]")
     add(
-        "--metric", choices=("matrix", "parameters"), default="matrix",
-        help="of layers with a structure: projected gradient descent, or gradient descent on their parameters [matrix]",
+        "--metric", choices=("parameters", "matrix"), default="parameters",
+        help="of layers with a structure: gradient descent on their parameters, or projected gradient descent [parameters]",
     )  # fmt: skip
     add("--update", choices=("simultaneous", "cyclic"), default="simultaneous", help="all layers at once, or in turn [simultaneous]")
 
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             # all options are checked, without a step, before the plan is shown and training begins
             la.train(net, data.X, Y, steps=0, **{**how, "reduce": "none"})
-            asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation")}
+            asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation", "metric")}
             plan = la.explain(net, data.X, Y, steps=options.steps, **asked)
             say(f"data       {describe(data)}")
             if options.layers is not None:

@@ -58,6 +58,10 @@ class AffineLayer(ArrayLayer):
         return self.layer.multiplicity
 
     @property
+    def orthonormal(self) -> bool:
+        return self.layer.orthonormal
+
+    @property
     def work(self) -> int:
         return self.layer.work + int(np.count_nonzero(self.added))
 

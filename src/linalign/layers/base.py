@@ -100,6 +100,11 @@ class Layer(ABC):
         """
 
     @property
+    def orthonormal(self) -> bool:
+        """Whether `<A_k, A_l>` is 1 for k = l and else 0: gradient descent is then the same in both metrics (T5.1)."""
+        return bool(np.all(self.multiplicity == 1))
+
+    @property
     @abstractmethod
     def work(self) -> int:
         """Multiply-adds of one row through the layer."""

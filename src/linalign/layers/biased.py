@@ -77,6 +77,10 @@ class Biased(Layer):
         return self.join(self.layer.multiplicity, np.full(self.shape[0] // self.places, float(self.places)))
 
     @property
+    def orthonormal(self) -> bool:
+        return self.places == 1 and self.layer.orthonormal
+
+    @property
     def work(self) -> int:
         return self.layer.work + self.shape[0]
 

@@ -39,6 +39,10 @@ class Dense(Rectangular, Biasable):
         return np.ones(self.param_shape)
 
     @property
+    def orthonormal(self) -> bool:
+        return True
+
+    @property
     def work(self) -> int:
         return self.n_in * self.n_out
 

@@ -37,6 +37,10 @@ class Homogeneous(Layer):
         return self.layer.multiplicity
 
     @property
+    def orthonormal(self) -> bool:
+        return self.layer.orthonormal
+
+    @property
     def work(self) -> int:
         return self.layer.work + 1
 

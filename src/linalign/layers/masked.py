@@ -73,6 +73,10 @@ class Masked(ArrayLayer):
         return np.ones(self.param_shape)
 
     @property
+    def orthonormal(self) -> bool:
+        return True
+
+    @property
     def work(self) -> int:
         return len(self.cols)
 

@@ -54,6 +54,11 @@ class Subspace(ArrayLayer):
         return np.asarray(np.square(self.basis).sum(axis=(1, 2)))
 
     @property
+    def orthonormal(self) -> bool:
+        gram = self._factor[1].T @ self._factor[1]
+        return bool(np.abs(gram - np.eye(len(gram))).max() <= self.basis.size * np.finfo(np.float64).eps)
+
+    @property
     def work(self) -> int:
         return self.shape[0] * self.shape[1]
 

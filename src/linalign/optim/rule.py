@@ -98,7 +98,7 @@ class Rule(ABC):
     """How many float64 numbers the whole network has."""
     layerwise: ClassVar[bool] = True
     """Whether the update of a layer needs no other: cyclic updates want this."""
-    metrics: ClassVar[tuple[str, ...]] = ("matrix", "parameters")
+    metrics: ClassVar[tuple[str, ...]] = ("parameters", "matrix")
     weight_decay: Any = 0.0
     """A number, or one a layer."""
 

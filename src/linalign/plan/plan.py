@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from ..problem.metric import UNSAID
 from .cost import Pivot
 
 
@@ -50,6 +51,8 @@ class Plan:
     workspace: int
     rule: str = "sgd"
     batch: int | None = None
+    metric: str = "parameters"
+    metric_why: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain numbers and strings."""
@@ -59,6 +62,7 @@ class Plan:
     def from_dict(cls, fields: dict[str, Any]) -> Plan:
         """The plan that `to_dict` wrote."""
         return cls(**{
+            "metric": UNSAID,
             **fields,
             "widths": tuple(fields["widths"]),
             "layers": tuple(fields["layers"]),
@@ -79,6 +83,8 @@ class Plan:
             rows.append(("layers", _counted(kinds), f"{self.parameters:,} parameters"))
         if self.rule != "sgd":
             rows.append(("rule", self.rule, "decides what becomes of a gradient, and which reductions hold"))
+        if self.metric_why:
+            rows.append(("metric", self.metric, self.metric_why))
         if self.batch is not None:
             rows.append(("batches", f"{self.batch} rows a step", "reductions that need all rows at every step are off"))
         for r in self.reductions:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..problem import metric
 from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..reduce import biases
@@ -97,10 +98,12 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
 
     Raises: ValueError if the plan is for another problem, or a reduction that it uses does not hold here.
     """
-    fits = (plan.widths, plan.rows, plan.dtype, plan.loss, plan.update, plan.rule, plan.batch)
+    # dense layers have no metric to differ in
+    same = plan.metric if not metric.differ(problem.net) else descent.metric
+    fits = (plan.widths, plan.rows, plan.dtype, plan.loss, plan.update, plan.rule, plan.metric, plan.batch)
     here = (problem.net.widths, problem.rows, str(problem.net.dtype), problem.loss.kind, descent.update, descent.rule.describe(),
-            problem.batch)  # fmt: skip
-    for name, theirs, ours in zip(("widths", "rows", "dtype", "loss", "update", "rule", "batch"), fits, here, strict=True):
+            same, problem.batch)  # fmt: skip
+    for name, theirs, ours in zip(("widths", "rows", "dtype", "loss", "update", "rule", "metric", "batch"), fits, here, strict=True):
         if theirs != ours:
             raise ValueError(f"plan is for {name} {theirs} but the problem has {ours}; make a new one with linalign.explain")
     for i, (wanted_layer, layer) in enumerate(zip(plan.layers, map(repr, problem.net.layers), strict=True)):
@@ -155,7 +158,7 @@ def make_plan(
 
     if any(row.applied and not reduction.of_data for reduction, row in zip(order, done, strict=True)):
         return write(), work
-    return _once(problem, ("plan", *descent.key, descent.rule.describe(), at, *done), write), work
+    return _once(problem, ("plan", *descent.key, descent.rule.describe(), descent.metric, at, *done), write), work
 
 
 def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -259,4 +262,5 @@ def _plan(
         pivot=pivot, pivot_why=why, rejected=rejected,
         macs=pivot.macs if work.split is None else split_cost(work.split, descent)[0], macs_before=_before(given),
         kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot), rule=descent.rule.describe(), batch=given.batch,
+        metric=descent.metric, metric_why=metric.sentence(given.net, descent.metric),
     )  # fmt: skip

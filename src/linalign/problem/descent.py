@@ -10,10 +10,10 @@ from ..optim import SGD, Rule
 from ..optim.rates import Rates, make
 from ..optim.rule import Compiled
 from ..validate import Array
+from .metric import METRICS
 from .network import Network
 
 UPDATES = ("simultaneous", "cyclic")
-METRICS = ("matrix", "parameters")
 
 
 @dataclass(frozen=True, eq=False)

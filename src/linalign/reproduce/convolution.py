@@ -47,7 +47,7 @@ def measure(setting: Setting) -> dict[str, Any]:
                 y = x
             net = start(family, side, x, y)
             lr = 0.2 / float(np.linalg.norm(x, 2)) ** 2
-            run = la.train(net, x, y, lr=lr, steps=steps)
+            run = la.train(net, x, y, lr=lr, steps=steps, metric="matrix")
             first.append(chain_sine(net))
             last.append(chain_sine(run.network))
             gain.append(run.loss[-1] / run.loss[0])

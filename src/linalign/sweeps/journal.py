@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..files import check_regular
+from ..problem.metric import UNSAID
 from ..record.recorder import History
 from ..training.options import DEFAULTS, REQUIRED
 from ..validate import Array
@@ -126,6 +127,8 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     # an option that was not there when the file was begun had its default
     plain: dict[str, Any] = {name: describe(name, value) for name, value in DEFAULTS.items() if value is not REQUIRED}
     before, now = plain | old["options"], plain | new["options"]
+    if "metric" not in old["options"] and "metric" not in old["grid"]:
+        before["metric"] = UNSAID
     for name in [*now, *before]:
         if name not in before or name not in now or before[name] != now[name]:
             return str(name)

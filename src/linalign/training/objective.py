@@ -14,7 +14,7 @@ from ..engine.threads import for_plan, limit
 from ..losses import Loss, resolve
 from ..plan import machine
 from ..plan.planner import make_plan
-from ..problem.descent import METRICS
+from ..problem.metric import METRICS
 from ..problem.network import Network
 from ..problem.problem import make_problem
 from ..validate import Array
@@ -81,7 +81,7 @@ class Objective:
         self._size = net.size
         self._ends = np.cumsum([theta.size for theta in net.params])
         # the kernel's gradients are those in the parameters
-        self._solved = [i for i, layer in enumerate(net.layers) if metric == "matrix" and layer.size and np.any(layer.multiplicity != 1)]
+        self._solved = [i for i, layer in enumerate(net.layers) if metric == "matrix" and not layer.orthonormal]
         # BLAS is held to one thread where it is called at all
         self._uses_blas = "BLAS" in plan.kernel or "constrained" in plan.kernel
 

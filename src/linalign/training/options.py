@@ -12,7 +12,8 @@ from ..optim import rates
 from ..optim.batches import Batches
 from ..plan.plan import Plan
 from ..plan.planner import Work, check_reduce, follow, make_plan
-from ..problem.descent import METRICS, UPDATES, Descent, make_descent
+from ..problem.descent import UPDATES, Descent, make_descent
+from ..problem.metric import METRICS
 from ..problem.network import Network
 from ..problem.problem import Problem, batched
 from ..record.recorder import Recorder
@@ -33,7 +34,7 @@ class Options:
     lr: Any
     steps: int
     tol: float | None = None
-    metric: str = "matrix"
+    metric: str = "parameters"
     update: str = "simultaneous"
     momentum: float = 0.0
     weight_decay: Any = 0.0

@@ -15,6 +15,7 @@ from .. import layers as _layers
 from ..cached import cached_property
 from ..files import replacing
 from ..plan.plan import Plan
+from ..problem import metric
 from ..problem.network import Network
 from ..record.recorder import History
 from ..validate import Array
@@ -85,7 +86,8 @@ class Run:
 
     def __repr__(self) -> str:
         end = "converged" if self.converged else "interrupted" if self.interrupted else "all steps taken"
-        return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}, {self.seconds:.3g} s)"
+        how = f", {self.plan.metric} metric" if metric.differ(self.network) else ""
+        return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}{how}, {self.seconds:.3g} s)"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A figure of the loss, alignment and singular values, saved at `path` if given. Raises: ImportError without matplotlib."""

@@ -35,7 +35,7 @@ def train(
     lr: Any,
     steps: int,
     tol: float | None = None,
-    metric: str = "matrix",
+    metric: str = "parameters",
     update: str = "simultaneous",
     momentum: float = 0.0,
     weight_decay: Any = 0.0,
@@ -75,8 +75,8 @@ def train(
         Steps to take; 0 evaluates the start.
     tol : float, optional
         Stop before the step at which the loss is at most this.
-    metric : "matrix" (projected gradient descent) or "parameters" (gradient descent on the parameters)
-        They are the same for dense layers.
+    metric : "parameters" (gradient descent on the parameters, as autograd) or "matrix" (projected gradient descent on the matrices)
+        They are the same for dense layers and masks. The plan and `print(run)` say which it was where they differ (T5.1).
     update : "simultaneous" (gradient descent) or "cyclic" (layers 1 to d in turn, each from the newest product)
     momentum : float in [0, 1)
     optimizer : str or linalign.optim.Rule, optional
@@ -163,7 +163,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
 def explain(
     net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
     reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None, lr: Any = 1.0,
-    weight_decay: Any = 0.0, metric: str = "matrix", optimizer: str | Rule | None = None,
+    weight_decay: Any = 0.0, metric: str = "parameters", optimizer: str | Rule | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
