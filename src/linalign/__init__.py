@@ -38,6 +38,7 @@ from .sweeps.result import Sweep
 from .sweeps.sweep import sweep
 from .training.errors import DivergenceError
 from .training.objective import Objective
+from .training.resume import resume
 from .training.run import Run, load
 from .training.train import explain, train, value_and_grad
 
@@ -88,6 +89,7 @@ __all__ = [
     "misalignment",
     "optim",
     "project",
+    "resume",
     "show_config",
     "singular_values",
     "sweep",

@@ -12,6 +12,7 @@ from .._kernels import _chain, _modes
 from ..losses import Loss
 from ..optim import Muon
 from ..optim.rule import Compiled
+from ..optim.wrapped import innermost
 from ..plan import machine, structures
 from ..problem.descent import Descent
 from ..problem.facts import DataFacts
@@ -159,7 +160,8 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
 
 def drive(chain: Any, problem: Problem, descent: Descent, rule: Compiled, shapes: Sequence[tuple[int, int]]) -> None:
     """Give a chain its rule; `shapes` are those of the layers as given."""
-    scales = [descent.rule.scale(shape) for shape in shapes] if isinstance(descent.rule, Muon) else None
+    inner = innermost(descent.rule)
+    scales = [inner.scale(shape) for shape in shapes] if isinstance(inner, Muon) else None
     chain.optimise(
         machine.RULES[rule.kind], rule.numbers, descent.rule.slots, descent.rule.numbers, matrix_metric=descent.metric == "matrix",
         clip=rule.clip, rho=rule.rho, average=rule.average, scales=scales,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..plan import machine
 from ..validate import Array
+from .memory import Memory
 
 RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED = (machine.STATUSES[name] for name in ("running", "converged", "diverged", "callback failed"))
 # losses of steps that are taken again are kept for so many at a time
@@ -19,6 +20,10 @@ class Engine(ABC):
     """A run that can be advanced, looked at, and put back to an earlier state."""
 
     error: BaseException | None = None
+    torn: bool = False
+    """Whether what raised left a step half done."""
+    at_loss: bool = True
+    """Whether it was the loss."""
 
     @abstractmethod
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
@@ -39,6 +44,20 @@ class Engine(ABC):
     @abstractmethod
     def state(self) -> list[Array]:
         """The arrays that make up the state, in place."""
+
+    @abstractmethod
+    def memory(self, step: int) -> Memory:
+        """What the run, which has taken `step` steps, can go on from; its arrays are those of the engine, and move with it."""
+
+    def remember(self, memory: Memory) -> None:
+        """Go on from there, in place of the start. Raises: ValueError where it is of another problem."""
+        if not memory.fits(self.memory(memory.step)):
+            raise ValueError("what the run remembers is of other arrays than those that are run here")
+        self._resume(memory)
+
+    @abstractmethod
+    def _resume(self, memory: Memory) -> None:
+        """`remember`, of arrays that fit."""
 
     @abstractmethod
     def gradient_norm(self) -> float:

@@ -21,8 +21,12 @@ from ..reduce.split import Modes, Split
 from ..validate import Array
 from . import bind as kernel
 from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
+from .memory import Memory
 from .rules import ChainSource, ReferenceSource, RuleEngine
 from .whole import Whole
+
+# what a rule without numbers of its own remembers of the network
+NO_NUMBERS = np.zeros(0)
 
 
 def simultaneous(depth: int) -> Descent:
@@ -44,6 +48,7 @@ class ChainEngine(Engine):
 
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
         status, taken = self._chain.advance(steps, values, tol)
+        self.torn = status == CALLBACK_FAILED and self._descent.update == "cyclic"
         return status, taken
 
     def use_one_thread(self) -> None:
@@ -75,6 +80,17 @@ class ChainEngine(Engine):
     def restore(self, kept: list[Array]) -> None:
         self._chain.restore(kept)
 
+    def memory(self, step: int) -> Memory:
+        chain = self._chain
+        return Memory(step, 0, chain.params, [chain.velocities] if self._descent.momentum else [], NO_NUMBERS)
+
+    def _resume(self, memory: Memory) -> None:
+        here = self.memory(memory.step)
+        params = here.params if memory.params is None else memory.params
+        slots = here.slots if memory.slots is None else memory.slots
+        # copies: what is the chain's own is cleared before it is written
+        self._chain.restore([array.copy() for arrays in (params or [], *(slots or [])) for array in arrays])
+
     def gradients(self) -> tuple[int, float, list[Array]]:
         """Status, loss and gradients. Raises: what the loss raised."""
         chain = self._chain
@@ -102,6 +118,7 @@ class DrivenEngine(ChainEngine):
     ) -> None:  # fmt: skip
         super().__init__(problem if batches is None else kernel.first_rows(problem), descent, pivot, threads)
         self._taken = np.zeros(1, dtype=np.int64)
+        self._began = 0
         self._memory: list[Array] = []
         rule = descent.compiled(problem.net)
         if not descent.heavy_ball and rule is not None:
@@ -119,7 +136,7 @@ class DrivenEngine(ChainEngine):
         if self._batches is not None and steps:
             drawn = self._batches.at(first, steps)
             rows, counts = drawn.rows, drawn.counts
-        self._chain.schedule(first, rates if steps else None, rows, counts)
+        self._chain.schedule(first - self._began, rates if steps else None, rows, counts)
         return rates, rows, counts
 
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
@@ -147,6 +164,16 @@ class DrivenEngine(ChainEngine):
         for array, old in zip((self._taken, *self._memory), kept[:own], strict=True):
             array[...] = old
         super().restore(kept[own:])
+
+    def memory(self, step: int) -> Memory:
+        slots = self._chain.slots or super().memory(step).slots
+        return Memory(step, self._began, self._chain.params, slots, self._memory[0] if self._memory else NO_NUMBERS)
+
+    def _resume(self, memory: Memory) -> None:
+        self._taken[0], self._began = memory.step, memory.began
+        if memory.slots is not None and self._memory:
+            self._memory[0][...] = memory.numbers
+        super()._resume(memory)
 
     def value(self, tol: float) -> tuple[int, float]:
         if self._whole is None:
@@ -185,6 +212,13 @@ class ModesEngine(Engine):
     def state(self) -> list[Array]:
         velocity = self._kernel.velocity
         return [self._kernel.sigma] if velocity is None else [self._kernel.sigma, velocity]
+
+    def memory(self, step: int) -> Memory:
+        return Memory(step, 0, self.state(), [], NO_NUMBERS)
+
+    def _resume(self, memory: Memory) -> None:
+        if memory.params is not None:
+            self.restore(memory.params)
 
     def gradient_norm(self) -> float:
         sigma = self._kernel.sigma.astype(np.float64)
@@ -259,10 +293,8 @@ class SumEngine(Engine):
     def velocities(self) -> list[Array] | None:
         if not self._descent.momentum:
             return None
-        taken = int(self._taken[0])
-        # constant parts move by their decay alone: f <- f - lr v
-        lr = self._descent.lr
-        moved = (factors(self._descent, max(taken - 1, 0)) - factors(self._descent, taken)) / np.where(lr > 0, lr, 1.0)
+        # what decays by itself in constant parts
+        moved = self._descent.remembered(int(self._taken[0]))[0]
         states = []
         for part, engine in zip(self._split.parts, self._engines, strict=True):
             own = None if engine is None else engine.velocities()
@@ -271,6 +303,14 @@ class SumEngine(Engine):
 
     def state(self) -> list[Array]:
         return [self._taken, *(array for engine, _ in self._running for array in engine.state())]
+
+    def memory(self, step: int) -> Memory:
+        return Memory(step, 0, self.state()[1:], [], NO_NUMBERS)
+
+    def _resume(self, memory: Memory) -> None:
+        if memory.params is not None:
+            self.restore([self._taken, *memory.params])
+        self._taken[0] = memory.step
 
     def gradient_norm(self) -> float:
         return math.sqrt(sum(weight * engine.gradient_norm() ** 2 for engine, weight in self._running))

@@ -16,6 +16,7 @@ from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..validate import Array
 from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
+from .memory import Memory
 from .whole import Whole
 
 
@@ -44,17 +45,20 @@ class Source(Protocol):
 class ReferenceSource:
     """Backpropagation in NumPy, on the data as they are."""
 
-    error: BaseException | None = None
-
     def __init__(self, problem: Problem) -> None:
+        self.error: BaseException | None = None
         self._problem = problem
         self._X = problem.X
         self._objective = problem.loss.objective(problem.T, problem.factor)
         self.params = [theta.copy() for theta in problem.net.params]
 
     def differentiate(self) -> tuple[int, float, list[Array]]:
-        with np.errstate(all="ignore"):
-            value, gradients = reference.gradients(self._problem.net.layers, self.params, self._X, self._objective)
+        try:
+            with np.errstate(all="ignore"):
+                value, gradients = reference.gradients(self._problem.net.layers, self.params, self._X, self._objective)
+        except Exception as error:
+            self.error = error
+            return CALLBACK_FAILED, math.nan, []
         return RUNNING, value, gradients
 
     def value(self) -> tuple[int, float]:
@@ -110,12 +114,14 @@ class RuleEngine(Engine):
         self._shapes = shapes or [layer.shape for layer in self._layers]
         self._slots = descent.rule.start(source.params)
         self._taken = np.zeros(1, dtype=np.int64)
+        self._began = 0
+        self._raised: BaseException | None = None
         self._batches = batches
         self._whole = None if batches is None else Whole(problem)
 
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
-        return self._source.error
+        return self._source.error if self._raised is None else self._raised
 
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
         d, first = self._descent, int(self._taken[0])
@@ -129,21 +135,28 @@ class RuleEngine(Engine):
             if status != RUNNING:
                 return status, t
             self._taken[0] += 1
-            with np.errstate(all="ignore"):
-                status = self._sweep(gradients, rates[t]) if d.update == "cyclic" else self._step(gradients, rates[t])
+            self.torn = True
+            try:
+                with np.errstate(all="ignore"):
+                    status = self._sweep(gradients, rates[t]) if d.update == "cyclic" else self._step(gradients, rates[t])
+            except Exception as error:
+                self._raised, self.at_loss = error, error is self._source.error
+                return CALLBACK_FAILED, t
             if status != RUNNING:
                 return status, t
+            self.torn = False
         return RUNNING, steps
 
     def _step(self, gradients: list[Array], lr: Array) -> int:
-        at = Moment(int(self._taken[0]), lr, self._descent.weight_decay, self._layers, self._shapes, self._descent.metric, self._elsewhere)
-        self._descent.rule.step(self._source.params, self._measured(gradients), self._slots, at)
+        d, step = self._descent, int(self._taken[0]) - self._began
+        at = Moment(step, lr, d.weight_decay, self._layers, self._shapes, d.metric, self._elsewhere)
+        d.rule.step(self._source.params, self._measured(gradients), self._slots, at)
         self._source.refresh()
         return RUNNING
 
     def _sweep(self, gradients: list[Array], lr: Array) -> int:
         """Layer 1 to d, each from the newest."""
-        step, decay, rule = int(self._taken[0]), self._descent.weight_decay, self._descent.rule
+        step, decay, rule = int(self._taken[0]) - self._began, self._descent.weight_decay, self._descent.rule
         for i in range(len(gradients)):
             if i:
                 status, _, gradients = self._source.differentiate()
@@ -191,7 +204,10 @@ class RuleEngine(Engine):
         """The loss and its gradients, of all the data."""
         if self._whole is not None:
             return self._whole.gradients(self._source.params)
-        _, value, gradients = self._source.differentiate()
+        status, value, gradients = self._source.differentiate()
+        if status == CALLBACK_FAILED:
+            assert self._source.error is not None
+            raise self._source.error
         return value, gradients
 
     def params(self) -> list[Array]:
@@ -209,6 +225,17 @@ class RuleEngine(Engine):
     def restore(self, kept: list[Array]) -> None:
         super().restore(kept)
         self._source.refresh()
+
+    def memory(self, step: int) -> Memory:
+        return Memory(step, self._began, self._source.params, self._slots.arrays, self._slots.numbers)
+
+    def _resume(self, memory: Memory) -> None:
+        self._taken[0], self._began = memory.step, memory.began
+        if memory.params is not None:
+            self._write(memory.params)
+        if memory.slots is not None:
+            for array, old in zip(self._slots.all(), memory.flat or (), strict=True):
+                array[...] = old
 
     def gradient_norm(self) -> float:
         return norm(self.gradients()[1])

@@ -34,22 +34,48 @@ class Drawn:
 
 
 @dataclass(eq=False)
-class _Place:
+class Place:
     """Where drawing stands: the step, the generator, and what is left of an epoch."""
 
     step: int
     generator: np.random.Generator
     left: Array
 
-    def copy(self) -> _Place:
-        return _Place(self.step, copy.deepcopy(self.generator), self.left)
+    def copy(self) -> Place:
+        """One that is drawn from by itself."""
+        return Place(self.step, copy.deepcopy(self.generator), self.left)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers and strings."""
+        return {"step": self.step, "generator": _plain(self.generator.bit_generator.state), "left": self.left.tolist()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Place:
+        """The place that `to_dict` wrote. Raises: ValueError for a generator that NumPy has not."""
+        name = fields["generator"]["bit_generator"]
+        kind = getattr(np.random, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
+            raise ValueError(f"the generator {name!r} is none of NumPy's")
+        bits = kind(0)
+        bits.state = fields["generator"]
+        return cls(fields["step"], np.random.Generator(bits), np.array(fields["left"], dtype=np.int64))
+
+
+def _plain(state: Any) -> Any:
+    """The state of a generator without arrays."""
+    if isinstance(state, dict):
+        return {key: _plain(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state
 
 
 class Batches:
     """The rows of every step, in any order of asking: steps that were drawn before are drawn again from where drawing began."""
 
-    def __init__(self, n: int, batch: Any, order: Any, rng: Any, steps: int | None = None) -> None:
-        """`batch`: a whole number, an array (steps,), or a function of the step, at most `most`. Raises: ValueError, TypeError."""
+    def __init__(self, n: int, batch: Any, order: Any, rng: Any, steps: int | None = None, begin: Place | None = None) -> None:
+        """`batch`: a whole number, an array (steps,), or a function of the step, at most `most`; `begin`: where a run goes on.
+
+        Raises: ValueError, TypeError.
+        """
         self.n = n
         self.table: Array | None = None
         if not isinstance(order, str):
@@ -61,11 +87,11 @@ class Batches:
         self.order = validate.choice("order", order, ORDERS)
         self._sizes = _sizes(batch, n, steps)
         self.most = int(batch) if isinstance(batch, numbers.Integral) else int(np.max(batch)) if not callable(batch) else n
-        if rng is None:
+        if rng is None and begin is None:
             raise ValueError(f"rng is None but order is {order!r}; pass a seed such as rng=0, so that the batches can be drawn again")
-        self._begin = _Place(0, copy.deepcopy(validate.generator(rng)), np.empty(0, dtype=np.int64))
+        self._begin = (begin or Place(0, validate.generator(rng), np.empty(0, dtype=np.int64))).copy()
         self._now = self._begin.copy()
-        self._kept: list[_Place] = []
+        self._kept: list[Place] = []
 
     @property
     def ragged(self) -> bool:
@@ -98,6 +124,14 @@ class Batches:
             for t, taken in enumerate(self._draw(count)):
                 rows[t, : len(taken)], counts[t] = taken, len(taken)
         return Drawn(rows, counts)
+
+    def place(self, step: int) -> Place | None:
+        """Where drawing stands before `step`; None where the rows are given."""
+        if self.table is not None:
+            return None
+        if step != self._now.step:
+            self._back(step)
+        return self._now.copy()
 
     def _draw(self, count: int) -> Iterator[Array]:
         now = self._now

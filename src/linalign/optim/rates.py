@@ -33,6 +33,12 @@ class Rates:
         assert self.function is not None
         return self.function(first, count).reshape(count, self.depth)
 
+    def since(self, origin: int) -> Rates:
+        """Those from step `origin` on."""
+        if self.constant is not None or not origin:
+            return self
+        return Rates(self.depth, None, lambda first, count: self.at(first + origin, count))
+
     def blocks(self, steps: int) -> Iterator[Array]:
         """The rates of `steps` steps, some thousand at a time."""
         for first in range(0, steps, BLOCK):

@@ -120,18 +120,27 @@ class Rule(ABC):
 
         By default the rule itself on `f` with gradient 0, for a "linear" one (T11.2).
         """
-        f = np.ones((len(weight_decay), 1))
         if not weight_decay.any():
-            return f[:, 0]
-        if self.commutes != "linear":
-            return None
-        params, still = list(f), [np.zeros(1) for _ in f]
+            return np.ones(len(weight_decay))
+        return None if self.commutes != "linear" else self._alone(rates, weight_decay, steps)[0]
+
+    def remembered(self, rates: Rates, weight_decay: Array, steps: int) -> Array:
+        """What is remembered of such parts after `steps` steps: `s_k,i E_i(0)` in slot k of layer i, `(slots, d)`."""
+        if not weight_decay.any() or self.commutes != "linear":
+            # where decay does not pass through the gradient, nothing is
+            return np.zeros((self.slots, len(weight_decay)))
+        return self._alone(rates, weight_decay, steps)[1]
+
+    def _alone(self, rates: Rates, weight_decay: Array, steps: int) -> tuple[Array, Array]:
+        """The rule on the number 1 in place of each layer, with gradient 0: the numbers `(d,)` and its slots `(slots, d)`."""
+        params = list(np.ones((len(weight_decay), 1)))
+        still = [np.zeros(1) for _ in params]
         slots, t = self.start(params), 0
         for block in rates.blocks(steps):
             for lr in block:
                 t += 1
                 self.step(params, still, slots, Moment(t, lr, weight_decay, (), (), "parameters", _nowhere))
-        return f[:, 0]
+        return np.array(params)[:, 0], np.array(slots.arrays).reshape(self.slots, -1)
 
     def check(self, layers: Sequence[Any], update: str, metric: str) -> None:
         """Whether the rule means something for these layers. Raises: ValueError."""

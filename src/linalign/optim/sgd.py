@@ -55,10 +55,11 @@ class SGD(Rule):
             v[...] = self.momentum * v + damped * (gradient + weight_decay * theta)
         theta -= lr * (gradient + weight_decay * theta + self.momentum * v if self.nesterov else v)
 
-    def complement(self, rates: Rates, weight_decay: Array, steps: int) -> Array | None:
+    def _alone(self, rates: Rates, weight_decay: Array, steps: int) -> tuple[Array, Array]:
         if not self.heavy_ball or rates.constant is None:
-            return super().complement(rates, weight_decay, steps)
-        return powers(rates.constant, self.momentum, weight_decay, steps)
+            return super()._alone(rates, weight_decay, steps)
+        found = powers(rates.constant, self.momentum, weight_decay, steps)
+        return found[0], found[1:][: self.slots]
 
     def compiled(self) -> Compiled:
         return Compiled("sgd", (self.momentum, float(self.nesterov), self.dampening))
@@ -68,10 +69,10 @@ class SGD(Rule):
 
 
 def powers(lr: Array, momentum: float, weight_decay: Array, steps: int) -> Array:
-    """`v <- momentum v + decay f, f <- f - lr v`: the `steps`-th power of a 2 x 2 matrix, one a layer."""
-    found = np.ones(len(lr))
+    """`v <- momentum v + decay f, f <- f - lr v` from 1 and 0: f and v after so many steps, powers of a 2 x 2 matrix a layer, `(2, d)`."""
+    found = np.array([np.ones(len(lr)), np.zeros(len(lr))])
     for i, (rate, shrink) in enumerate(zip(lr, weight_decay, strict=True)):
         if shrink:
             once = np.array([[1 - rate * shrink, -rate * momentum], [shrink, momentum]])
-            found[i] = (np.linalg.matrix_power(once, steps) @ [1.0, 0.0])[0]
+            found[:, i] = np.linalg.matrix_power(once, steps) @ [1.0, 0.0]
     return found

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..validate import Array
 from .rates import Rates
 from .rule import CLASSES, Compiled, Moment, Rule, Slots
@@ -48,8 +50,18 @@ class Wrapped(Rule):
     def complement(self, rates: Rates, weight_decay: Array, steps: int) -> Array | None:
         return self.base.complement(rates, weight_decay, steps)
 
+    def remembered(self, rates: Rates, weight_decay: Array, steps: int) -> Array:
+        return self.base.remembered(rates, weight_decay, steps)
+
     def describe(self) -> str:
         return f"{self.name} {self.base.describe()}"
+
+
+def innermost(rule: Rule) -> Rule:
+    """The rule within all that is wrapped around it."""
+    while isinstance(rule, Wrapped):
+        rule = rule.base
+    return rule
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,10 @@ class Averaged(Wrapped):
     def complement(self, rates: Rates, weight_decay: Array, steps: int) -> Array | None:
         # the mean of what decays is another number than what it has decayed to
         return None if weight_decay.any() else super().complement(rates, weight_decay, steps)
+
+    def remembered(self, rates: Rates, weight_decay: Array, steps: int) -> Array:
+        # without decay, which this wants, the mean of what stands still is what it was
+        return np.vstack([super().remembered(rates, weight_decay, steps), np.ones(len(weight_decay))])
 
     def compiled(self) -> Compiled | None:
         found = self.base.compiled()

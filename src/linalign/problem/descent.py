@@ -25,6 +25,10 @@ class Descent:
     weight_decay: Array
     update: str
     metric: str
+    origin: int = 0
+    """The step at which the parameters were those that the reductions see."""
+    carried: bool = False
+    """Whether the rule begins with what it remembers of steps before."""
 
     @property
     def lr(self) -> Array:
@@ -62,17 +66,26 @@ class Descent:
         name = self.rule.name
         if reduction in ("samples", "filters"):
             return None
+        if self.carried:
+            return f"the run goes on with what {name} remembers, which may lie outside of a smaller network"
         if self.rule.commutes == "entries":
             return f"{name} treats entries one by one: it does not commute with rotations of a layer's sides (T11.5)"
-        if self.factors(1) is None:
+        if self.factors(self.origin + 1) is None:
             return f"{name} does not say what its weight decay makes of a part that meets no gradient"
         if reduction == "split" and not self.fused:
             return f"parts run apart by momentum at a constant rate alone, not by {self.rule.describe()}"
         return None
 
     def factors(self, steps: int) -> Array | None:
-        """`f_i` with `E_i(t) = f_i(t) E_i(0)` after `t = steps` steps of a part that meets no gradient (T11.2); None if unknown."""
-        return self.rule.complement(self.rates, self.weight_decay, steps)
+        """`f_i` with `E_i(t) = f_i(t) E_i(0)` after `t = steps` steps of a part that meets no gradient (T11.2); None if unknown.
+
+        Where a run goes on, `steps` are those of all of it, and `E_i(0)` is where it went on.
+        """
+        return self.rule.complement(self.rates.since(self.origin), self.weight_decay, steps - self.origin)
+
+    def remembered(self, steps: int) -> Array:
+        """`s_k,i`: slot k of such a part of layer i is `s_k,i E_i(0)`, `(slots, d)`."""
+        return self.rule.remembered(self.rates.since(self.origin), self.weight_decay, steps - self.origin)
 
 
 def make_descent(

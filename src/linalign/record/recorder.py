@@ -77,8 +77,22 @@ class Recorder:
         self._next = dict.fromkeys(self._at, 0)
         # pieces, one a record or one a slice of the loop
         self._values: dict[str, list[Array | Later]] = {name: [] for name in self._at}
+        self._ended: dict[str, History] = {}
         self._waiting: deque[Later] = deque()
         self._steps: dict[str, list[Array]] = {name: [] for name in self._at}
+
+    def go_on(self, history: Mapping[str, History], step: int) -> None:
+        """After what was recorded before `step`; what is no longer recorded stays as it was."""
+        for name, kept in history.items():
+            if name not in self._at:
+                self._ended[name] = kept
+                continue
+            # the last one was recorded for being the last
+            earlier = kept.steps < step
+            if earlier.any():
+                self._steps[name].append(kept.steps[earlier])
+                self._values[name].append(kept.values[earlier])
+        self._next = dict.fromkeys(self._at, step)
 
     def __bool__(self) -> bool:
         return bool(self._at)
@@ -139,7 +153,7 @@ class Recorder:
 
     def history(self, until: int) -> dict[str, History]:
         """What was recorded, up to a step. Raises: what a score that is found beside the run raised."""
-        found = {}
+        found = dict(self._ended)
         for name in self._steps:
             # a network that is leaving the finite numbers may have no scores
             pieces = [(at, value) for at, value in zip(self._steps[name], self._values[name], strict=True) if at[0] <= until]

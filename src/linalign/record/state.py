@@ -19,6 +19,7 @@ from ..problem.problem import Problem, whole
 from ..reduce.biases import homogeneous
 from ..scores.vector_scores import NAMES
 from ..validate import Array
+from .lifted import lifted
 from .observer import Observer
 from .observers import observer
 
@@ -38,10 +39,10 @@ class State:
     All of it is found when it is asked for, and is the caller's own. `due` are the quantities that are recorded at this step.
     """
 
-    def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1) -> None:
-        """`threads`: how many factorisations may be made at a time."""
+    def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1, steps: int | None = None) -> None:
+        """`threads`: how many factorisations may be made at a time; `steps`: how many the run may take."""
         self.work, self._engine, self._descent = work, engine, descent
-        self.step = 0
+        self.step, self._last = 0, None if steps is None else max(steps - 1, 0)
         self.due: Sequence[str] = ()
         self._threads = threads
         self._found: dict[str, Any] = {}
@@ -55,11 +56,9 @@ class State:
     @property
     def lr(self) -> Array:
         """The learning rate of each layer, in the step to come."""
-        try:
-            found: Array = self._descent.rates.at(self.step, 1)[0]
-        except (ValueError, TypeError):
-            # a schedule that ends with the run
-            found = self._descent.rates.at(max(self.step - 1, 0), 1)[0]
+        # a schedule may end with the run
+        step = self.step if self._last is None else min(self.step, self._last)
+        found: Array = self._descent.rates.at(step, 1)[0]
         return found
 
     def _once(self, name: str, find: Callable[[], Any]) -> Any:
@@ -139,14 +138,7 @@ class State:
         moving = self._engine.velocities()
         if moving is None:
             return None
-        nothing = [np.zeros_like(velocity) for velocity in moving]
-        # lifting is affine: what it adds to zero is the part outside, which moves by its decay alone
-        outside = self.work.lift(nothing, self.step)
-        found = [np.array(v - E) for v, E in zip(self.work.lift(moving, self.step), outside, strict=True)]
-        if self.work.lifts and self.step and self._descent.weight_decay.any():
-            before, lr = self.work.lift(nothing, self.step - 1), self._descent.rates.at(self.step - 1, 1)[0]
-            found = [v + (old - new) / rate if rate else v for v, old, new, rate in zip(found, before, outside, lr, strict=True)]
-        return found
+        return lifted(self.work, self._descent, [moving], self.step)[0]
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Iterable
 
@@ -15,9 +17,11 @@ from ..plan.plan import Plan
 from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
+from ..record.lifted import lifted
 from ..record.state import State
 from ..validate import Array
 from .errors import DivergenceError
+from .kept import Before, Kept
 from .loop import SLICE_SECONDS, Loop
 from .options import Options
 from .run import Run
@@ -32,41 +36,103 @@ def first_slice(plan: Plan, work: Work, descent: Descent) -> int:
 
 def execute(
     plan: Plan, work: Work, descent: Descent, options: Options, *, progress: bool = False, stop: list[bool] | None = None,
-    threads: int = 1,
+    threads: int = 1, before: Before | None = None,
 ) -> Run:  # fmt: skip
-    """The run that was planned. `stop[0]` ends it from outside, in place of Ctrl-C. Raises: DivergenceError."""
-    net, recorder = work.given.net, options.recorder()
-    engine = bind(work, descent, plan.implementation, plan.pivot, threads, options.batches(work.problem.rows))
-    size = first_slice(plan, work, descent)
-    loop = Loop(engine, State(work, engine, descent, threads), recorder, options.steps, options.target, progress, size)
-    began = time.perf_counter()
-    loop.run(stop)
-    if loop.status == CALLBACK_FAILED:
-        assert engine.error is not None
-        raise engine.error
-    diverged_at = loop.done if loop.status == DIVERGED else None
-    if diverged_at:
-        loop.rewind(diverged_at - 1)
-    seconds = time.perf_counter() - began
-    # nobody else holds what was lifted, and the engine ends here
-    params = work.lift(engine.params(), loop.done) if loop.done else net.params
-    mean = engine.average()
-    run = Run(
-        network=adopt(net, params),
-        average=None if mean is None else adopt(net, work.lift(mean, loop.done)),
-        excess=loop.losses.first(loop.done + 1),
-        floor=work.floor,
-        history=recorder.history(loop.done),
-        steps=loop.done,
-        converged=loop.status == CONVERGED,
-        interrupted=loop.interrupted and loop.status == RUNNING,
-        lr=descent.lr,
-        plan=plan,
-        seconds=seconds,
-    )
-    if diverged_at is not None:
-        raise DivergenceError(divergence(run, diverged_at == 0), run)
-    return run
+    """The run that was planned, or the rest of one. `stop[0]` ends it from outside, in place of Ctrl-C.
+
+    Raises: DivergenceError, and what the loss or a recorded function raised, with the run up to there as its `run`.
+    """
+    execution = Execution(plan, work, descent, options, threads, before)
+    loop = execution.loop(progress)
+    try:
+        loop.run(stop)
+        if loop.status == CALLBACK_FAILED:
+            assert execution.engine.error is not None
+            raise execution.engine.error
+    except Exception as error:
+        execution.attach(error)
+        raise
+    if loop.status == DIVERGED:
+        diverged_at = loop.done
+        if diverged_at > loop.first:
+            loop.rewind(diverged_at - 1)
+        run = execution.run()
+        raise DivergenceError(divergence(run, diverged_at == loop.first), run)
+    return execution.run()
+
+
+class Execution:
+    """A run under way: its engine and its loop, and the `Run` of what was done so far."""
+
+    def __init__(self, plan: Plan, work: Work, descent: Descent, options: Options, threads: int = 1, before: Before | None = None) -> None:
+        """Raises: ValueError where `before` is of another problem."""
+        self.plan, self.work, self.descent, self.options, self.threads, self.before = plan, work, descent, options, threads, before
+        self.recorder = options.recorder()
+        self.batches = options.batches(work.problem.rows, None if before is None else before.place)
+        self.engine = bind(work, descent, plan.implementation, plan.pivot, threads, self.batches)
+        if before is not None:
+            self.engine.remember(before.memory)
+
+    def loop(self, progress: bool = False) -> Loop:
+        """The loop over the steps that are left."""
+        options, before = self.options, self.before
+        first = 0 if before is None else before.memory.step
+        if before is not None:
+            self.recorder.go_on(before.history, first)
+        state = State(self.work, self.engine, self.descent, self.threads, options.steps)
+        size = first_slice(self.plan, self.work, self.descent)
+        self.began = time.perf_counter()
+        self._loop = Loop(self.engine, state, self.recorder, options.steps, options.target, progress, size, first)
+        return self._loop
+
+    def run(self) -> Run:
+        """What was done so far."""
+        loop, work, before, net = self._loop, self.work, self.before, self.work.given.net
+        seconds = time.perf_counter() - self.began
+        # nobody else holds what was lifted, and the engine ends here
+        params = work.lift(self.engine.params(), loop.done) if loop.done > self.descent.origin else net.params
+        mean = self.engine.average()
+        excess = loop.losses.first(loop.done - loop.first + 1)
+        if before is not None:
+            excess = np.concatenate([before.excess + (before.floor - work.floor), excess])
+            seconds += before.seconds
+        return Run(
+            network=adopt(net, params),
+            average=None if mean is None else adopt(net, work.lift(mean, loop.done)),
+            excess=excess,
+            floor=work.floor,
+            history=self.recorder.history(loop.done),
+            steps=loop.done,
+            converged=loop.status == CONVERGED,
+            interrupted=loop.interrupted and loop.status == RUNNING,
+            lr=self.descent.rates.at(max(loop.done - 1, 0), 1)[0],
+            plan=self.plan,
+            seconds=seconds,
+            kept=self._kept(),
+        )
+
+    def _kept(self) -> Kept:
+        loop, work, descent, engine, batches, step = self._loop, self.work, self.descent, self.engine, self.batches, self._loop.done
+        memory = engine.memory(step)
+        # the loss on the way is that of a batch, or of a loop in registers: what is compared is found as it will be
+        value = engine.value(-math.inf)[1] if loop.status in (CONVERGED, DIVERGED) else float(loop.losses.rest(step)[0])
+
+        def slots() -> list[list[Array]]:
+            moving = engine.velocities() if work.split is not None else None
+            own = memory.slots or [] if work.split is None else [] if moving is None else [moving]
+            return lifted(work, descent, own, step)
+
+        return Kept(
+            options=self.options, start=work.given.net.params, origin=descent.origin, carried=descent.carried, memory=memory, value=value,
+            find_slots=slots, find_place=lambda: None if batches is None else batches.place(step),
+        )  # fmt: skip
+
+    def attach(self, error: Exception) -> None:
+        """Give an error the run up to it as `error.run`, where that can be told."""
+        loop = self._loop
+        with contextlib.suppress(Exception):
+            loop.step_back()
+            error.run = self.run()  # type: ignore[attr-defined]
 
 
 def adopt(net: Network, params: Iterable[Array]) -> Network:

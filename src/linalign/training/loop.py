@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.engine import CONVERGED, RUNNING, Engine
+from ..engine.engine import CALLBACK_FAILED, CONVERGED, RUNNING, Engine
 from ..record.recorder import Recorder
 from ..record.state import State
 from ..validate import Array
@@ -86,16 +87,16 @@ def bar(progress: bool, total: int, unit: str = "step") -> Iterator[Any]:
 class Losses:
     """The loss before each step, in blocks: room for the steps that are taken, not for all that may be."""
 
-    def __init__(self, most: int) -> None:
-        """`most`: how many there can be."""
-        self._most = most
+    def __init__(self, most: int, begin: int = 0) -> None:
+        """`most`: the step after the last; those before `begin` are elsewhere."""
+        self._most, self._begin = most - begin, begin
         self._blocks: list[Array] = []
 
     def rest(self, step: int) -> Array:
         """Where the losses from `step` on go, up to the end of a block; those before have been there."""
-        block, place = divmod(step, BLOCK)
+        block, place = divmod(step - self._begin, BLOCK)
         if block == len(self._blocks):
-            self._blocks.append(np.empty(min(BLOCK, self._most - step)))
+            self._blocks.append(np.empty(min(BLOCK, self._most - block * BLOCK)))
         return self._blocks[block][place:]
 
     def first(self, count: int) -> Array:
@@ -107,12 +108,14 @@ class Losses:
 class Loop:
     """Slices of steps between recordings, with a snapshot to go back to."""
 
-    def __init__(self, engine: Engine, state: State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int) -> None:
-        """`size`: the steps of the first slice; the following ones are measured."""
+    def __init__(
+        self, engine: Engine, state: State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int, first: int = 0
+    ) -> None:
+        """`size`: the steps of the first slice; the following ones are measured. `first`: the steps that were taken before."""
         self.engine, self.state, self.recorder = engine, state, recorder
         self.steps, self.tol, self.progress, self.size = steps, tol, progress, size
-        self.losses = Losses(steps + 1)
-        self.done = 0
+        self.losses = Losses(steps + 1, first)
+        self.done = self.first = first
         self.status = RUNNING
         self.interrupted = False
         # sine and cosine of every interface, where no step changes them
@@ -132,6 +135,18 @@ class Loop:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
         began, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
         self.done = began + self.engine.replay(kept, step - began)
+
+    def step_back(self) -> None:
+        """After something raised: to a place between two steps."""
+        failed = self.status == CALLBACK_FAILED
+        if failed and self.engine.torn:
+            try:
+                self.rewind(self.done)
+            except Exception:
+                # it raised before its time
+                self.done, kept = self._kept[-1]
+                self.engine.restore(kept)
+        self.losses.rest(self.done)[0] = math.nan if failed and self.engine.at_loss else self.engine.value(-math.inf)[1]
 
     def _record(self, last: bool = False) -> None:
         """Record what is due; a network that has left the finite numbers is left to the loop to find."""
@@ -184,7 +199,7 @@ class Loop:
 
     def _steps(self, stop: list[bool] | None) -> None:
         stopping = interrupts() if stop is None else contextlib.nullcontext(stop)
-        with bar(self.progress, self.steps) as shown, stopping as interrupted:
+        with bar(self.progress, self.steps - self.first) as shown, stopping as interrupted:
             self._record()
             size, scored = self.size, self._scored()
             while self.done < self.steps and not interrupted[0]:

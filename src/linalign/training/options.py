@@ -9,7 +9,7 @@ from typing import Any
 from .. import losses, optim, validate
 from ..losses import Loss
 from ..optim import rates
-from ..optim.batches import Batches
+from ..optim.batches import Batches, Place
 from ..plan.plan import Plan
 from ..plan.planner import Work, check_reduce, follow, make_plan
 from ..problem.descent import UPDATES, Descent, make_descent
@@ -74,11 +74,11 @@ class Options:
         """Whether steps see batches of the rows."""
         return self.batch is not None or not isinstance(self.order, str)
 
-    def batches(self, rows: int) -> Batches | None:
-        """The batches of one run on so many rows. Raises: ValueError, TypeError where they do not fit."""
+    def batches(self, rows: int, begin: Place | None = None) -> Batches | None:
+        """The batches of one run on so many rows, or of the rest of one. Raises: ValueError, TypeError where they do not fit."""
         if not self.batched:
             return None
-        return Batches(rows, self.batch, self.order, self.rng, self.steps)
+        return Batches(rows, self.batch, self.order, self.rng, self.steps, begin)
 
     def recorder(self) -> Recorder:
         """What one run records; each has its own."""
@@ -91,11 +91,14 @@ class Options:
         found.rule.check(net.layers, self.update, self.metric)
         return found
 
+    def seen(self, problem: Problem) -> Problem:
+        """The problem as its steps see it: rows at a time, where they see batches."""
+        batches = self.batches(problem.rows)
+        return problem if batches is None else batched(problem, batches.most, batches.ragged)
+
     def planned(self, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
         """Raises: ValueError, TypeError for a pivot that there is not, or a plan that is for another problem."""
-        batches = self.batches(problem.rows)
-        if batches is not None:
-            problem = batched(problem, batches.most, batches.ragged)
+        problem = self.seen(problem)
         if self.plan is not None:
             return follow(self.plan, problem, descent)
         return make_plan(problem, descent, reduce=self.reduce, pivot=self.pivot, implementation=self.implementation, steps=self.steps)

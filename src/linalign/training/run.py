@@ -20,6 +20,7 @@ from ..problem.network import Network
 from ..record.recorder import History
 from ..validate import Array
 from .certified_run import Promise
+from .kept import Kept, from_description
 
 FORMAT = 1
 
@@ -43,7 +44,7 @@ class Run:
     converged, interrupted : bool
         Whether the loss reached `tol`; whether Ctrl-C ended the run.
     lr : array (d,)
-        The learning rate of each layer.
+        The learning rate of each layer, in the last step.
     plan : Plan
         What was run instead of the problem as given, and why.
     seconds : float
@@ -52,6 +53,8 @@ class Run:
         With `lr="certified"`, the rate, the limit and the steps that were promised, and those that were measured.
     average : Network or None
         With `average=`, the mean of the weights.
+    kept : Kept or None
+        What `resume` goes on from.
     """
 
     network: Network
@@ -66,6 +69,7 @@ class Run:
     seconds: float
     certificate: Promise | None = None
     average: Network | None = None
+    kept: Kept | None = None
 
     @cached_property
     def loss(self) -> Array:
@@ -121,6 +125,8 @@ class Run:
             arrays |= {f"average_{i}": theta for i, theta in enumerate(self.average.params)}
         for name, kept in self.history.items():
             arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
+        if self.kept is not None:
+            arrays["kept"] = np.array(self.kept.describe(arrays))
         with replacing(path) as file:
             np.savez(file, **arrays)
         return Path(path)
@@ -178,5 +184,6 @@ def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
         converged=described["converged"], interrupted=described["interrupted"], lr=arrays["lr"],
         plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
         average=network.with_params([arrays[f"average_{i}"] for i in range(network.depth)]) if "average_0" in arrays else None,
+        kept=from_description(str(arrays["kept"]), arrays) if "kept" in arrays else None,
         certificate=None if described.get("certificate") is None else Promise.from_dict(described["certificate"]),
     )  # fmt: skip

@@ -151,7 +151,10 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     if validate.choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
         problem = make_problem(net, X, Y, loss)
         work = make_plan(problem, simultaneous(net.depth), reduce="none", pivot=pivot, implementation=implementation)[1]
-        value, found = ReferenceSource(work.problem).differentiate()[1:]
+        source = ReferenceSource(work.problem)
+        _, value, found = source.differentiate()
+        if source.error is not None:
+            raise source.error
         value, gradients = value + work.floor, [np.array(gradient, order="C") for gradient in found]
     else:
         value, gradients = Objective(net, X, Y, loss=loss, reduce="none", pivot=pivot).value_and_grad(net.params)

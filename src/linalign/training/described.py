@@ -1,0 +1,80 @@
+"""Described: options of `train` as JSON and arrays, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import losses, optim
+from ..validate import Array
+
+# values of these classes are written by their fields
+KNOWN: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for module in (losses, optim, optim.schedules)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and not kind.__name__.startswith("_")
+}
+
+
+class Unwritable(TypeError):
+    """What no file can hold, such as a function."""
+
+
+def encode(value: Any, name: str, arrays: dict[str, Any]) -> Any:
+    """JSON of a value; its arrays go into `arrays`, under names that begin with `name`. Raises: Unwritable."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, (list, tuple)):
+        items = [encode(item, f"{name}_{i}", arrays) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: encode(item, f"{name}_{key}", arrays) for key, item in value.items()}}
+    kind = type(value)
+    if KNOWN.get(kind.__name__) is kind:
+        return {"type": kind.__name__, "fields": {item.name: encode(getattr(value, item.name), f"{name}_{item.name}", arrays)
+                                                  for item in dataclasses.fields(value)}}  # fmt: skip
+    raise Unwritable(f"a file does not hold {kind.__name__}")
+
+
+def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
+    """What `encode` wrote. Raises: KeyError, TypeError, ValueError if it did not."""
+    if isinstance(value, list):
+        return [decode(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "range" in value:
+        return range(*value["range"])
+    if "tuple" in value:
+        return tuple(decode(item, arrays) for item in value["tuple"])
+    if "array" in value:
+        return arrays[value["array"]]
+    if "dict" in value:
+        return {key: decode(item, arrays) for key, item in value["dict"].items()}
+    return KNOWN[value["type"]](**{key: decode(item, arrays) for key, item in value["fields"].items()})
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether two options mean the same, as far as one can tell: functions are compared by identity."""
+    if old is new:
+        return True
+    if dataclasses.is_dataclass(old) and type(old) is type(new):
+        return all(same(getattr(old, item.name), getattr(new, item.name)) for item in dataclasses.fields(old))
+    if callable(old) or callable(new) or old is None or new is None:
+        return False
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return list(old) == list(new) and all(same(old[key], new[key]) for key in old)
+    try:
+        return bool(np.array_equal(np.asarray(old), np.asarray(new)))
+    except (TypeError, ValueError):
+        return False
