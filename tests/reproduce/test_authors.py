@@ -57,16 +57,32 @@ def test_one_output_starts_with_one_entry_a_layer(quick, scrambled):
 
 def test_starts_of_convolutions(quick):
     e = published.convolutions(quick, False, 3)
+    assert e.net.layers == (la.Conv2d(28, 3, bias=True),) * 3  # as the script has them
     kernels = np.array(e.net.params)
     assert 0.2 < np.abs(kernels).max() <= 1 / 3
+    assert len(np.unique(kernels)) == 30
     assert e.metric == "parameters"  # as autograd has it
     for e in published.symmetric_starts(quick, 2):
-        assert np.array_equal(e.net.params[0], e.net.params[2])
-        flat = np.ravel(e.net.params[0])
+        (first, b), (last, c) = (e.net.layers[i].separate(e.net.params[i]) for i in (0, 2))
+        assert np.array_equal(first, last)
+        assert 0 < abs(b[0]) <= 1 / 3
+        assert b[0] != c[0]
+        flat = np.ravel(first)
         assert np.array_equal(flat, flat[::-1])
         W = e.net.matrices()[0]
         assert np.array_equal(W, W.T)
         assert 20 <= np.mean((e.net(e.X) - e.Y) ** 2) <= 80
+
+
+def test_a_draw_that_diverges_counts_as_infinitely_many_steps(quick):
+    fine = published.convolutions(quick, False, 0)
+    wild = published.Experiment(fine.net.with_params([10 * theta for theta in fine.net.params]), fine.X, fine.Y, steps=200)
+    found = authors.drawn("two", [published.Experiment(fine.net, fine.X, fine.Y, steps=200), wild], {"alignment_svd": [0, 100]})
+    assert found["two_taken"].tolist() == [200, np.inf]
+    assert np.isfinite(found["two_loss"][0]).all()
+    assert np.isnan(found["two_loss"][1, -1])
+    assert len(authors.at_step(found, "two", "alignment_svd", 100)) == 1
+    assert len(authors.at_step(found, "two", "alignment_svd", 50)) == 0
 
 
 def test_starts_of_ten_kernels(quick):

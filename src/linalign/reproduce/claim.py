@@ -77,6 +77,7 @@ class Claim:
     name : of its files. title : a line. statement : what the theory says. experiment : what is done, in words.
     measure : runs it, returns plain arrays; these are saved, and all that follows is made from them alone.
     judge : the checks. draw : the picture, on an empty figure. caption : what the picture shows. compare : values beside published ones.
+    heading : whose setting the picture shows, over it; empty where its parts say so themselves.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Claim:
     judge: Callable[[Arrays], list[Check]]
     draw: Callable[[Figure, Arrays], None]
     compare: Callable[[Arrays], list[Comparison]] = lambda arrays: []
+    heading: str = "A setting of ours, made to try this claim"
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def picture(claim: Claim, arrays: Arrays, path: Path) -> None:
         raise ImportError("the report needs matplotlib, which is not installed; pip install 'linalign[plot]'") from None
     figure = Figure(layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06))
     claim.draw(figure, arrays)
+    if claim.heading:
+        figure.suptitle(claim.heading, x=0.01, ha="left", fontsize=10, color="#555555")
     save(figure, path, dpi=130)
 
 
@@ -124,12 +126,12 @@ def _compared(v: Verdict) -> list[str]:
         shown = _number(c.middle) + (f" ({_number(min(spread))} to {_number(max(spread))})" if len(spread) > 1 else "")
         rows.append(
             f'<tr><td>{text(c.what)}</td><td class="n">{text(c.published)}</td><td class="n">{shown}</td>'
-            f'<td class="n">{_number(c.low)} to {_number(c.high)}</td><td>{"yes" if c.within else "no"}</td></tr>'
+            f'<td class="n">{_number(c.low)} to {_number(c.high)}</td><td>{"yes" if c.within else "outside"}</td></tr>'
         )
     return [
-        '<h3>Beside the published curves</h3><p class="small">Read off pictures, of one run each. Images, draws and (for convolutions) '
-        "biases differ, so these are bands around the published values, which count for no verdict; for several draws the median and the "
-        "range.</p>",
+        '<h3>Beside the published curves</h3><p class="small">Read off pictures, of one run each. Images and draws differ: these are bands '
+        "around the published values, of a factor of two for losses and steps, and they count for no verdict. What falls outside is shown "
+        "as outside. For several draws the median and the range.</p>",
         "<table><thead><tr><th>number</th><th>published</th><th>here</th><th>band</th><th>in the band</th></tr></thead><tbody>",
         *rows,
         "</tbody></table>",

@@ -113,15 +113,16 @@ def one_output(setting: Setting, scrambled: bool) -> Experiment:
 
 
 def convolutions(setting: Setting, symmetric: bool, seed: int) -> Experiment:
-    """Three 3x3 convolutions that learn to reproduce one image, rate 1e-2; theirs have biases, these have none.
+    """Three 3x3 convolutions with biases that learn to reproduce one image, rate 1e-2.
 
-    The start is PyTorch's default, U(-1/3, 1/3), or one point-symmetric N(0, 1) kernel in all layers.
+    The start is PyTorch's default, U(-1/3, 1/3) for taps and biases, or one point-symmetric N(0, 1) kernel in place of all taps.
     """
     X, _, _ = first(setting, 1)
     rng = np.random.default_rng(seed)
-    layers = [la.Conv2d(LARGE, 3)] * 3
+    layers = [la.Conv2d(LARGE, 3, bias=True)] * 3
     kernels = [point_symmetric(rng)] * 3 if symmetric else [rng.uniform(-1 / 3, 1 / 3, (1, 1, 3, 3)) for _ in layers]
-    return Experiment(la.Network(layers, kernels), X, X, "mse", 1e-2, setting.pick(100_000, 3_000 if symmetric else 20_000))
+    params = [layer.join(kernel, rng.uniform(-1 / 3, 1 / 3, 1)) for layer, kernel in zip(layers, kernels, strict=True)]
+    return Experiment(la.Network(layers, params), X, X, "mse", 1e-2, setting.pick(100_000, 3_000 if symmetric else 20_000))
 
 
 def point_symmetric(rng: np.random.Generator) -> Array:
@@ -131,7 +132,7 @@ def point_symmetric(rng: np.random.Generator) -> Array:
     return kernel.reshape(1, 1, 3, 3)
 
 
-# losses at the start as near to the published 40 as a factor of 2; others diverge at this rate, or barely move
+# losses at the start as near to the published 40 as a factor of 2; most others diverge at this rate, or barely move
 NEAR = (20.0, 80.0)
 
 
@@ -176,6 +177,6 @@ def ten_kernels(setting: Setting, start: str) -> Experiment:
 
 
 def train(experiment: Experiment, record: dict[Any, Any]) -> la.Run:
-    """The run."""
+    """The run. Raises: DivergenceError, with the run up to the last finite loss."""
     e = experiment
     return la.train(e.net, e.X, e.Y, loss=e.loss, lr=e.lr, steps=e.steps, tol=e.tol, metric=e.metric, record=record)
