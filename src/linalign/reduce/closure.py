@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -147,13 +148,14 @@ class _Grown:
 
 
 def closure(
-    weights: list[Array], norms: list[float], data: Array | None, targets: Array | None, tolerance: float, budget: Budget
-) -> Closure | tuple[int, ...]:
+    weights: list[Array], norms: list[float], data: Array | None, targets: Array | None, tolerance: float, budget: Budget,
+    biases: Sequence[Array | None] = (),
+) -> Closure | tuple[int, ...]:  # fmt: skip
     """The smallest closed subspaces that hold the columns of `data` (None: all of R^k_0) and `targets` (None: all of R^k_d).
 
-    `norms` are the Frobenius norms of the weights. Each direction is mapped once forward and once backward, so the cost is
-    `2 sum_i dim(S_i) k_i k_{i-1}` multiply-adds and a factorisation a visit. Where that is dearer than the budget: the dimensions
-    reached.
+    `biases`: vectors `(k_i,)` that the subspaces hold too, one a layer or None (T16.3). `norms` are those of the layers.
+    Each direction is mapped once forward and once backward, so the cost is `2 sum_i dim(S_i) k_i k_{i-1}` multiply-adds and a
+    factorisation a visit. Where that is dearer than the budget: the dimensions reached.
     """
     d = len(weights)
     spaces = [Subspace(weights[0].shape[1]), *(Subspace(W.shape[0]) for W in weights)]
@@ -161,8 +163,11 @@ def closure(
     up: list[list[Array]] = [[] for _ in range(d + 1)]
     down: list[list[Array]] = [[] for _ in range(d + 1)]
     afforded = grown.put(0, data) and grown.put(d, targets)
+    for i, b in enumerate(biases):
+        if afforded and b is not None and b.any():
+            afforded = grown.put(i + 1, b[:, None] / norms[i])
     for space in grown.spaces:
-        space.weakest = 1.0  # what the targets hold is theirs, however small
+        space.weakest = 1.0  # what targets and biases hold is theirs, however small
     while afforded and grown.waiting:
         i, new = grown.waiting.pop(0)
         if i < d:

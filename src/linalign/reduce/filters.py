@@ -18,10 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..layers import Dense
+from ..layers.homogeneous import Homogeneous
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
 from ..validate import Array
+from .biases import within
 from .moved_rows import MovedRows, Probed, from_gram
 from .moves import Composition, compose
 from .reduction import TOO_SHORT, Budget, Found, Reduction, Refused, off
@@ -94,7 +97,12 @@ class FilterReduction(Reduction):
     needs_data = needs_quadratic = True
 
     def relevant(self, problem: Problem) -> bool:
-        return not problem.net.is_dense
+        return not all(isinstance(within(layer).linear, Dense) for layer in problem.net.layers)
+
+    def forbidden(self, problem: Problem, descent: Descent) -> str | None:
+        if any(isinstance(layer, Homogeneous) for layer in problem.net.layers):
+            return "with biases the outputs are no sum of moves of the image alone"
+        return super().forbidden(problem, descent)
 
     def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
         chain = composition(problem)

@@ -2,6 +2,7 @@
 
 Precondition: the first layer is dense. Map: `W_1 -> W_1 V`, `X -> X V`, with V the right singular vectors of X; for a
 quadratic loss the samples are rotated too, and the data become `diag(s)`. Lift: `W_1(0) (I - V V^T) f + W_1(t) V^T`.
+With biases the constant coordinate keeps its place, `[X 1] -> [X V 1]`, and b_1 is as it was (T16.3): rank(X) + 1 columns.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
-from ..layers import Dense
+from ..layers import Layer
+from ..layers.homogeneous import Homogeneous
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
 from ..validate import Array
+from .biases import join, resized, separate
 from .complement import factors
 from .products import add_product, product
 from .reduction import Budget, Found, Reduction, Refused, off
@@ -51,22 +55,36 @@ class InputsLift:
         return [W.astype(self.dtype, copy=False), *params[1:]]
 
 
-def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift, Inputs]:
+@dataclass(frozen=True, eq=False)
+class BiasedInputsLift:
+    """That of the weights; the bias is the same."""
+
+    weights: InputsLift
+    first: Layer
+
+    def __call__(self, params: list[Array], steps: int) -> list[Array]:
+        (W,), (b,) = separate([self.first], params[:1])
+        (theta,) = join(self.weights([W], steps), [b])
+        return [theta.astype(self.weights.dtype, copy=False), *params[1:]]
+
+
+def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift | BiasedInputsLift, Inputs]:
     """The problem in the coordinates of the data, and the lift.
 
     Precondition: data, and a dense first layer. Cost: one singular value decomposition of X.
     """
+    given, constant_coordinate = problem.net, isinstance(problem.net.layers[0], Homogeneous)
     if problem.facts.inputs is None:
-        problem.facts.inputs = _rotate(problem)
+        problem.facts.inputs = _rotate_beside_ones(problem) if constant_coordinate else _rotate(problem)
     rotated, V, done = problem.facts.inputs
-    dtype = problem.net.dtype
-    W = problem.net.params[0].astype(np.float64, copy=False)
+    (W,), (b,) = separate(given.layers[:1], given.params[:1])
     small_W = product(W, V)
-    first = Dense(V.shape[1], problem.net.widths[1])
-    net = Network._adopt((first, *problem.net.layers[1:]), [small_W.astype(dtype, copy=False), *problem.net.params[1:]])
+    first = resized(given.layers[:1], [small_W], [b], given.dtype)
+    net = Network._adopt((*first.layers, *given.layers[1:]), [*first.params, *given.params[1:]])
     outside = W.copy()
     add_product(outside, -small_W, V.T)
-    return rotated.on(net), InputsLift(outside, V, descent, dtype), done
+    lift = InputsLift(outside, V, descent, given.dtype)
+    return rotated.on(net), BiasedInputsLift(lift, first.layers[0]) if constant_coordinate else lift, done
 
 
 def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
@@ -90,19 +108,36 @@ def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
     return problem.with_data(s.astype(dtype), rotated.astype(dtype), constant), V, done
 
 
+def _rotate_beside_ones(problem: Problem) -> tuple[Problem, Array, Inputs]:
+    """The same for rows `(x, o)`: o keeps its place."""
+    assert problem.X is not None
+    X, o = problem.X[:, :-1].astype(np.float64, copy=False), problem.X[:, -1:]
+    s, Vt = scipy.linalg.svd(X, full_matrices=False)[1:]
+    V = np.ascontiguousarray(Vt[: max(rank(s), 1)].T)
+    inside, scale = X @ V, float(np.linalg.norm(X))
+    residual = float(np.linalg.norm(X - inside @ V.T)) / scale if scale else 0.0
+    rows = np.hstack([inside.astype(problem.X.dtype), o])
+    return problem.with_data(rows, problem.T, 0.0), V, Inputs(X.shape[1], V.shape[1], residual)
+
+
 class InputReduction(Reduction):
-    """T8.1 in the first layer."""
+    """T8.1 in the first layer; with biases, T16.3."""
 
     name = "inputs"
     of_data = needs_data = True
     needs_dense = slice(0, 1)
+    takes_biases = True
 
     def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
         smaller, lift, done = reduce(problem, descent)
         if no := off(done.residual, TOLERANCE):
             return no
-        if not problem.quadratic and done.columns_after == done.columns_before:
+        biased = isinstance(lift, BiasedInputsLift)
+        if (biased or not problem.quadratic) and done.columns_after == done.columns_before:
             return Refused(f"X has full rank {done.columns_before}")
         what = f"{done.columns_before} inputs -> {done.columns_after}"
+        if biased:
+            why = "T8.1, T16.3: the first layer moves in the range of X only, beside its bias"
+            return Found(smaller, what, why, done.residual, lift)
         why = "T8.1: the first layer moves in the range of X only"
         return Found(smaller, what, why + ", where the data are diagonal" if problem.quadratic else why, done.residual, lift)

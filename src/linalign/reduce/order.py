@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from .filters import FilterReduction
 from .inputs import InputReduction
+from .offsets import OffsetReduction
 from .reduction import Reduction
 from .samples import SampleReduction
 from .split import SplitReduction
 from .width import WidthReduction
 
-ORDER: tuple[Reduction, ...] = (FilterReduction(), SampleReduction(), InputReduction(), WidthReduction(), SplitReduction())
+ORDER: tuple[Reduction, ...] = (
+    FilterReduction(), SampleReduction(), OffsetReduction(), InputReduction(), WidthReduction(), SplitReduction(),
+)  # fmt: skip

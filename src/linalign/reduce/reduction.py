@@ -16,6 +16,7 @@ from ..layers.homogeneous import Homogeneous
 from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..validate import Array
+from .biases import within
 
 if TYPE_CHECKING:
     from .split import Split
@@ -70,6 +71,8 @@ class Reduction(ABC):
     needs_quadratic: bool = False
     needs_dense: slice = slice(0)
     """The layers that must be dense."""
+    takes_biases: bool = False
+    """Whether they may have biases."""
 
     def relevant(self, problem: Problem) -> bool:
         """Whether a plan speaks of it."""
@@ -85,12 +88,16 @@ class Reduction(ABC):
             return "each batch has moments of its own (T12.2)"
         if self.needs_quadratic and not problem.loss.quadratic:
             return f"needs a quadratic loss, {problem.loss.kind} is not"
-        for layer in problem.net.layers[self.needs_dense]:
-            if not isinstance(layer, Dense):
-                given = getattr(layer, "original", layer)
-                if isinstance(given, Homogeneous):
-                    return "biases stand beside a constant coordinate, which is not trained"
-                return f"layer {problem.net.layers.index(layer) + 1} is {type(given).__name__}, not dense"
+        layers = problem.net.layers
+        for i in range(*self.needs_dense.indices(len(layers))):
+            inner = within(layers[i])
+            if not isinstance(inner, Dense):
+                return f"layer {i + 1} is {type(getattr(inner, 'original', inner)).__name__}, not dense"
+        if self.needs_dense != slice(0) and isinstance(layers[0], Homogeneous):
+            if not self.takes_biases:
+                return "it is proved for networks without biases (T8.3): the mean of the data ties the parts together"
+            if descent.rule.commutes == "rotations":
+                return f"{descent.rule.name} takes a layer with a bias for one vector: turning its sides does not turn its update (T16.3)"
         return None
 
     @abstractmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from ..layers.homogeneous import Homogeneous
 from ..problem.compressed import Compressed
 from ..problem.descent import Descent
 from ..problem.problem import Problem
@@ -141,5 +142,6 @@ class SampleReduction(Reduction):
         if smaller is problem:
             return Refused(f"the {done.rows_before} rows are independent")
         what = f"{done.rows_before} rows -> {done.rows_after}"
-        why = "T7.1: rank(X) rows have the same loss up to a constant"
+        biased = isinstance(problem.net.layers[0], Homogeneous)
+        why = f"{'T16.2: rank([X 1])' if biased else 'T7.1: rank(X)'} rows have the same loss up to a constant"
         return off(done.residual, TOLERANCE) or Found(smaller, what, why, done.residual)

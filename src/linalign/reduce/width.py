@@ -1,8 +1,9 @@
-"""Width: hidden layers shrink to the smallest subspaces that are closed under the layers (T8.1, T8.2).
+"""Width: hidden layers shrink to the smallest subspaces that are closed under the layers (T8.1, T8.2; with biases, T16.3).
 
 Precondition: dense layers, and subspaces `S_i` with `W_i S_{i-1} in S_i` (i >= 1), `W_i^T S_i in S_{i-1}` (i >= 2), the
 data in `S_0`; `S_d` is everything, or for a quadratic loss what the targets and `W_d` reach. Map: `Q_i^T W_i Q_{i-1}`.
 Lift: `W_i(t) = f_i(t) E_i + Q_i W^_i(t) Q_{i-1}^T` with what is outside, `E_i = W_i(0) - Q_i W^_i(0) Q_{i-1}^T`.
+With biases: `b_i(0) in S_i` besides; map and lift are `Q_i^T b_i` and `Q_i b^_i(t)`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..layers import Layer
+from ..layers.homogeneous import Homogeneous
 from ..problem.descent import Descent
-from ..problem.network import Network
 from ..problem.problem import Problem
 from ..validate import Array
+from .biases import join, resized, separate
 from .closure import Budget, Closure, closure, outside, residual, search_cost
 from .complement import factors
 from .products import add_product, product
@@ -92,7 +95,22 @@ class WidthLift:
         return self.original[i] - expand(self.small[i], self.bases[i + 1], self.bases[i])
 
 
-def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[Problem, WidthLift | None, Width]:
+@dataclass(frozen=True, eq=False)
+class BiasedWidthLift:
+    """That of the weights, and `b_i(t) = Q_i b^_i(t)`."""
+
+    weights: WidthLift
+    layers: tuple[Layer, ...]
+
+    def __call__(self, params: list[Array], steps: int) -> list[Array]:
+        small, biases = separate(self.layers, params)
+        bases = self.weights.bases[1:]
+        lifted = [b if b is None or Q is None else Q @ b for b, Q in zip(biases, bases, strict=True)]
+        dtype = self.weights.dtype
+        return [theta.astype(dtype, copy=False) for theta in join(self.weights(small, steps), lifted)]
+
+
+def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[Problem, WidthLift | BiasedWidthLift | None, Width]:
     """The problem on the closed subspaces and the lift, or the problem itself and None where nothing shrinks.
 
     `most`: multiply-adds after which the search is given up. Precondition: dense layers; the data already in their own
@@ -100,8 +118,10 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
     """
     net = problem.net
     dtype = net.dtype
-    original = [theta.astype(np.float64, copy=False) for theta in net.params]
-    norms = [float(np.linalg.norm(W)) or 1.0 for W in original]
+    original, biases = separate(net.layers, net.params)
+    norms = [math.hypot(np.linalg.norm(W), 0.0 if b is None else np.linalg.norm(b)) or 1.0 for W, b in zip(original, biases, strict=True)]
+    constant_coordinate = isinstance(net.layers[0], Homogeneous)
+    widths_before = tuple(k - constant_coordinate for k in net.widths[:-1]) + net.widths[-1:]
     targets = None
     if problem.quadratic and net.widths[-1] > 1:
         assert problem.T is not None
@@ -109,22 +129,24 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
         targets = moment / (float(np.linalg.norm(moment)) or 1.0)
     missed, budget = 0.0, Budget(most)
     for tolerance in TOLERANCES:
-        found = closure(original, norms, None, targets, tolerance, budget)
+        found = closure(original, norms, None, targets, tolerance, budget, biases)
         if not isinstance(found, Closure):
-            return problem, None, Width(net.widths, net.widths, missed, False, found)
+            return problem, None, Width(widths_before, widths_before, missed, False, found)
         bases = found.bases
-        widths = tuple(k if Q is None else Q.shape[1] for k, Q in zip(net.widths, bases, strict=True))
-        if widths == net.widths or min(widths) == 0:
+        widths = tuple(k if Q is None else Q.shape[1] for k, Q in zip(widths_before, bases, strict=True))
+        if widths == widths_before or min(widths) == 0:
             # whole spaces that a tiny share of a layer leads to: nearly closed subspaces, and this is by how much they are not
             missed = missed or (found.weakest if found.weakest < NEARLY else 0.0)
-            return problem, None, Width(net.widths, net.widths, missed, False)
+            return problem, None, Width(widths_before, widths_before, missed, False)
         missed = residual(original, norms, found)
         if targets is not None:
             missed = max(missed, outside(bases[-1], targets))
+        for Q, b, norm in zip(bases[1:], biases, norms, strict=True):
+            missed = max(missed, 0.0 if b is None else outside(Q, b) / norm)
         if missed <= RESIDUAL_TOLERANCE:
             break
     else:
-        return problem, None, Width(net.widths, net.widths, missed, False)
+        return problem, None, Width(widths_before, widths_before, missed, False)
     small = []
     for i, (W, norm) in enumerate(zip(original, norms, strict=True)):
         image = found.up[i]
@@ -136,8 +158,9 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
         T = np.ascontiguousarray(T64 @ last)
         constant = problem.factor * float(np.sum((T64 - T @ last.T) ** 2))
         T = T.astype(dtype)
+    within = [b if b is None or Q is None else Q.T @ b for b, Q in zip(biases, bases[1:], strict=True)]
     smaller = Problem(
-        Network.from_matrices([W.astype(dtype) for W in small]),
+        resized(net.layers, small, within, dtype),
         problem.X,
         T,
         problem.loss,
@@ -147,7 +170,8 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
         ragged=problem.ragged,
     )
     lift = WidthLift(original, small, bases, descent, dtype)
-    return smaller, lift, Width(net.widths, widths, missed, last is not None)
+    back = BiasedWidthLift(lift, smaller.net.layers) if constant_coordinate else lift
+    return smaller, back, Width(widths_before, widths, missed, last is not None)
 
 
 def _moment(problem: Problem) -> Array:
@@ -166,6 +190,7 @@ class WidthReduction(Reduction):
 
     name = "width"
     needs_dense = slice(None)
+    takes_biases = True
 
     def seek(self, problem: Problem, descent: Descent, budget: Means) -> Found | Refused:
         if problem.net.depth == 1 and not problem.quadratic:
@@ -186,4 +211,6 @@ class WidthReduction(Reduction):
             return Refused(no)
         what = f"{'-'.join(map(str, done.widths_before))} -> {'-'.join(map(str, done.widths_after))}"
         statement = "T8.2" if done.targets_too else "T8.1"
+        if isinstance(lift, BiasedWidthLift):
+            statement += ", T16.3"
         return Found(smaller, what, f"{statement}: these subspaces are closed, the rest never moves", done.residual, lift)
