@@ -28,6 +28,7 @@ ROOMS = [
     ["reduce"],
     ["plan"],
     ["engine"],
+    ["kernels"],
     ["record"],
     ["training"],
     ["sweeps"],
@@ -111,10 +112,10 @@ def test_the_reference_imports_numpy_alone():
     assert others == {"__future__", "collections.abc", "typing", "numpy"}
 
 
-def test_the_kernels_are_reached_by_three_doors():
-    # this processor, the limits of BLAS, and what binds a problem: everything else asks these, so that what is compiled can be changed there
+def test_the_kernels_are_reached_by_few_doors():
+    # this processor, the limits of BLAS, what binds a problem, and products by themselves: everything else asks these, so that what is compiled can be changed there
     doors = [name for name in FILES if any(found.startswith("_kernels") for found in imports(name)[0])]
-    assert doors == ["engine.bind", "engine.threads", "plan.machine"]
+    assert doors == ["engine.bind", "engine.threads", "kernels.projections", "kernels.stacks", "plan.machine"]
 
 
 def test_the_top_shows_the_rooms():

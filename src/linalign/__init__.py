@@ -1,6 +1,6 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
-from . import losses, optim, theory
+from . import kernels, losses, optim, theory
 from .engine.config import show_config
 from .layers import (
     Affine,
@@ -83,6 +83,7 @@ __all__ = [
     "effective_rank",
     "explain",
     "invariance",
+    "kernels",
     "layer_singular_values",
     "load",
     "losses",

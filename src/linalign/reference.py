@@ -112,6 +112,32 @@ def pivot_gradients(layers: Sequence[Any], params: Params, X: Array | None, obje
     return value, grads
 
 
+# ------------------------------------------------------------------ products by themselves (linalign.kernels)
+def stack_forward(weights: Sequence[Array], X: Array) -> Array:
+    """`F = X W_1^T ... W_d^T`."""
+    for W in weights:
+        X = X @ W.T
+    return X
+
+
+def stack_backward(weights: Sequence[Array], X: Array, D: Array) -> tuple[list[Array], Array]:
+    """The gradients of `<D, F>` in every weight and in X: `grad_i = D_i^T A_{i-1}`, `D_{i-1} = D_i W_i`."""
+    A = [X]
+    for W in weights:
+        A.append(A[-1] @ W.T)
+    grads: list[Array] = []
+    for i in reversed(range(len(weights))):
+        grads.insert(0, D.T @ A[i])
+        D = D @ weights[i]
+    return grads, D
+
+
+def project(layer: Any, M: Array) -> Array:
+    """`argmin_theta ||M - B - sum_k theta_k A_k||`: the coordinates, and the Gram matrix solved for them (T5.1)."""
+    free = M if layer.offset is None else M - layer.offset.astype(M.dtype)
+    return layer.solve_gram(layer.coordinates(free))
+
+
 # ------------------------------------------------------------------ training
 def update(theta: Array, velocity: Array, gradient: Array, lr: float, momentum: float, weight_decay: float) -> tuple[Array, Array]:
     """Heavy ball in torch's convention: `v <- m v + g + w theta`, `theta <- theta - lr v`."""

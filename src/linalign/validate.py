@@ -80,6 +80,17 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     return array if array.ndim == 0 else np.ascontiguousarray(array)
 
 
+def writable(name: str, array: Any, shape: tuple[int, ...], wanted: np.dtype[Any]) -> Array:
+    """An array that the kernels can write to, or that on the memory of a tensor. Raises: ValueError, TypeError for any other."""
+    own = plain(name, array)
+    if not isinstance(own, np.ndarray) or own.shape != shape or own.dtype != wanted:
+        what = f"shape {own.shape} and dtype {own.dtype}" if isinstance(own, np.ndarray) else type(own).__name__
+        raise ValueError(f"{name} is {what}; an array of shape {shape} and dtype {wanted} was wanted")
+    if not own.flags.c_contiguous or not own.flags.writeable:
+        raise ValueError(f"{name} is read-only or not C-contiguous; pass np.empty({shape}, {str(wanted)!r})")
+    return own
+
+
 def is_vector(value: Any) -> bool:
     """Whether `value` has one dimension; a ragged one has not."""
     try:

@@ -23,14 +23,14 @@ ORDER = [
     ["memory", "blas", "layer"],
     ["products"],
     ["border"],
-    ["structured", "stripes", "loss", "score", "evaluation"],
+    ["structured", "stripes", "stack", "loss", "score", "evaluation"],
     ["engine"],
     ["workspace", "rows", "batch", "optimiser"],
     ["registers", "constrained", "observed", "rule", "outputs"],
     ["descend"],
     ["samples", "pivot", "sweep"],
     ["loop"],
-    ["_chain", "_modes", "_machine", "_limits", "_product"],
+    ["_chain", "_modes", "_machine", "_limits", "_product", "_stack", "_projection"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

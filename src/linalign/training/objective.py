@@ -183,17 +183,11 @@ class Objective:
     def _writable(self, out: Any) -> Params:
         """`out`, or arrays on the memory of its tensors. Raises: ValueError, TypeError for what the kernel cannot write to."""
         if not isinstance(out, (list, tuple)):
-            return self._writes("out", out, (self._size,))
-        return [self._writes(f"out[{i}]", array, shape) for i, (array, shape) in enumerate(zip(out, self._shapes, strict=True))]
-
-    def _writes(self, name: str, array: Any, shape: tuple[int, ...]) -> Array:
-        own = validate.plain(name, array)
-        if not isinstance(own, np.ndarray) or own.shape != shape or own.dtype != self._dtype:
-            what = f"shape {own.shape} and dtype {own.dtype}" if isinstance(own, np.ndarray) else type(own).__name__
-            raise ValueError(f"{name} is {what}; an array of shape {shape} and dtype {self._dtype} was wanted")
-        if not own.flags.c_contiguous or not own.flags.writeable:
-            raise ValueError(f"{name} is read-only or not C-contiguous; pass np.empty({shape}, {str(self._dtype)!r})")
-        return own
+            return validate.writable("out", out, (self._size,), self._dtype)
+        return [
+            validate.writable(f"out[{i}]", array, shape, self._dtype)
+            for i, (array, shape) in enumerate(zip(out, self._shapes, strict=True))
+        ]
 
 
 def _made(net: Network, X: Any, Y: Any, loss: Loss, metric: str, reduce: str, pivot: Any, threads: int) -> Objective:
