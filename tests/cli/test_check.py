@@ -161,3 +161,11 @@ def test_diagonal_net_is_found_aligned(here, capsys, monkeypatch):
     net = la.Network.from_matrices(diagonal_net(bases, np.ones((2, 3)) * [1.0, 2.0, 3.0]))
     proof = la.theory.certify(net, rng.standard_normal((9, 3)), rng.standard_normal((9, 3)))
     assert cli_check.on_the_start(net, proof, None).verdict == "aligned now; not known to stay so"
+
+
+def test_biases_and_residual_layers(here, capsys):
+    _, answers = check(capsys, "digits", "--limit", "50", "--layers", "residual conv 3x3, dense 10")
+    assert answers[1].startswith("2. Do the layers allow it? not known ")
+    assert "what is trained stands beside a fixed matrix; the statements are proved without one." in answers[1]
+    error = refused(capsys, "digits", "--limit", "50", "--layers", "conv 3x3 bias, dense 10 bias")
+    assert "--layers has biases, and the answers are proved for networks without; leave 'bias' out, or ask with --centre" in error

@@ -109,6 +109,23 @@ def test_auto_learning_rate(here):
     assert automatic_rate(small, digits.X[:5], digits.Y[:5], "squared", momentum=0.0) > 0  # fewer samples than inputs
 
 
+def test_auto_learning_rate_with_biases():
+    """That of the chain in homogeneous coordinates, by hand; and it is stable where the rate without the ones would not be."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((50, 4)) / 10, rng.standard_normal((50, 3)) / 10
+    net = la.Network([la.Dense(4, 6, bias=True), la.Dense(6, 3, bias=True)]).init("gaussian", rng=0, bias="torch", scale=10.0)
+    (W, V), (b, _) = net.matrices(), net.biases()
+    first = np.block([[W, b[:, None]], [np.zeros((1, 4)), np.ones((1, 1))]])
+    last = np.hstack([V, net.biases()[1][:, None]])
+    rows = np.hstack([X, np.ones((50, 1))])
+    L, start = np.linalg.norm(rows, 2) ** 2, np.linalg.norm(last, 2) ** 2 + np.linalg.norm(first, 2) ** 2
+    grown = 2 * 8 * np.linalg.norm(Y) / np.linalg.norm(rows)
+    lr = automatic_rate(net, X, Y, "squared", momentum=0.0)
+    assert lr == pytest.approx(1 / (L * max(start, grown)), rel=1e-10)
+    run = la.train(net, X, Y, loss="squared", lr=lr, steps=200)
+    assert run.loss[-1] < run.loss[0]
+
+
 @pytest.mark.parametrize("loss", sorted(losses.NAMED))
 def test_every_loss_falls_at_the_automatic_rate(here, loss):
     assert cli.main(["train", "digits", "--steps", "500", "--no-plot", "--quiet", "--loss", loss, "--scale", "0.1"]) == 0

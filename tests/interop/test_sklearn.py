@@ -123,3 +123,28 @@ def test_a_rate_that_is_too_large_is_said():
     X, Y = data()
     with pytest.raises(la.DivergenceError, match="lower lr"):
         DeepLinearRegressor(lr=1e3, random_state=0).fit(X, Y)
+
+
+def test_layers_with_biases():
+    X, Y = data()
+    layers = [la.Dense(5, 6, bias=True), la.Dense(6, 3, bias=True)]
+    for intercept in (True, False):
+        model = DeepLinearRegressor(layers=layers, fit_intercept=intercept, steps=300, random_state=0).fit(X, Y)
+        mean = X.mean(axis=0) if intercept else 0.0
+        want = model.network_(X - mean) + (Y.mean(axis=0) if intercept else 0.0)
+        # sums of some ten terms of a few units each
+        assert np.allclose(model.predict(X), want, rtol=0, atol=1e-13 * np.abs(want).max() * 10)
+        assert model.run_.loss[-1] == pytest.approx(np.mean((model.predict(X) - Y) ** 2), rel=1e-12)
+    with pytest.raises(ValueError, match="whose bias needs dense rows of equal weight; pass layers without$"):
+        model.fit(X, Y, sample_weight=np.arange(len(X)))
+    with pytest.raises(ValueError, match="whose bias needs dense rows of equal weight"):
+        model.fit(scipy.sparse.csr_array(X), Y)
+    labels = np.argmax(Y, axis=1)
+    classifier = DeepLinearClassifier(layers=layers, fit_intercept=False, steps=300, random_state=0).fit(X, labels)
+    assert np.any(classifier.network_.constant())
+    scores = classifier.decision_function(X)
+    assert np.allclose(scores, classifier.network_(X), rtol=0, atol=1e-12 * np.abs(scores).max())
+    code = DeepLinearAutoencoder(layers=[la.Dense(5, 2, bias=True), la.Dense(2, 5, bias=True)], steps=300, random_state=0).fit(X)
+    rebuilt = code.inverse_transform(code.transform(X))
+    assert np.allclose(rebuilt, code.network_(X - code.mean_) + code.mean_, rtol=0, atol=1e-12 * np.abs(rebuilt).max())
+    assert code.reconstruction_error_ == pytest.approx(-code.score(X), rel=1e-12)

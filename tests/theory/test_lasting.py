@@ -106,6 +106,13 @@ def test_errors():
     X, Y = np.ones((3, 4)), np.ones((3, 4))
     for call, error, message in [
         (lambda: la.theory.lasting(3, X, Y), TypeError, "layer is int, without shape"),
+        (
+            lambda: la.theory.lasting(la.Fixed(np.eye(4)), X, Y),
+            ValueError,
+            "which has no parameters: its singular bases never move; pass a",
+        ),
+        (lambda: la.theory.lasting(la.Residual(layer), X, Y), ValueError, "without offset or bias: pass Toeplitz"),
+        (lambda: la.theory.lasting(la.Conv1d(4, 3, bias=True), X, Y), ValueError, "without offset or bias: pass Conv1d"),
         (lambda: la.theory.lasting(layer, np.ones((3, 5)), Y), ValueError, "X has"),
         (lambda: la.theory.lasting(layer, X, np.ones((2, 4))), ValueError, "Y has"),
         (lambda: la.theory.lasting(layer, X, Y, F=np.ones((4, 3))), ValueError, "F has"),

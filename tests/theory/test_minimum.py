@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+import linalign as la
 from linalign import theory
 from linalign.scores.certificate import alignment_certificate
 from linalign.scores.interfaces import balance
@@ -105,6 +106,17 @@ def test_rcond_and_zero_data():
         assert found.loss == found.optimum == 0.5 * np.linalg.norm(Y) ** 2
 
 
+def test_biases_add_the_means():
+    # as the error for a network with biases says: its least loss is that of centred data
+    rng = np.random.default_rng(12)
+    X, Y = rng.standard_normal((30, 3)) + 1.0, rng.standard_normal((30, 2)) - 2.0
+    least = theory.aligned_minimum([3, 1, 2], X - X.mean(axis=0), Y - Y.mean(axis=0)).optimum
+    net = la.Network([la.Dense(3, 1, bias=True), la.Dense(1, 2, bias=True)]).init("gaussian", rng=0)
+    run = la.train(net, X, Y, loss="squared", lr=1e-3, steps=20_000)
+    # at a minimum the loss is off by the square of what is left of the way, and by the rounding of 60 squares
+    assert run.loss[-1] == pytest.approx(least, rel=60 * np.finfo(float).eps + 1e-12)
+
+
 def test_words():
     text = str(theory.aligned_minimum([3, 2, 3], None, np.diag([3.0, 2.0, 1.0])))
     assert text.startswith("aligned, balanced global minimum of 3-2-3, rank 2: loss 5.000000e-01, least possible 5.000000e-01 (gap ")
@@ -115,6 +127,16 @@ def test_words():
     ("call", "error", "message"),
     [
         (lambda: theory.aligned_minimum([3], np.eye(3), np.eye(3)), ValueError, r"widths is \[3\]"),
+        (
+            lambda: theory.aligned_minimum(la.Network.dense([3, 2]), np.eye(3), np.eye(3)),
+            TypeError,
+            "widths is a Network; .* pass net.widths$",
+        ),
+        (
+            lambda: theory.aligned_minimum(la.Network([la.Dense(3, 2, bias=True)]), np.eye(3), np.eye(3)),
+            TypeError,
+            "X and Y less their means",
+        ),
         (lambda: theory.aligned_minimum([3, 0], np.eye(3), np.eye(3)), ValueError, r"widths\[1\] is 0"),
         (lambda: theory.aligned_minimum([3, 2], np.eye(3), np.eye(3)), ValueError, "Y has shape .3, 3.; 2 columns"),
         (lambda: theory.aligned_minimum([2, 3], np.eye(3), np.eye(3)), ValueError, "X has shape .3, 3.; 2 columns"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linalign import Dense, theory
+from linalign import Dense, Fixed, theory
 from linalign.scores.certificate import alignment_certificate
 from tests.oracles.theory_cases import EPS, gradients, orthogonal, product
 
@@ -233,6 +233,12 @@ def test_words():
     ("call", "error", "message"),
     [
         (lambda: theory.obstruction(3), TypeError, "layer is int, without shape; a layer such as"),
+        (
+            lambda: theory.obstruction(Fixed(np.eye(2))),
+            ValueError,
+            "Fixed.2 to 2., which has no parameters: its singular bases never move; pass",
+        ),
+        (lambda: theory.obstruction(Dense(2, 2, bias=True)), ValueError, "without offset or bias: pass Dense"),
         (lambda: theory.obstruction(Dense(2, 2), rng=None), ValueError, "rng is None"),
         (lambda: theory.obstruction(Dense(2, 2), tol=0), ValueError, "tol is 0.0"),
     ],

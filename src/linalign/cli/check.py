@@ -79,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
     with refusals():
         data = load(options)
         net = start(options, data)
+        if net.has_biases:
+            raise Stop("--layers has biases, and the answers are proved for networks without; leave 'bias' out, or ask with --centre", 2)
         condition = la.theory.invariance_condition(data.X, data.Y, tol=options.tol)
         print(f"data       {describe(data)}")
         print(f"network    {described(net)}, {options.init} start, {options.loss} loss")
@@ -164,7 +166,7 @@ def on_the_layers(net: la.Network) -> Answer:
     question = "Do the layers allow it?"
     if net.is_dense:
         return Answer(question, "yes", ("Dense layers can hold every matrix; the data alone decide.",))
-    reasons, forbidden, moving = [], False, True
+    reasons, forbidden, moving, unknown = [], False, True, False
     place = 0
     for layer, group in groupby(net.layers):
         count = len(list(group))
@@ -173,6 +175,12 @@ def on_the_layers(net: la.Network) -> Answer:
         if isinstance(layer, la.Dense):
             reasons.append(f"{named}, {spell([layer])}: can hold every matrix.")
             moving = False
+            continue
+        if layer.linear is not layer:
+            reasons.append(
+                f"{named}, {spell([layer])}: what is trained stands beside a fixed matrix; the statements are proved without one."
+            )
+            unknown, moving = True, False
             continue
         found = la.theory.obstruction(layer)
         if found.diagonalisable:
@@ -197,7 +205,7 @@ def on_the_layers(net: la.Network) -> Answer:
         return Answer(question, "not in fixed bases", tuple(reasons))
     if forbidden:
         return Answer(question, "no, except for particular data", tuple(reasons))
-    return Answer(question, "yes", tuple(reasons))
+    return Answer(question, "not known" if unknown else "yes", tuple(reasons))
 
 
 def on_the_start(net: la.Network, proof: Certificate, tol: float | None) -> Answer:

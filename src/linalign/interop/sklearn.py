@@ -122,6 +122,12 @@ class _Quadratic(_DeepLinear):
             x_mean, y_mean = np.asarray(w @ X, dtype=np.float64).ravel(), w @ Y
         else:
             x_mean, y_mean = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
+        biased = [layer for layer in self.layers or () if layer.has_bias]
+        if biased and (np.any(w != w[0]) or scipy.sparse.issparse(X)):  # scaled rows would need a constant that is scaled too
+            raise ValueError(f"layers has {biased[0]!r}, whose bias needs dense rows of equal weight; pass layers without")
+        if biased:
+            self._train((X - x_mean).astype(dtype), (Y - y_mean).astype(dtype), Squared(half=False, reduction="entries"), dtype)
+            return x_mean, y_mean
         loss = Squared(half=False, reduction="sum")
         root = np.sqrt(w / Y.shape[1])[:, None]
         if scipy.sparse.issparse(X) or len(Y) > X.shape[1]:
@@ -200,10 +206,10 @@ class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):  # type
         Y = np.asarray(y, dtype=X.dtype).reshape(len(y), -1)
         x_mean, y_mean = self._fit_squares(X, Y, weight)
         P = self.network_.matrix()
-        intercept = y_mean - P @ x_mean
+        intercept = y_mean - P @ x_mean + self.network_.constant()
         flat = np.ndim(y) == 1
         self.coef_ = P[0] if flat else P
-        self.intercept_ = (float(intercept[0]) if flat else intercept) if self.fit_intercept else 0.0
+        self.intercept_ = (float(intercept[0]) if flat else intercept) if self.fit_intercept or self.network_.has_biases else 0.0
         return self
 
     def predict(self, X: Any) -> Array:
@@ -252,7 +258,7 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):  # type: ignore[misc]
         self._train(rows, np.eye(len(self.classes_), dtype=X.dtype)[labels], CrossEntropy(), X.dtype)
         P = self.network_.matrix()
         coef = P[:, : X.shape[1]]
-        intercept = P[:, -1] - coef @ mean if self.fit_intercept else np.zeros(len(P))
+        intercept = self.network_.constant() + (P[:, -1] - coef @ mean if self.fit_intercept else 0.0)
         if len(self.classes_) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_ = coef, intercept
@@ -329,9 +335,9 @@ class DeepLinearAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _
         return np.asarray((X - self.mean_.astype(X.dtype)) @ self.encoder_.T)
 
     def inverse_transform(self, X: Any) -> Array:
-        """From codes back to inputs, `X decoder_^T + mean_`."""
+        """From codes back to inputs, `X decoder_^T + mean_` and what biases add up to."""
         check_is_fitted(self)
-        return np.asarray(np.asarray(X) @ self.decoder_.T + self.mean_)
+        return np.asarray(np.asarray(X) @ self.decoder_.T + self.mean_ + self.network_.constant())
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean square of what the code of `X` misses: larger is better."""

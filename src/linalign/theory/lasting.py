@@ -10,7 +10,7 @@ import numpy as np
 from .. import validate
 from ..scores.chain import norm as _norm
 from ..validate import Array
-from .obstruction import MOST
+from .obstruction import MOST, check_layer
 
 # eigenvalues of H nearer than this, relative to the largest, count as one
 EQUAL = 1e-9
@@ -64,11 +64,7 @@ def lasting(layer: Any, X: Any, Y: Any, F: Any = None, B: Any = None, tol: float
     Cost: with r parameters, an SVD of `(n k_d, r)` and r least-squares problems of `(out^2 + in^2, dim ker J)`.
     Source: docs/theory, T6.5, L6.1.
     """
-    for name in ("shape", "param_shape", "matrix"):
-        if not hasattr(layer, name):
-            raise TypeError(f"layer is {type(layer).__name__}, without {name}; a layer such as linalign.Dense(64, 10) was wanted")
-    if getattr(layer, "linear", layer) is not layer:
-        raise ValueError(f"layer is {layer!r}; the statements are proved for linear layers, without offset or bias: pass {layer.linear!r}")
+    check_layer(layer)
     validate.real("tol", tol, above=0.0, below=1.0)
     out, inputs = layer.shape
     count = int(np.prod(layer.param_shape))

@@ -63,6 +63,9 @@ def aligned_minimum(widths: Sequence[int], X: Any, Y: Any, rcond: float | None =
     Returns: AlignedMinimum. Raises: ValueError, TypeError if the data are malformed or do not fit the widths, or `rcond` not in [0, 1).
     Cost: the SVDs of X, of a `(rank X, k_d)` and of a `(k_d, k_0)` matrix. Source: docs/theory, T2.1 (algorithm A3); arXiv 2003.06340.
     """
+    if isinstance(widths, Network):
+        centred = ", and X and Y less their means, which is what biases add" if widths.has_biases else ""
+        raise TypeError(f"widths is a Network; a list such as [64, 32, 10] was wanted: pass net.widths{centred}")
     sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
     if len(sizes) < 2:
         raise ValueError(f"widths is {sizes}; at least two widths are needed, the inputs' and the outputs'")

@@ -78,15 +78,11 @@ def obstruction(layer: Any, rng: Any = 0, tol: float = 1e-10) -> Obstruction:
     tol : float
         The score up to which the layer counts as diagonalisable.
 
-    Returns: Obstruction. Raises: TypeError if `layer` is none, ValueError, TypeError for `rng` or `tol`.
+    Returns: Obstruction. Raises: TypeError, ValueError if `layer` is none, or has an offset, a bias or no parameters; for `rng` or `tol`.
     Cost: a few products and one SVD of an (out, in) matrix; up to 2000 parameters, as many matrices and their rank.
     Source: docs/theory, L6.1, T6.2, T6.3, L6.4, T6.6 (algorithm A6).
     """
-    for name in ("shape", "param_shape", "matrix"):
-        if not hasattr(layer, name):
-            raise TypeError(f"layer is {type(layer).__name__}, without {name}; a layer such as linalign.Dense(64, 10) was wanted")
-    if getattr(layer, "linear", layer) is not layer:
-        raise ValueError(f"layer is {layer!r}; the statements are proved for linear layers, without offset or bias: pass {layer.linear!r}")
+    check_layer(layer)
     generator = validate.generator(rng)
     validate.real("tol", tol, above=0.0, below=1.0)
     thetas = [generator.standard_normal(layer.param_shape) for _ in range(3)]
@@ -111,6 +107,17 @@ def obstruction(layer: Any, rng: Any = 0, tol: float = 1e-10) -> Obstruction:
         witness=None if free else (thetas[0], thetas[1]),
         name=repr(layer),
     )
+
+
+def check_layer(layer: Any) -> None:
+    """Raises: TypeError if this is no layer, ValueError if it has an offset, a bias or no parameters."""
+    for name in ("shape", "param_shape", "matrix"):
+        if not hasattr(layer, name):
+            raise TypeError(f"layer is {type(layer).__name__}, without {name}; a layer such as linalign.Dense(64, 10) was wanted")
+    if not np.prod(layer.param_shape):
+        raise ValueError(f"layer is {layer!r}, which has no parameters: its singular bases never move; pass a layer that is trained")
+    if getattr(layer, "linear", layer) is not layer:
+        raise ValueError(f"layer is {layer!r}; the statements are proved for linear layers, without offset or bias: pass {layer.linear!r}")
 
 
 def _commuting(A: Array, B: Array, tol: float) -> bool:

@@ -89,7 +89,7 @@ def without_biases(net: Any) -> None:
     """Raises: ValueError if the network adds biases, which none of the statements here are about."""
     for i, layer in enumerate(getattr(net, "layers", ())):
         if getattr(layer, "has_bias", False):
-            raise ValueError(f"net has a bias in layers[{i}], {layer!r}; the statements are proved without: pass linear layers")
+            raise ValueError(f"net has a bias in layers[{i}], {layer!r}; the statements are proved without: pass layers without bias")
 
 
 def check_weights(matrices: Matrices) -> None:
