@@ -39,3 +39,8 @@ def load() -> None:
 def examples(count: int) -> settings:
     """So many examples of a test, and as many times more as the profile asks for."""
     return settings(max_examples=count * settings.default.max_examples // USUAL)
+
+
+def times(usual: int, exploring: int) -> int:
+    """How often to do what takes long: so many times, or so many where the profile explores."""
+    return usual if settings.default.max_examples == USUAL else exploring

@@ -270,7 +270,7 @@ def test_another_sweep_in_the_file(tmp_path):
         with pytest.raises(ValueError, match="holds no sweep"):
             sweep(network, X, Y, **options)
         assert path.read_bytes() == other
-    with pytest.raises(TypeError, match=r"grid\['loss'\]\[0\]\.half is object, which path= cannot write down"):
+    with pytest.raises(TypeError, match=r"grid\['loss'\]\[0\]\.half is object, which no file can hold"):
         sweep(network, X, Y, grid={"rng": [0], "loss": [Strange()]}, lr=0.1, steps=1, path=tmp_path / "new")
 
 

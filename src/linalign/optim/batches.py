@@ -47,7 +47,7 @@ class Place:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers and strings."""
-        return {"step": self.step, "generator": _plain(self.generator.bit_generator.state), "left": self.left.tolist()}
+        return {"step": self.step, "generator": plain(self.generator.bit_generator.state), "left": self.left.tolist()}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Place:
@@ -61,10 +61,10 @@ class Place:
         return cls(fields["step"], np.random.Generator(bits), np.array(fields["left"], dtype=np.int64))
 
 
-def _plain(state: Any) -> Any:
+def plain(state: Any) -> Any:
     """The state of a generator without arrays."""
     if isinstance(state, dict):
-        return {key: _plain(value) for key, value in state.items()}
+        return {key: plain(value) for key, value in state.items()}
     return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state
 
 

@@ -14,6 +14,7 @@ from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..reduce import samples
 from ..reduce.biases import homogeneous
+from ..training.checkpoint import Checkpoint
 from ..training.errors import DivergenceError
 from ..training.execute import execute
 from ..training.options import Options
@@ -31,6 +32,8 @@ class Job:
     Y: Any
     options: Mapping[str, Any]
     keep_runs: bool
+    checkpoint: str | None = None
+    checkpoint_every: float = 60.0
     problems: dict[Any, Problem] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
 
@@ -65,20 +68,28 @@ class Job:
                 self.problems[key] = problem
             return self.problems[key].on(net)
 
-    def run(self, point: Mapping[str, Any], stop: list[bool] | None) -> Run:
+    def checkpoint_of(self, index: int) -> str | None:
+        """Where the run of that number is kept while it is under way."""
+        return None if self.checkpoint is None else f"{self.checkpoint}.{index}"
+
+    def run(self, point: Mapping[str, Any], stop: list[bool] | None, index: int = 0) -> Run:
         """Raises: whatever goes wrong."""
         net = self.network(point)
         options = Options(**self.settings(point))
         problem = self.problem(net, options.loss, options.reduce, options.batched)
-        descent = options.descent(net)
-        return execute(*options.planned(problem, descent), descent, options, stop=stop)
+        descent, path = options.descent(net), self.checkpoint_of(index)
+        if path is None:
+            return execute(*options.planned(problem, descent), descent, options, stop=stop)
+        mark = Checkpoint(path, self.checkpoint_every, net, self.X, self.Y, options)
+        plan, work, descent, before = mark.begin(problem, self.X, self.Y, descent)
+        return execute(plan, work, descent, options, stop=stop, before=before, checkpoint=mark)
 
     def outcome(self, index: int, point: Mapping[str, Any], stop: list[bool] | None) -> Outcome | None:
         """The run at a point, or how it failed; None if it was interrupted."""
         began = time.perf_counter()
         nan = float("nan")
         try:
-            run = self.run(point, stop)
+            run = self.run(point, stop, index)
         except DivergenceError as error:
             run = error.run
             return Outcome(index, run.steps, False, nan, nan, run.floor, run.seconds, f"DivergenceError: {error}", run.history,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -16,6 +15,7 @@ import numpy as np
 from ..files import check_regular
 from ..problem.metric import UNSAID
 from ..record.recorder import History
+from ..training.described import describe
 from ..training.options import DEFAULTS, REQUIRED
 from ..validate import Array
 
@@ -158,34 +158,3 @@ def _decode(fields: Any) -> Outcome:
     numbers = {name: math.nan if fields[name] is None else float(fields[name]) for name in ("loss", "excess", "floor", "seconds")}
     history = {name: History(*map(_unpacked, packed)) for name, packed in fields["history"].items()}
     return Outcome(int(fields["index"]), int(fields["steps"]), bool(fields["converged"]), **numbers, error=fields["error"], history=history)
-
-
-# ------------------------------------------------------------------ what is being swept, as JSON
-def describe(name: str, value: Any) -> Any:
-    """A value as JSON, the same in every session; arrays by their digest. Raises: TypeError if it has no such form."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, range):
-        return {"range": [value.start, value.stop, value.step]}
-    if isinstance(value, (list, tuple)):
-        return [describe(f"{name}[{i}]", item) for i, item in enumerate(value)]
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        return {"array": digest(value)}
-    if isinstance(value, Mapping):
-        return [[describe(name, key), describe(f"{name}[{key!r}]", item)] for key, item in value.items()]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: describe(f"{name}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if callable(value) and hasattr(value, "__qualname__"):
-        return {"function": f"{value.__module__}.{value.__qualname__}"}
-    raise TypeError(f"{name} is {type(value).__name__}, which path= cannot write down; use numbers, strings, lists or arrays, or no path")
-
-
-def digest(array: Any) -> str:
-    """SHA-256 of dtype, shape and contents."""
-    values = np.asarray(array)
-    found = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
-    found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()

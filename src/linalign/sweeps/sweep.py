@@ -21,11 +21,12 @@ from ..plan.planner import check_reduce
 from ..problem.compressed import Compressed
 from ..problem.network import Network
 from ..reduce import samples
+from ..training.described import describe, digest
 from ..training.loop import bar as progress_bar
 from ..training.loop import interrupts
 from ..training.options import DEFAULTS, REQUIRED, Options
 from .job import Job
-from .journal import Journal, describe, digest
+from .journal import Journal
 from .result import Sweep
 from .workers import in_executor, in_threads
 
@@ -39,6 +40,8 @@ def sweep(
     executor: Executor | None = None,
     threads: int | None = None,
     path: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
     keep_runs: bool = False,
     progress: bool = False,
     **train_options: Any,
@@ -65,6 +68,9 @@ def sweep(
     path : str or path, optional
         A file to which every finished run is appended (JSON lines). Called again with the same path, grid, data and options,
         what is missing is run; make_network itself cannot be compared. A run that failed counts as finished.
+    checkpoint : str or path, optional
+        Run number i is kept in the file of this name with `.i` after it, every `checkpoint_every` seconds, as `train` does; it is deleted
+        once the run is in `path`, and stays without one.
     keep_runs : bool
         Keep every Run, its network and losses, in `Sweep.runs`.
     progress : bool
@@ -87,6 +93,7 @@ def sweep(
     """
     axes = _axes(grid)
     job = _job(make_network, X, Y, axes, train_options, keep_runs)
+    job = replace(job, checkpoint=_prefix(checkpoint), checkpoint_every=validate.real("checkpoint_every", checkpoint_every, least=0))
     workers = _workers(executor, threads)
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _try_first(job, axes, points[0])
@@ -97,6 +104,8 @@ def sweep(
             _check_pickles(job, axes)
     with progress_bar(progress, len(points), "run") as bar, _journal(path, described) as journal:
         found = {} if journal is None else dict(journal.done)
+        for index in found:  # a kill may have come between the two
+            _forget(job.checkpoint_of(index))
         tasks = [(index, point) for index, point in enumerate(points) if index not in found]
         if bar is not None:
             bar.update(len(found))
@@ -108,6 +117,7 @@ def sweep(
                     found[outcome.index] = outcome
                     if journal is not None:
                         journal.append(outcome)
+                        _forget(job.checkpoint_of(outcome.index))
                     if bar is not None:
                         bar.update(1)
     return Sweep(axes, [found[index] for index in sorted(found)], len(found) < len(points))
@@ -117,7 +127,23 @@ def _journal(path: str | os.PathLike[str] | None, described: Mapping[str, Any] |
     return contextlib.nullcontext() if path is None or described is None else contextlib.closing(Journal(path, described))
 
 
+def _forget(path: str | None) -> None:
+    if path is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
 # ------------------------------------------------------------------ what the caller passed in
+def _prefix(checkpoint: Any) -> str | None:
+    if checkpoint is None:
+        return None
+    prefix: str = os.fspath(checkpoint)
+    folder = os.path.dirname(os.path.abspath(prefix))
+    if not os.path.isdir(folder):
+        raise OSError(f"checkpoint is {prefix} but {folder} is no directory; make it, or pass another path")
+    return prefix
+
+
 def _axes(grid: Any) -> dict[str, list[Any]]:
     if not isinstance(grid, Mapping):
         raise TypeError(f'grid is {type(grid).__name__}; a dict of lists was wanted, such as {{"rng": range(100), "lr": [0.1, 0.01]}}')

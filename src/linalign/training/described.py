@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import losses, optim
+from ..optim.batches import plain
+from ..reduce.reduction import Reduction
 from ..validate import Array
 
 # values of these classes are written by their fields
@@ -78,3 +81,38 @@ def same(old: Any, new: Any) -> bool:
         return bool(np.array_equal(np.asarray(old), np.asarray(new)))
     except (TypeError, ValueError):
         return False
+
+
+# ------------------------------------------------------------------ what can be compared in another session, but not be had again
+def describe(name: str, value: Any) -> Any:
+    """A value as JSON, the same in every session; arrays by their digest. Raises: TypeError if it has no such form."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, (list, tuple)):
+        return [describe(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return {"array": digest(value)}
+    if isinstance(value, Mapping):
+        return [[describe(name, key), describe(f"{name}[{key!r}]", item)] for key, item in value.items()]
+    if isinstance(value, np.random.Generator):
+        return {"generator": plain(value.bit_generator.state)}
+    if isinstance(value, (optim.Rule, Reduction)) and not dataclasses.is_dataclass(value):
+        return {"type": type(value).__qualname__, **{key: describe(f"{name}.{key}", item) for key, item in sorted(vars(value).items())}}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: describe(f"{name}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return {"function": f"{value.__module__}.{value.__qualname__}"}
+    raise TypeError(f"{name} is {type(value).__name__}, which no file can hold; use numbers, strings, lists or arrays, or pass no path")
+
+
+def digest(array: Any) -> str:
+    """SHA-256 of dtype, shape and contents."""
+    values = np.asarray(array)
+    found = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
+    found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -36,7 +38,7 @@ def first_slice(plan: Plan, work: Work, descent: Descent) -> int:
 
 def execute(
     plan: Plan, work: Work, descent: Descent, options: Options, *, progress: bool = False, stop: list[bool] | None = None,
-    threads: int = 1, before: Before | None = None,
+    threads: int = 1, before: Before | None = None, checkpoint: Keeper | None = None,
 ) -> Run:  # fmt: skip
     """The run that was planned, or the rest of one. `stop[0]` ends it from outside, in place of Ctrl-C.
 
@@ -44,6 +46,8 @@ def execute(
     """
     execution = Execution(plan, work, descent, options, threads, before)
     loop = execution.loop(progress)
+    if checkpoint is not None:
+        loop.keep_every(checkpoint.every, lambda: checkpoint.write(execution.so_far()))
     try:
         loop.run(stop)
         if loop.status == CALLBACK_FAILED:
@@ -58,7 +62,20 @@ def execute(
             loop.rewind(diverged_at - 1)
         run = execution.run()
         raise DivergenceError(divergence(run, diverged_at == loop.first), run)
-    return execution.run()
+    run = execution.run()
+    if checkpoint is not None:
+        checkpoint.write(run)
+    return run
+
+
+class Keeper(Protocol):
+    """Who keeps a run under way."""
+
+    every: float
+    """Seconds between two times."""
+
+    def write(self, run: Run) -> float:
+        """Keep it; how many seconds to wait before the next time."""
 
 
 class Execution:
@@ -85,12 +102,18 @@ class Execution:
         self._loop = Loop(self.engine, state, self.recorder, options.steps, options.target, progress, size, first)
         return self._loop
 
-    def run(self) -> Run:
-        """What was done so far."""
+    def so_far(self) -> Run:
+        """What was done before the step that is to be taken, in arrays of its own."""
+        self.recorder.settle()
+        self._loop.losses.rest(self._loop.done)[0] = self.engine.value(-math.inf)[1]
+        return replace(self.run(np.array), interrupted=True)
+
+    def run(self, own: Callable[[Array], Array] = np.asarray) -> Run:
+        """What was done so far; `own` makes of an array of the engine one that the run may have."""
         loop, work, before, net = self._loop, self.work, self.before, self.work.given.net
         seconds = time.perf_counter() - self.began
         # nobody else holds what was lifted, and the engine ends here
-        params = work.lift(self.engine.params(), loop.done) if loop.done > self.descent.origin else net.params
+        params = work.lift([own(theta) for theta in self.engine.params()], loop.done) if loop.done > self.descent.origin else net.params
         mean = self.engine.average()
         excess = loop.losses.first(loop.done - loop.first + 1)
         if before is not None:
@@ -98,7 +121,7 @@ class Execution:
             seconds += before.seconds
         return Run(
             network=adopt(net, params),
-            average=None if mean is None else adopt(net, work.lift(mean, loop.done)),
+            average=None if mean is None else adopt(net, work.lift([own(theta) for theta in mean], loop.done)),
             excess=excess,
             floor=work.floor,
             history=self.recorder.history(loop.done),

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -120,8 +120,14 @@ class Loop:
         self.interrupted = False
         # sine and cosine of every interface, where no step changes them
         self._constant: Array | None = None
+        self._keep: Callable[[], float] | None = None
+        self._next_keep = math.inf
         self._kept: list[tuple[int, list[Array]]] = []
         self._snapshot()
+
+    def keep_every(self, seconds: float, keep: Callable[[], float]) -> None:
+        """Call `keep` after so many seconds, and again after as many as it says, between two steps."""
+        self._keep, self._next_keep = keep, time.perf_counter() + seconds
 
     def _snapshot(self) -> None:
         # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
@@ -206,6 +212,8 @@ class Loop:
                 began = time.perf_counter()
                 if began > self._next_snapshot:
                     self._snapshot()
+                if began >= self._next_keep and self._keep is not None:
+                    self._next_keep = self._keep() + time.perf_counter()
                 values = self.losses.rest(self.done)[: min(size, self.recorder.next_after(self.done, self.steps, scored) - self.done)]
                 took = self._advance(values, scored)
                 self.done += took

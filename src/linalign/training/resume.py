@@ -80,6 +80,12 @@ def resume(
         return execute(made, work, descent, options, progress=progress, threads=count(workers), before=before)
 
 
+def onward(run: Run, start: Network, X: Any, Y: Any, options: Options, threads: int) -> tuple[Plan, Work, Descent, Before]:
+    """What is left of a run of these options from this start. Raises: ValueError, TypeError as `train`."""
+    kept = _kept(run)
+    return _as_before(run, kept, start, X, Y, options, frozenset(), threads) or _anew(run, kept, X, Y, options, {})
+
+
 def _kept(run: Any) -> Kept:
     if not isinstance(run, Run):
         raise TypeError(f"run is {type(run).__name__}; a linalign.Run was wanted, from train, resume or load")

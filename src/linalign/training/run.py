@@ -99,8 +99,10 @@ class Run:
 
         return plot_run(self, path)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], **beside: Any) -> Path:
         """Write the run to `path` (npz, no pickle); an old file stays whole until the new one is on the disk, also among threads.
+
+        `beside`: arrays of your own, under names that the run does not use.
 
         Raises: OSError if it cannot be written, or is a directory or a device.
         """
@@ -128,7 +130,7 @@ class Run:
         if self.kept is not None:
             arrays["kept"] = np.array(self.kept.describe(arrays))
         with replacing(path) as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays, **beside)
         return Path(path)
 
 
@@ -137,13 +139,18 @@ def load(path: str | os.PathLike[str]) -> Run:
 
     Raises: OSError if the file cannot be read, ValueError if it holds no run.
     """
+    return read(path)[0]
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Run, dict[str, Array]]:
+    """The run, and all arrays of its file. Raises: as `load`."""
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         described = json.loads(str(arrays["run"]))
         version = described["format"]
         if version == FORMAT:
-            return _from_arrays(described, arrays)
+            return _from_arrays(described, arrays), arrays
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{os.fspath(path)} holds no run ({error}); Run.save writes one") from None
     raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +53,8 @@ def train(
     progress: bool = False,
     implementation: str = "kernel",
     plan: Plan | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
 ) -> Run:
     """Train a deep linear network by gradient descent on the full data.
 
@@ -106,6 +109,9 @@ def train(
     implementation : "kernel" or "reference" (plain NumPy, by backpropagation on the data as given)
     plan : Plan, optional
         A plan from `explain` or an earlier run of such a problem, followed instead of `reduce` and `pivot`.
+    checkpoint : str or path, optional
+        A file, of the format of `Run.save`, that is replaced every `checkpoint_every` seconds and at the end. The same call, after a
+        crash, goes on from there and ends with the same bits; a file of another run is refused.
 
     Returns
     -------
@@ -134,10 +140,18 @@ def train(
         reduce=reduce, pivot=pivot, implementation=implementation, plan=plan,
     )  # fmt: skip
     descent = options.descent(net)
+    mark, before = None, None
+    if checkpoint is not None:
+        from .checkpoint import Checkpoint
+
+        mark = Checkpoint(checkpoint, checkpoint_every, net, X, Y, options)
     with for_plan(workers, problem):
-        made, work = options.planned(problem, descent)
+        if mark is None:
+            made, work = options.planned(problem, descent)
+        else:
+            made, work, descent, before = mark.begin(problem, X, Y, descent, count(workers))
     with for_loop(workers, made.implementation):
-        run = execute(made, work, descent, options, progress=progress, threads=count(workers))
+        run = execute(made, work, descent, options, progress=progress, threads=count(workers), before=before, checkpoint=mark)
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
 
 
