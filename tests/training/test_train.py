@@ -315,9 +315,10 @@ def test_divergence_carries_the_run_up_to_the_last_finite_loss(options, how):
     assert all(np.isfinite(theta).all() for theta in run.network.params)
     assert not run.converged
     step, loss = run.steps, run.loss[-1]
+    auto = la.train(net, X, Y, lr="auto", steps=0, **how, **options).lr[0]
     assert str(error) == (
         f"training diverged: the loss was {loss:.3g} before step {step} and not finite after it, with lr=5; "
-        f"lower lr (error.run holds the {step} steps before)"
+        f"pass lr='auto', which is {auto:.3g} here, or less (error.run holds the {step} steps before)"
     )
     clean = la.train(net, X, Y, lr=5.0, steps=run.steps, **how, **options)
     assert np.array_equal(clean.loss, run.loss)
@@ -344,7 +345,7 @@ def test_divergence_is_traced_from_any_snapshot(monkeypatch, options, seconds, r
 def test_divergence_names_the_range_of_rates():
     net, X, Y = problem()
     error = diverge(net, X, Y, lr=[5.0, 0.5], steps=1000)
-    assert "with lr between 0.5 and 5; lower lr" in str(error)
+    assert "with lr between 0.5 and 5; pass lr='auto', which is 0.00243 here, or less" in str(error)
 
 
 def test_divergence_at_the_last_step():

@@ -39,6 +39,8 @@ class DataFacts:
     """What the taps of these layers compose to, or why to nothing (T9.1)."""
     filters: dict[tuple[Layer, ...], tuple[tuple[Array, Array, float], Filters]] = field(default_factory=dict)
     """The rows of moves of these layers."""
+    sizes: tuple[float, float, float] | None = None
+    """The largest eigenvalue of `X^T X`, and the norms of X and of the targets."""
     plans: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     """What the planner found for dense layers of these widths: pivots, counts, plans."""
     batches: dict[tuple[int, bool], DataFacts] = field(default_factory=dict)

@@ -77,6 +77,7 @@ class Job:
         net = self.network(point)
         options = Options(**self.settings(point))
         problem = self.problem(net, options.loss, options.reduce, options.batched)
+        options = options.on(problem)
         descent, path = options.descent(net), self.checkpoint_of(index)
         if path is None:
             return execute(*options.planned(problem, descent), descent, options, stop=stop)

@@ -6,9 +6,14 @@ import numpy as np
 
 from ..layers.homogeneous import Homogeneous
 from ..losses import Loss, resolve
+from ..optim import SGD, Rule
+from ..optim.wrapped import Wrapped
 from ..problem.network import Network
+from ..problem.problem import Problem
+from ..reduce.biases import homogeneous
 from ..validate import Array
 
+AUTO = "auto"
 # a bound of the loss's second derivative in one output, over its factor
 CURVATURE = {"squared": 2.0, "cross_entropy": 0.5, "logistic": 0.25, "exponential": 1.0}
 # how much larger than ||Y|| / ||X|| the end-to-end matrix may become
@@ -26,18 +31,87 @@ def automatic_rate(net: Network, X: Array, Y: Array, loss: str | Loss, *, n: int
     Shapes: `X (n, k_0)`, `Y (n, k_d)`, or compressed rows of `n` samples. Cost: `X^T X`, and a norm a layer.
     """
     kind = resolve(loss)
+    factor = kind.factor(len(X) if n is None else n, Y.shape[1])
     X, matrices = beside_ones(net, X)
+    return _rate(matrices, CURVATURE[kind.kind] * factor, (_largest(X), float(np.linalg.norm(X)), float(np.linalg.norm(Y))), momentum)
+
+
+def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]:
+    """What `lr="auto"` is: the automatic rate in the metric, one a layer where layers share parameters differently.
+
+    Raises: ValueError for rules, losses and batches for which no curvature is known.
+    """
+    check(rule, problem.batch is not None)
+    while isinstance(rule, Wrapped):
+        rule = rule.base
+    kind = problem.loss.kind
+    if kind not in CURVATURE or problem.T is None:
+        known = ", ".join(CURVATURE)
+        raise ValueError(f"lr is 'auto' but the curvature of the loss {kind!r} is not known, only of {known}; pass a number")
+    chain = homogeneous(problem)
+    facts = chain.facts
+    if facts.sizes is None:
+        assert problem.T is not None
+        targets = float(np.sqrt(np.linalg.norm(problem.T) ** 2 + max(problem.floor / problem.factor, 0.0)))
+        if chain.X is None:
+            # the matrix to be fitted is known: its norm may be more than ROOM times that of its rows on average
+            facts.sizes = (
+                1.0,
+                float(np.sqrt(problem.rows)),
+                max(targets, float(np.linalg.norm(problem.T, 2)) * np.sqrt(problem.rows) / ROOM),
+            )
+        else:
+            facts.sizes = _largest(chain.X), float(np.linalg.norm(chain.X)), targets
+    momentum = rule.momentum if isinstance(rule, SGD) else 0.0
+    c = CURVATURE[kind] * problem.factor
+    if kind == "exponential":
+        # its curvature is its value, which descent does not let grow: the worst sample of the start
+        F = chain.net.matrix().T if chain.X is None else chain.X @ chain.net.matrix().T
+        with np.errstate(over="ignore"):
+            c *= max(1.0, float(np.exp(-(problem.T * F).min())))
+    return for_metric(problem.net, _rate(chain.net.matrices(), c, facts.sizes, momentum), metric)
+
+
+def check(rule: Rule, batched: bool) -> None:
+    """That `lr="auto"` means something. Raises: ValueError."""
+    while isinstance(rule, Wrapped):
+        rule = rule.base
+    if not isinstance(rule, SGD):
+        raise ValueError(f"lr is 'auto' but the optimizer is {rule.name}; 'auto' is for gradient descent: pass a number")
+    if batched:
+        raise ValueError("lr is 'auto' but steps see batches, whose curvature is not that of all rows; pass a number")
+
+
+def hint(problem: Problem, rule: Rule, metric: str, lr: Array) -> str:
+    """What to do about a run that diverged: the automatic rate, where there is one below `lr`."""
+    try:
+        found = np.atleast_1d(np.asarray(of_problem(problem, rule, metric)))
+    except (ValueError, np.linalg.LinAlgError, ArithmeticError):
+        return "lower lr"
+    if not np.isfinite(found).all() or not np.any(found < lr):
+        return "lower lr"
+    here = f"{found[0]:.3g}" if len(np.unique(found)) == 1 else f"{found.min():.3g} to {found.max():.3g}, by layer,"
+    return f"pass lr='auto', which is {here} here, or less"
+
+
+def _largest(X: Array) -> float:
+    """The largest eigenvalue of `X^T X`."""
     gram = (X.T @ X if len(X) >= X.shape[1] else X @ X.T).astype(np.float64)
-    largest = float(np.linalg.eigvalsh(gram)[-1])
-    below, above = [np.eye(X.shape[1])], [np.eye(net.widths[-1])]
+    return float(np.linalg.eigvalsh(gram)[-1])
+
+
+def _rate(matrices: list[Array], c: float, sizes: tuple[float, float, float], momentum: float) -> float:
+    largest, of_inputs, of_targets = sizes
+    depth = len(matrices)
+    below, above = [np.eye(matrices[0].shape[1])], [np.eye(len(matrices[-1]))]
     for W in matrices[:-1]:
         below.append(W @ below[-1])
     for W in matrices[:0:-1]:
         above.append(above[-1] @ W)
     at_start = sum(float(np.linalg.norm(A, 2) * np.linalg.norm(B, 2)) ** 2 for A, B in zip(above[::-1], below, strict=True))
-    q = ROOM * float(np.linalg.norm(Y)) / max(float(np.linalg.norm(X)), np.finfo(np.float64).tiny)
-    grown = net.depth * q ** (2 - 2 / net.depth)
-    curvature = CURVATURE[kind.kind] * kind.factor(len(X) if n is None else n, Y.shape[1]) * largest * max(at_start, grown)
+    q = ROOM * of_targets / max(of_inputs, np.finfo(np.float64).tiny)
+    grown = depth * q ** (2 - 2 / depth)
+    curvature = c * largest * max(at_start, grown)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
 

@@ -75,7 +75,7 @@ class Promise:
 
 def prove(name: str, net: Network, X: Any, Y: Any, loss: str | Loss, update: str, momentum: float, weight_decay: Any) -> Certificate:
     """What is certified for this start with `lr=name`. Raises: ValueError where nothing is proved."""
-    validate.choice("lr", name, ("certified",))
+    validate.choice("lr", name, ("auto", "certified"))
     if update != "simultaneous" or momentum or np.any(weight_decay):
         raise ValueError("lr is 'certified' but the certificate is for gradient descent without momentum and weight decay; pass a number")
     if isinstance(X, Compressed):

@@ -22,6 +22,7 @@ from ..problem.network import Network
 from ..record.lifted import lifted
 from ..record.state import State
 from ..validate import Array
+from .automatic_rate import hint
 from .errors import DivergenceError
 from .kept import Before, Kept
 from .loop import SLICE_SECONDS, Loop
@@ -61,7 +62,8 @@ def execute(
         if diverged_at > loop.first:
             loop.rewind(diverged_at - 1)
         run = execution.run()
-        raise DivergenceError(divergence(run, diverged_at == loop.first), run)
+        fix = hint(work.given, descent.rule, descent.metric, descent.lr)
+        raise DivergenceError(divergence(run, diverged_at == loop.first, fix), run)
     run = execution.run()
     if checkpoint is not None:
         checkpoint.write(run)
@@ -163,7 +165,7 @@ def adopt(net: Network, params: Iterable[Array]) -> Network:
     return Network._adopt(net.layers, [validate.finite(f"params[{i}]", theta) for i, theta in enumerate(params)])
 
 
-def divergence(run: Run, at_start: bool) -> str:
+def divergence(run: Run, at_start: bool, fix: str) -> str:
     """What to say of a run that diverged, and what to do."""
     rates = np.unique(run.lr)
     lr = f"lr={rates[0]:g}" if len(rates) == 1 else f"lr between {rates[0]:g} and {rates[-1]:g}"
@@ -171,5 +173,5 @@ def divergence(run: Run, at_start: bool) -> str:
         return "the loss of the start is not finite, before any step; scale the start or the data down"
     return (
         f"training diverged: the loss was {run.loss[-1]:.3g} before step {run.steps} and not finite after it, with {lr}; "
-        f"lower lr (error.run holds the {run.steps} steps before)"
+        f"{fix} (error.run holds the {run.steps} steps before)"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from .. import losses, optim, validate
@@ -17,6 +17,7 @@ from ..problem.metric import METRICS
 from ..problem.network import Network
 from ..problem.problem import Problem, batched
 from ..record.recorder import Recorder
+from . import automatic_rate
 
 IMPLEMENTATIONS = ("kernel", "reference")
 # steps are exact in float64, where log-spaced ones are found; the fastest take decades
@@ -56,8 +57,11 @@ class Options:
         validate.integer("steps", self.steps, least=0, most=MOST_STEPS)
         if self.tol is not None:
             validate.real("tol", self.tol, least=0)
-        rates.check(self.lr, self.steps)
         rule = optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
+        if self.lr_is_auto:
+            automatic_rate.check(rule, self.batched)
+        else:
+            rates.check(self.lr, self.steps)
         validate.choice("update", self.update, UPDATES)
         validate.choice("metric", self.metric, METRICS)
         validate.choice("implementation", self.implementation, IMPLEMENTATIONS)
@@ -68,6 +72,18 @@ class Options:
     def target(self) -> float:
         """The loss at which the run ends."""
         return -math.inf if self.tol is None else float(self.tol)
+
+    @property
+    def lr_is_auto(self) -> bool:
+        """Whether the learning rate is found from the problem."""
+        return isinstance(self.lr, str) and self.lr == automatic_rate.AUTO
+
+    def on(self, problem: Problem) -> Options:
+        """The same options with the learning rate of this problem. Raises: ValueError where "auto" knows none."""
+        if not self.lr_is_auto:
+            return self
+        rule = optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
+        return replace(self, lr=automatic_rate.of_problem(problem, rule, self.metric))
 
     @property
     def batched(self) -> bool:

@@ -73,6 +73,7 @@ def resume(
     asked, moved = _asked(kept, changed, first, total)
     options = Options(**asked)
     start = run.network.with_params(kept.start)
+    options = options.on(make_problem(run.network, X, Y, options.loss))
     with for_plan(workers, make_problem(start, X, Y, options.loss)):
         found = _as_before(run, kept, start, X, Y, options, moved, count(workers))
         made, work, descent, before = found or _anew(run, kept, X, Y, options, asked)

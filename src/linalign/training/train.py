@@ -20,6 +20,7 @@ from ..plan.planner import make_plan
 from ..problem.network import Network
 from ..problem.problem import make_problem
 from ..validate import Array
+from .automatic_rate import AUTO
 from .certified_run import compare, prove, rate
 from .execute import execute
 from .objective import Objective
@@ -69,8 +70,12 @@ def train(
     Y : array (n, k_d), or integer labels (n,) for cross-entropy, or (k_d, k_0) if X is None; None for losses of the product.
     loss : str or linalign.losses.Loss
         "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
-    lr : number, one a layer (0 freezes it), an array (steps,) or (steps, d), a function of the step counted from 0, or "certified"
+    lr : number, one a layer (0 freezes it), an array (steps,) or (steps, d), a function of the step counted from 0, "auto", "certified"
         Functions: `linalign.optim.schedules`, or your own.
+        "auto": `(1 - momentum) / (c L G)` from the curvature of the loss, at which most runs do not diverge; `run.lr` says which it was.
+        L is the largest eigenvalue of `X^T X`, c a bound of the loss's second derivative in an output, G the larger of the sum of
+        `||W_d ... W_{i+1}||^2 ||W_{i-1} ... W_1||^2` over layers at the start and `d q^(2 - 2/d)`, `q = 8 ||Y|| / ||X||`, which is that
+        sum for balanced layers at a matrix of norm q. Over the most entries that share a parameter, a layer, in `metric="parameters"`.
         "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one; `run.certificate` then has
         what was promised beside what was measured.
     weight_decay : number, or one a layer
@@ -128,7 +133,7 @@ def train(
     """
     problem = make_problem(net, X, Y, loss)
     proof = None
-    if isinstance(lr, str):
+    if isinstance(lr, str) and lr != AUTO:
         if optimizer is not None or clip_norm is not None or batch is not None or not isinstance(order, str):
             raise ValueError("lr is 'certified' but the certificate is for gradient descent on all the data; pass a number")
         proof = prove(lr, net, X, Y, loss, update, momentum, weight_decay)
@@ -139,6 +144,7 @@ def train(
         optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=rng, record=record,
         reduce=reduce, pivot=pivot, implementation=implementation, plan=plan,
     )  # fmt: skip
+    options = options.on(problem)
     descent = options.descent(net)
     mark, before = None, None
     if checkpoint is not None:
@@ -193,5 +199,5 @@ def explain(
         lr=lr, steps=0 if steps is None else steps, loss=loss, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         optimizer=optimizer, reduce=reduce, pivot=pivot, implementation=implementation,
     )  # fmt: skip
-    descent = options.descent(net)
+    descent = options.on(problem).descent(net)
     return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)[0]
