@@ -9,7 +9,7 @@ worked out in double: what that loses goes with the condition of the Gram matrix
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -20,7 +20,7 @@ from linalign.plan import structures
 from linalign.plan.cost import pivots
 from linalign.problem.descent import make_descent
 from linalign.problem.problem import make_problem
-from tests.oracles.checks import LOSSES, U64, Case, chains, exact_loss, use_isa
+from tests.oracles.checks import LOSSES, U64, Case, chains, exact_loss, exact_step, use_isa
 from tests.oracles.extended import LD
 from tests.oracles.layer_cases import Span
 
@@ -146,3 +146,63 @@ def structured_engine(isa, pivot=0, threads=1):
 
 def descent_of(case, lr=0.01, momentum=0.0, weight_decay=0.0, update="simultaneous"):
     return make_descent(case.depth, lr, momentum, weight_decay, update, case.metric)
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------------------------
+
+
+def curvature(case, params):
+    """`||H||`, H the second derivative of the loss in the parameters: by powers, and differences in 80 bits; a tenth is added."""
+    plain = replace(case, metric="parameters")
+
+    def gradient(at):
+        return np.concatenate([g.ravel() for g in plain.at(at)[2]])
+
+    def moved(v, by):
+        ends = np.cumsum([theta.size for theta in params])
+        return [theta.astype(LD) + by * part.reshape(theta.shape) for theta, part in zip(params, np.split(v, ends[:-1]), strict=True)]
+
+    v = np.random.default_rng(0).standard_normal(sum(theta.size for theta in params)).astype(LD)
+    size = LD(0)
+    for _ in range(20):
+        v = v / np.linalg.norm(v.astype(float))
+        v = (gradient(moved(v, LD(1e-6))) - gradient(moved(v, LD(-1e-6)))) / LD(2e-6)
+        size = np.linalg.norm(v.astype(float))
+    return 1.1 * float(size)
+
+
+def drift(case, how, steps):
+    """`(parameters, losses)`: how far two programs that start alike may be apart after so many steps, in any parameter and loss.
+
+    Every step of either lies within the bound of one exact step from where it stands, as `check_steps` has it. What is off by then
+    is multiplied by the derivative of the later steps: `dv <- momentum dv + (||H|| + decay) dtheta`, `dtheta <- dtheta + lr dv`, with
+    ||H|| and the bounds of a step the largest of the start and of the end of the exact run.
+    """
+    start = [theta.astype(LD) for theta in case.problem.net.params]
+    end, velocities = start, [np.zeros_like(theta) for theta in start]
+    largest = LD(0)
+    for _ in range(steps):
+        _, end, velocities = exact_step(case, end, velocities, how)
+        largest = max(largest, *(np.abs(v).max(initial=0) for v in velocities))
+    lr, momentum, decay = max(how.lr), how.momentum, max(how.weight_decay)
+    norm = max(curvature(case, params) for params in (start, end))
+    if case.metric == "matrix":  # the gradient is divided by the Gram matrix
+        norm /= min([1.0, *(float(np.linalg.eigvalsh(span.gram.astype(float))[0]) for span in case.spans if len(span.basis))])
+    rounding = [0.0, 0.0]
+    slope = loss_off = 0.0
+    for params in (start, end):
+        _, dL, gradients, bounds = case.at(params)
+        size = max(np.abs(theta).max(initial=0) for theta in params)
+        # as in `compare_update`, for the longest velocity there is; all entries together
+        count = np.sqrt(sum(theta.size for theta in params))
+        worst = max(float(b.max(initial=0)) for b in bounds)
+        dv = 1.01 * count * (worst + (case.gamma + 4 * case.u) * (2 * float(largest) + worst + decay * float(size)))
+        dtheta = 1.01 * (lr * dv + count * (case.gamma + 4 * case.u) * (float(size) + 2 * lr * float(largest)))
+        rounding = [max(rounding[0], dv), max(rounding[1], dtheta)]
+        slope = max(slope, float(np.sqrt(sum(np.sum(g.astype(float) ** 2) for g in gradients))))
+        loss_off = max(loss_off, float(dL))
+    off_v = off = 0.0
+    for _ in range(steps):
+        off_v = momentum * off_v + (norm + decay) * off + 2 * rounding[0]
+        off = off + lr * off_v + 2 * rounding[1]
+    return off, 2 * loss_off + slope * off + norm * off**2
