@@ -168,4 +168,4 @@ def test_biases_and_residual_layers(here, capsys):
     assert answers[1].startswith("2. Do the layers allow it? not known ")
     assert "what is trained stands beside a fixed matrix; the statements are proved without one." in answers[1]
     error = refused(capsys, "digits", "--limit", "50", "--layers", "conv 3x3 bias, dense 10 bias")
-    assert "--layers has biases, and the answers are proved for networks without; leave 'bias' out, or ask with --centre" in error
+    assert "--layers has biases, and the answers are proved for networks without; leave 'bias' out of it" in error

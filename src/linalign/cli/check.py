@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         data = load(options)
         net = start(options, data)
         if net.has_biases:
-            raise Stop("--layers has biases, and the answers are proved for networks without; leave 'bias' out, or ask with --centre", 2)
+            raise Stop("--layers has biases, and the answers are proved for networks without; leave 'bias' out of it", 2)
         condition = la.theory.invariance_condition(data.X, data.Y, tol=options.tol)
         print(f"data       {describe(data)}")
         print(f"network    {described(net)}, {options.init} start, {options.loss} loss")
