@@ -225,6 +225,26 @@ def test_runs_of_convolutions():
     assert "filters" in applied(run)
 
 
+AFFINE = {
+    "none": [la.Dense(12, 9, bias=True), la.Dense(9, 5, bias=True)],
+    "inputs": [la.Dense(30, 9, bias=True), la.Dense(9, 7), la.Dense(7, 5, bias=True)],
+    "width": [la.Dense(12, 40, bias=True), la.Dense(40, 5, bias=True)],
+    "offsets": [la.Residual(la.Dense(12, 12)), la.Residual(la.Dense(12, 12, bias=True)), la.Dense(12, 5)],
+    "convolutions": [la.Conv2d(6, 3, 1, 2, bias=True), la.Residual(la.Conv2d(6, 3, 2, 2, bias=True)), la.Dense(72, 5, bias=True)],
+}
+
+
+@pytest.mark.parametrize("plan", AFFINE)
+def test_runs_with_biases_and_residual_layers(plan):
+    """The scores are of the matrices alone, as the authors take them of convolutions with biases."""
+    rng = np.random.default_rng(13)
+    net = la.Network(AFFINE[plan]).init("gaussian", rng=0, bias="torch")
+    X, Y = rng.standard_normal((8, net.widths[0])) / 6, rng.standard_normal((8, 5)) / 6
+    reduce = {"none": "none", "convolutions": "auto"}.get(plan, ("samples", "offsets", "inputs", "width"))
+    run = recorded(net, X, Y, lr=1e-2, reduce=reduce)
+    assert plan in (*applied(run), "none", "convolutions")
+
+
 def low_rank(rng, a, b, r):
     return rng.standard_normal((b, r)) @ rng.standard_normal((r, a)) / np.sqrt(a * r)
 
