@@ -14,6 +14,8 @@ Array = npt.NDArray[Any]
 
 # entries that are looked at one by one sooner than summed
 SMALL = 4096
+# of BLAS
+MOST_ROWS = 2**31 - 1
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -124,14 +126,15 @@ def matrix(name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: 
             raise ValueError(f"{name} has shape {array.shape}; {want} {('rows', 'columns')[axis]} were wanted, not {have}")
     if array.size == 0:
         raise ValueError(f"{name} is empty, shape {array.shape}; at least one row and one column are needed")
-    if max(array.shape) > np.iinfo(np.int32).max:
+    if max(array.shape) > MOST_ROWS:
         raise ValueError(f"{name} has shape {array.shape}; BLAS takes at most 2147483647 rows or columns")
     return finite(name, array)
 
 
 def integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
     """A whole number of at least `least`, and at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    # the abstract classes of numbers take a microsecond to ask
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} is {value!r}; a whole number of at least {least} was wanted")
     if value < least:
         raise ValueError(f"{name} is {value}; a whole number of at least {least} was wanted")
@@ -143,10 +146,10 @@ def integer(name: str, value: Any, *, least: int, most: int | None = None) -> in
 
 def real(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float | None = None) -> float:
     """A finite real number in the stated range."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name} is {value!r}; a number was wanted")
     number = float(value)
-    if not np.isfinite(number):
+    if not math.isfinite(number):
         raise ValueError(f"{name} is {number}; a finite number was wanted")
     if above is not None and number <= above:
         raise ValueError(f"{name} is {number}; it must be greater than {above:g}")
@@ -164,7 +167,7 @@ def per_layer(name: str, value: Any, depth: int, *, above: float | None = None, 
         if len(values) != depth:
             raise ValueError(f"{name} has {len(values)} entries but the network has {depth} layers; pass one number or one a layer")
         return np.array([real(f"{name}[{i}]", v, above=above, least=least) for i, v in enumerate(values)])
-    return np.full(depth, real(name, value, above=above, least=least))
+    return np.array([real(name, value, above=above, least=least)] * depth)
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:

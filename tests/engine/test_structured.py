@@ -13,6 +13,7 @@ import linalign as la
 from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
 from linalign.layers.homogeneous import Homogeneous
+from linalign.optim import SGD
 from linalign.plan import cost, structures
 from linalign.problem.descent import make_descent
 from linalign.problem.problem import make_problem
@@ -337,7 +338,7 @@ def test_a_restored_engine_repeats_its_steps(layers, update):
     net, X, Y = drawn(layers)
     problem = make_problem(net, X, Y, "squared")
     for metric, pivots in (("matrix", range(net.depth + 1)), ("parameters", [0])):
-        how = make_descent(net.depth, 1e-3, 0.5, 0.1, update, metric)
+        how = make_descent(net.depth, 1e-3, SGD(0.5, weight_decay=0.1), update, metric)
         for at in pivots if update == "simultaneous" else [0]:
             engine = ChainEngine(problem, how, cost.pivots(problem)[at])
             first, again = np.empty(7), np.empty(7)

@@ -23,6 +23,7 @@ import numpy as np
 
 from linalign import Network, losses, reference
 from linalign.engine import bind as kernel
+from linalign.optim import SGD
 from linalign.plan import machine
 from linalign.plan.cost import pivots
 from linalign.problem.descent import make_descent
@@ -304,7 +305,7 @@ class Case:
 
 
 def descent(depth, lr=0.01, momentum=0.0, weight_decay=0.0, update="simultaneous"):
-    return make_descent(depth, lr, momentum, weight_decay, update, "matrix")
+    return make_descent(depth, lr, SGD(momentum, weight_decay=weight_decay), update, "matrix")
 
 
 class ReferenceEngine:

@@ -16,6 +16,7 @@ import numpy as np
 
 import linalign as la
 from linalign.engine import bind as kernel
+from linalign.optim import SGD
 from linalign.plan import structures
 from linalign.plan.cost import pivots
 from linalign.problem.descent import make_descent
@@ -145,7 +146,7 @@ def structured_engine(isa, pivot=0, threads=1):
 
 
 def descent_of(case, lr=0.01, momentum=0.0, weight_decay=0.0, update="simultaneous"):
-    return make_descent(case.depth, lr, momentum, weight_decay, update, case.metric)
+    return make_descent(case.depth, lr, SGD(momentum, weight_decay=weight_decay), update, case.metric)
 
 
 # ---- whole runs ------------------------------------------------------------------------------------------------------------

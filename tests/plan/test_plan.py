@@ -77,7 +77,7 @@ def test_counts_by_hand():
     # H = W_1 X' (3 x 2 x 5), O = W_2 H (4 x 3 x 5), Q = W_2' E (3 x 4 x 5), E H' (4 x 5 x 3), Q X (3 x 5 x 2)
     made = make_problem(*problem([2, 3, 4], 5), "squared")
     assert cost.pivots(made)[1].macs == 30 + 60 + 60 + 60 + 30
-    assert sorted(np.prod(p) for p in cost.products(made, 1)) == [30, 30, 60, 60, 60]
+    assert sorted(np.prod(p) for p in cost.products(cost.sizes(made), 1)) == [30, 30, 60, 60, 60]
     # pivot 0 from the identity: A_1 = W_1' free, A_2 = A_1 W_2' (2 x 3 x 4), O = X A_2 (5 x 2 x 4), X' E (2 x 5 x 4),
     # D_1 = D_2 W_2 (2 x 4 x 3), W_2's gradient (4 x 2 x 3), W_1's free
     assert cost.pivots(made)[0].macs == 24 + 40 + 40 + 24 + 24

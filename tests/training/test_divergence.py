@@ -13,6 +13,7 @@ import pytest
 import linalign as la
 from linalign.engine.engine import DIVERGED
 from linalign.engine.engines import ChainEngine
+from linalign.optim import SGD
 from linalign.plan.cost import choose
 from linalign.problem.descent import make_descent
 from linalign.problem.problem import make_problem
@@ -139,7 +140,7 @@ def test_parts_that_are_finite_while_their_sum_is_not(implementation):
 
 def engine_of(kind, update, seed=3):
     net, X, Y = diverging(kind, seed)
-    problem, how = make_problem(net, X, Y, "squared"), make_descent(net.depth, 5.0, 0.5, 0.1, update, "matrix")
+    problem, how = make_problem(net, X, Y, "squared"), make_descent(net.depth, 5.0, SGD(0.5, weight_decay=0.1), update, "matrix")
     return ChainEngine(problem, how, choose(problem, how)[0])
 
 
@@ -175,7 +176,7 @@ def test_a_replay_ends_before_a_loss_that_is_not_finite():
 
 def test_a_long_replay_is_the_same_steps():
     net, X, Y = diverging("dense", 0)
-    problem, how = make_problem(net, X, Y, "squared"), make_descent(net.depth, 1e-4, 0.0, 0.0, "cyclic", "matrix")
+    problem, how = make_problem(net, X, Y, "squared"), make_descent(net.depth, 1e-4, SGD(), "cyclic", "matrix")
     engine = ChainEngine(problem, how, choose(problem, how)[0])
     kept, values = engine.snapshot(), np.empty(10_000)
     engine.advance(10_000, values, -np.inf)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..optim import SGD
 from ..optim.batches import Batches
 from ..optim.wrapped import Averaged
 from ..plan import cost
@@ -29,9 +31,10 @@ from .whole import Whole
 NO_NUMBERS = np.zeros(0)
 
 
+@lru_cache(maxsize=64)
 def simultaneous(depth: int) -> Descent:
     """Any simultaneous descent: for gradients, where the step does not matter."""
-    return make_descent(depth, 1.0, 0.0, 0.0, "simultaneous", "parameters")
+    return make_descent(depth, 1.0, SGD(), "simultaneous", "parameters")
 
 
 class ChainEngine(Engine):

@@ -7,6 +7,7 @@ matrix B to W (`offset`), a layer with a bias a vector to its outputs (`constant
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -177,4 +178,4 @@ class Layer(ABC):
     @property
     def size(self) -> int:
         """The number of parameters."""
-        return int(np.prod(self.param_shape))
+        return math.prod(self.param_shape)

@@ -7,7 +7,9 @@ small model of this kind of processor; `make bench-kernels` and `python -m bench
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 from ..problem.descent import Descent
 from ..problem.problem import Problem
@@ -58,23 +60,37 @@ class Pivot:
     nanoseconds: float
 
 
-def sizes(problem: Problem) -> list[int]:
-    """Multiply-adds of a row through each layer."""
-    return [sum(out * into for out, into in sides(layer)) for layer in problem.net.layers]
+class Sizes(NamedTuple):
+    """All that the products of a step depend on.
+
+    `data` are the dimensions of X, 0 for none; `of[i]` the sides of the products that layer i + 1 is made of.
+    """
+
+    k: tuple[int, ...]
+    n: int
+    data: int
+    of: tuple[tuple[tuple[int, int], ...], ...]
+    itemsize: int
+
+
+def sizes(problem: Problem) -> Sizes:
+    """Those of a problem."""
+    X, net = problem.X, problem.net
+    return Sizes(net.widths, problem.rows_a_step, 0 if X is None else X.ndim, tuple([tuple(sides(layer)) for layer in net.layers]),
+                 net.dtype.itemsize)  # fmt: skip
 
 
 def backpropagation(problem: Problem) -> int:
     """Multiply-adds a step of backpropagation on the rows as they are."""
-    m = sizes(problem)
+    m = [sum(out * into for out, into in sides(layer)) for layer in problem.net.layers]
     return problem.rows_a_step * (3 * sum(m) - m[0])
 
 
-def products(problem: Problem, p: int) -> list[Product]:
+def products(sizes: Sizes, p: int) -> list[Product]:
     """The products of a step from pivot p."""
-    k = problem.net.widths
-    d, n, k_0, k_d = len(k) - 1, problem.rows_a_step, k[0], k[-1]
+    k, n, data, of, _ = sizes
+    d, k_0, k_d = len(k) - 1, k[0], k[-1]
     found: list[Product] = []
-    of = [sides(layer) for layer in problem.net.layers]
 
     def layer(i: int, s: int, *, applied: bool = True, adjoint: bool = True) -> None:
         """Layer i with s rows in flight: apply, adjoint and gradient."""
@@ -86,29 +102,28 @@ def products(problem: Problem, p: int) -> list[Product]:
 
     if p == 0:
         # rows of data, or of the identity with the samples entering once
-        s, identity = min(n, k_0), problem.X is None or n > k_0
+        s, identity = min(n, k_0), not data or n > k_0
         for i in range(1, d + 1):
             layer(i, s, applied=i > 1 or not identity, adjoint=i > 1)
-        if problem.X is not None and n > k_0:
+        if data and n > k_0:
             found.extend([(n, k_d, k_0), (k_0, k_d, n)])
         return found
     s = k[p]
     for i in [*range(1, p), *range(p + 2, d + 1)]:
         layer(i, s)
-    if problem.X is not None:
-        found.extend([(s, n, k_0), (s, k_0, n)] if problem.X.ndim == 2 else [(s, k_0, 1)] * 2)
+    if data:
+        found.extend([(s, n, k_0), (s, k_0, n)] if data == 2 else [(s, k_0, 1)] * 2)
     if p < d:
         found.extend([(k_d, n, s), (s, n, k_d), (s, k_d, n)])
     return found
 
 
-def cycle(problem: Problem) -> list[Product]:
+def cycle(sizes: Sizes) -> list[Product]:
     """The products of a sweep of cyclic updates: rows of the data forward, rows of the outputs backward."""
-    k = problem.net.widths
-    d, n, k_0, k_d = len(k) - 1, problem.rows_a_step, k[0], k[-1]
+    k, n, data, of, _ = sizes
+    d, k_0, k_d = len(k) - 1, k[0], k[-1]
     s = min(n, k_0)
     found: list[Product] = []
-    of = [sides(layer) for layer in problem.net.layers]
     for i in range(1, d + 1):
         for out, into in of[i - 1]:
             found.extend([(s, out, into), (out, into, s)])
@@ -118,7 +133,7 @@ def cycle(problem: Problem) -> list[Product]:
                 found.append((k_d, into, out))
         if i < d:
             found.extend([(s, k_d, k[i]), (s, k[i], k_d)])
-        if problem.X is not None and n > k_0:
+        if data and n > k_0:
             found.extend([(n, k_d, k_0), (k_0, k_d, n)])
     return found
 
@@ -140,11 +155,16 @@ def _pivot(at: int, rows: int, found: list[Product], itemsize: int) -> Pivot:
     return Pivot(at, rows, sum(m * n * k for m, n, k in found), round(nanoseconds(found, itemsize), 1))
 
 
-def pivots(problem: Problem) -> list[Pivot]:
+def pivots(problem: Problem) -> tuple[Pivot, ...]:
     """Every pivot."""
-    k, itemsize = problem.net.widths, problem.net.dtype.itemsize
-    rows = [min(problem.rows_a_step, k[0]), *k[1:]]
-    return [_pivot(p, rows[p], products(problem, p), itemsize) for p in range(len(k))]
+    return _pivots(sizes(problem), machine.ISA, machine.TILE)
+
+
+@lru_cache(maxsize=256)
+def _pivots(sizes: Sizes, *machine: Any) -> tuple[Pivot, ...]:
+    """Kept for the sizes that were asked for last: whoever trains a step at a time asks again. `machine` is there to be compared."""
+    rows = [min(sizes.n, sizes.k[0]), *sizes.k[1:]]
+    return tuple([_pivot(p, rows[p], products(sizes, p), sizes.itemsize) for p in range(len(rows))])
 
 
 def in_registers(problem: Problem) -> Pivot:
@@ -174,13 +194,13 @@ def _registers(at: int, s: int, k: tuple[int, ...], *, dense: bool, scaled: int)
 def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tuple[Pivot, str, tuple[Pivot, ...]]:
     """The fastest pivot, an end on a near tie, or the one asked for; why; and the others."""
     if descent.update == "cyclic":
-        only = _pivot(0, min(problem.rows_a_step, problem.net.widths[0]), cycle(problem), problem.net.dtype.itemsize)
+        only = _pivot(0, min(problem.rows_a_step, problem.net.widths[0]), cycle(sizes(problem)), problem.net.dtype.itemsize)
         return only, "cyclic updates have one schedule", ()
     found = pivots(problem)
     if problem.ragged:
         if pivot not in ("auto", 0):
             raise ValueError(f"pivot is {pivot} but some batches have fewer rows than others; from the samples they may: pass pivot=0")
-        return found[0], "batches of different sizes go from the samples", tuple(found[1:])
+        return found[0], "batches of different sizes go from the samples", found[1:]
     if pivot == "auto" and machine.fits_registers(problem, descent):
         chosen = in_registers(problem)
         return chosen, "every matrix fits in a few registers", tuple(p for p in found if p.at != chosen.at)

@@ -140,15 +140,17 @@ def make_plan(
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, carried, (plain, why, ()), ("NumPy", "implementation='reference'")), work
     order = tuple(reduction for reduction in order if reduction.relevant(problem))
-    if _may_overflow(problem):
+    if isinstance(reduce, str) and steps is not None and steps <= 1:
+        done = [_row(reduction, allowed, "a run of one step repays no search") for reduction in order]
+    elif _may_overflow(problem):
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
-        done = [Row(reduction.name, False, "", why) for reduction in order]
+        done = [_row(reduction, allowed, why) for reduction in order]
     else:
         # a search that may not pay is left out, unless reductions were asked for by name
         budget = RunBudget(descent, steps, isinstance(reduce, str), lambda: _before(problem), lambda: work.choose(descent)[0].nanoseconds)
         # what overflows all the same fails its check with nan
         with np.errstate(over="ignore", invalid="ignore"):
-            done = [_attempt(reduction, work, descent, allowed, budget) for reduction in order]
+            done = _reduced(order, work, descent, allowed, budget)
     chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
@@ -158,7 +160,7 @@ def make_plan(
 
     if any(row.applied and not reduction.of_data for reduction, row in zip(order, done, strict=True)):
         return write(), work
-    return _once(problem, ("plan", *descent.key, descent.rule.describe(), descent.metric, at, *done), write), work
+    return _once(problem, ("plan", *descent.key, at, *done), write), work
 
 
 def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -201,22 +203,44 @@ def _large(A: Array) -> bool:
     return not float(np.vdot(A, A)) < LARGEST**2 and max(float(A.max()), -float(A.min())) > LARGEST
 
 
-def _attempt(reduction: Reduction, work: Work, descent: Descent, allowed: frozenset[str], budget: RunBudget) -> Row:
-    """Reduce the work, or leave it as it is; what the plan says of it."""
+def _row(reduction: Reduction, allowed: frozenset[str], why: str) -> Row:
+    """That of a reduction that is not used."""
+    return Row(reduction.name, False, "", why if reduction.name in allowed else "switched off")
+
+
+def _reduced(order: tuple[Reduction, ...], work: Work, descent: Descent, allowed: frozenset[str], budget: RunBudget) -> list[Row]:
+    """Reduce the work as far as it goes; what the plan says of each reduction."""
+    # what was refused to every network of these widths, for as long as what was used before was the same for all
+    refused: dict[str, Row] = _once(work.problem, ("refused", *descent.key, budget.steps, budget.thrifty, allowed), dict)
+    done = []
+    for reduction in order:
+        row = refused.get(reduction.name)
+        if row is None:
+            row, of_sizes = _attempt(reduction, work, descent, allowed, budget)
+            if of_sizes:
+                refused[reduction.name] = row
+            elif row.applied and not reduction.of_data:
+                refused = {}
+        done.append(row)
+    return done
+
+
+def _attempt(reduction: Reduction, work: Work, descent: Descent, allowed: frozenset[str], budget: RunBudget) -> tuple[Row, bool]:
+    """Reduce the work, or leave it as it is; what the plan says of it, and whether it is so for all networks of these widths."""
     if reduction.name not in allowed:
-        return Row(reduction.name, False, "", "switched off")
+        return _row(reduction, allowed, ""), True
     if no := reduction.forbidden(work.problem, descent):
-        return Row(reduction.name, False, "", no)
+        return _row(reduction, allowed, no), True
     try:
         found = reduction.seek(work.problem, descent, budget)
     except np.linalg.LinAlgError as error:  # numbers near overflow
-        return Row(reduction.name, False, "", f"refused: {error}")
+        return _row(reduction, allowed, f"refused: {error}"), False
     if isinstance(found, Refused):
-        return Row(reduction.name, False, "", found.why)
+        return _row(reduction, allowed, found.why), found.of_sizes
     work.problem, work.split = found.problem, found.split
     if found.lift is not None:
         work.lifts.append(found.lift)
-    return Row(reduction.name, True, found.what, found.why, found.residual)
+    return Row(reduction.name, True, found.what, found.why, found.residual), False
 
 
 # ------------------------------------------------------------------ the rest of the plan

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .. import optim, validate
+from .. import validate
+from ..cached import cached_property
 from ..optim import SGD, Rule
 from ..optim.rates import Rates, make
 from ..optim.rule import Compiled
@@ -30,17 +31,17 @@ class Descent:
     carried: bool = False
     """Whether the rule begins with what it remembers of steps before."""
 
-    @property
+    @cached_property
     def lr(self) -> Array:
         """The learning rate of every layer, `(d,)`: at the first step, if it changes."""
         return self.rates.at(0, 1)[0] if self.rates.constant is None else self.rates.constant
 
-    @property
+    @cached_property
     def momentum(self) -> float:
         """Of SGD with a heavy ball; 0 for other rules."""
         return self.rule.momentum if isinstance(self.rule, SGD) and self.rule.heavy_ball else 0.0
 
-    @property
+    @cached_property
     def fused(self) -> bool:
         """Whether nothing but the products that compute the gradient is needed: heavy-ball SGD with constant rates."""
         return self.heavy_ball and self.rates.constant is not None
@@ -51,15 +52,15 @@ class Descent:
             return None
         return self.rule.compiled()
 
-    @property
+    @cached_property
     def heavy_ball(self) -> bool:
         """Whether the update is alpha and beta of the products that compute the gradient."""
         return isinstance(self.rule, SGD) and self.rule.heavy_ball
 
-    @property
+    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What the plan of a problem depends on."""
-        return self.update, self.fused, self.rule.slots
+        return self.update, self.metric, self.carried, self.fused, self.rule.slots, self.rule.describe()
 
     def forbids(self, reduction: str) -> str | None:
         """Why a reduction would not give the trajectory of this rule, or None (the table after T11.7)."""
@@ -70,11 +71,16 @@ class Descent:
             return f"the run goes on with what {name} remembers, which may lie outside of a smaller network"
         if self.rule.commutes == "entries":
             return f"{name} treats entries one by one: it does not commute with rotations of a layer's sides (T11.5)"
-        if self.factors(self.origin + 1) is None:
+        if not self.says_decay:
             return f"{name} does not say what its weight decay makes of a part that meets no gradient"
         if reduction == "split" and not self.fused:
             return f"parts run apart by momentum at a constant rate alone, not by {self.rule.describe()}"
         return None
+
+    @cached_property
+    def says_decay(self) -> bool:
+        """Whether `factors` are known."""
+        return self.factors(self.origin + 1) is not None
 
     def factors(self, steps: int) -> Array | None:
         """`f_i` with `E_i(t) = f_i(t) E_i(0)` after `t = steps` steps of a part that meets no gradient (T11.2); None if unknown.
@@ -88,12 +94,8 @@ class Descent:
         return self.rule.remembered(self.rates.since(self.origin), self.weight_decay, steps - self.origin)
 
 
-def make_descent(
-    depth: int, lr: Any, momentum: Any, weight_decay: Any, update: Any, metric: Any, optimizer: Any = None, steps: int | None = None,
-    clip_norm: Any = None, average: Any = None,
-) -> Descent:  # fmt: skip
-    """Check the options of descent; without an `optimizer` it is SGD. Raises: ValueError, TypeError naming the option."""
-    rule = optim.chosen(optimizer, momentum, weight_decay, clip_norm, average)
+def make_descent(depth: int, lr: Any, rule: Rule, update: Any, metric: Any, steps: int | None = None) -> Descent:
+    """Check what depends on the number of layers, and the names. Raises: ValueError, TypeError naming the option."""
     return Descent(
         make(lr, depth, steps), rule, validate.per_layer("weight_decay", rule.weight_decay, depth, least=0),
         validate.choice("update", update, UPDATES), validate.choice("metric", metric, METRICS),

@@ -116,7 +116,7 @@ class FilterReduction(Reduction):
         if no := budget.too_little(problem, probe):
             return Refused(no)
         if problem.rows * chain.search > SEARCH_RATE * budget.affordable():
-            return Refused(TOO_SHORT)
+            return TOO_SHORT
         smaller, done = reduce(problem, chain)
         what = f"{done.rows_before} images -> {done.rows_after} rows of {done.moves} moves"
         why = "T9.1: the taps of all layers compose to few moves of the image"

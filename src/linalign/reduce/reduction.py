@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Lift = Callable[[list[Array], int], list[Array]]
 """From the parameters of the smaller problem after so many steps to those of the one before it."""
 
-TOO_SHORT = "the run is too short to repay the search"
-
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -46,6 +44,11 @@ class Refused:
     """Why the problem stays as it is."""
 
     why: str
+    of_sizes: bool = False
+    """Whether it is so for every network of these layers on these data, at this budget."""
+
+
+TOO_SHORT = Refused("the run is too short to repay the search", of_sizes=True)
 
 
 class Budget(Protocol):

@@ -140,7 +140,7 @@ class SampleReduction(Reduction):
     def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
         smaller, done = reduce(problem)
         if smaller is problem:
-            return Refused(f"the {done.rows_before} rows are independent")
+            return Refused(f"the {done.rows_before} rows are independent", of_sizes=True)
         what = f"{done.rows_before} rows -> {done.rows_after}"
         biased = isinstance(problem.net.layers[0], Homogeneous)
         why = f"{'T16.2: rank([X 1])' if biased else 'T7.1: rank(X)'} rows have the same loss up to a constant"

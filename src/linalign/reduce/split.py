@@ -199,7 +199,7 @@ class SplitReduction(Reduction):
         if problem.X is not None and problem.X.ndim != 1:
             return Refused("needs the data diagonal (inputs)")
         if blocks.search_cost(problem.net.widths) > budget.affordable(sum(problem.net.widths)):
-            return Refused(TOO_SHORT)
+            return TOO_SHORT
         parts, residual = blocks.find(problem)
         if not parts:
             return Refused("the network and the data are one block")

@@ -198,7 +198,7 @@ class WidthReduction(Reduction):
         k, most = problem.net.widths, budget.affordable()
         # subspaces that pay are about as large as what they must hold: the inputs and the outputs
         if search_cost(k, [min(size, 2 * (k[0] + k[-1])) for size in k]) > most:
-            return Refused(TOO_SHORT)
+            return TOO_SHORT
         smaller, lift, done = reduce(problem, descent, most)
         if lift is None:
             if done.residual:

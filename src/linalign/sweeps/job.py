@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import losses
 from ..plan.planner import check_reduce
+from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..reduce import samples
@@ -36,9 +37,13 @@ class Job:
     checkpoint_every: float = 60.0
     problems: dict[Any, Problem] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
+    shared: Options | None = None
+    """The options, if they are the same at every point."""
+    descents: dict[int, Descent] = field(default_factory=dict)
+    """Then: those of dense networks of so many layers."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "problems": {}, "lock": None}
+        return {**self.__dict__, "problems": {}, "lock": None, "shared": None, "descents": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, lock=threading.Lock())
@@ -75,15 +80,32 @@ class Job:
     def run(self, point: Mapping[str, Any], stop: list[bool] | None, index: int = 0) -> Run:
         """Raises: whatever goes wrong."""
         net = self.network(point)
-        options = Options(**self.settings(point))
+        options = self.chosen(point)
         problem = self.problem(net, options.loss, options.reduce, options.batched)
         options = options.on(problem)
-        descent, path = options.descent(net), self.checkpoint_of(index)
+        descent, path = self.descent(options, net), self.checkpoint_of(index)
         if path is None:
             return execute(*options.planned(problem, descent), descent, options, stop=stop)
         mark = Checkpoint(path, self.checkpoint_every, net, self.X, self.Y, options)
         plan, work, descent, before = mark.begin(problem, self.X, self.Y, descent)
         return execute(plan, work, descent, options, stop=stop, before=before, checkpoint=mark)
+
+    def chosen(self, point: Mapping[str, Any]) -> Options:
+        """The options at a point; made once where no point has any. Raises: ValueError, TypeError."""
+        if self.shared is not None:
+            return self.shared
+        options = Options(**self.settings(point))
+        if self.of_network.issuperset(point):
+            self.shared = options
+        return options
+
+    def descent(self, options: Options, net: Network) -> Descent:
+        """The descent of a network; made once for dense ones of the same depth that share the options."""
+        if options is not self.shared or not net.is_dense:
+            return options.descent(net)
+        if net.depth not in self.descents:
+            self.descents[net.depth] = options.descent(net)
+        return self.descents[net.depth]
 
     def outcome(self, index: int, point: Mapping[str, Any], stop: list[bool] | None) -> Outcome | None:
         """The run at a point, or how it failed; None if it was interrupted."""

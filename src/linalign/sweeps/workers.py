@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
@@ -17,6 +18,8 @@ from .journal import Outcome
 BATCHES_A_WORKER = 8
 # an executor is asked this often whether to go on
 LOOK_SECONDS = 0.2
+# a thread hands on what it has this often: whoever waits for it takes turns with it (the GIL)
+HAND_ON_SECONDS = 0.01
 
 Task = tuple[int, Mapping[str, Any]]
 
@@ -26,20 +29,28 @@ def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) 
     waiting: SimpleQueue[Task] = SimpleQueue()
     for task in tasks:
         waiting.put(task)
-    results: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
+    results: SimpleQueue[list[Outcome] | BaseException | None] = SimpleQueue()
 
     def work() -> None:
+        found: list[Outcome] = []
+        due = time.perf_counter() + HAND_ON_SECONDS
         try:
             with limit(1):  # some builds of BLAS have a number for every thread
                 while not stop[0]:
                     outcome = job.outcome(*waiting.get_nowait(), stop)
                     if outcome is not None:
-                        results.put(outcome)
+                        found.append(outcome)
+                    if time.perf_counter() > due:
+                        results.put(found)
+                        found, due = [], time.perf_counter() + HAND_ON_SECONDS
         except Empty:
             pass
         except BaseException as error:  # such as SystemExit: not a failed run, so the sweep ends with it
+            results.put(found)
             results.put(error)
+            found = []
         finally:
+            results.put(found)
             results.put(None)
 
     alive = min(workers, len(tasks))
@@ -54,7 +65,7 @@ def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) 
                 elif isinstance(result, BaseException):
                     raise result
                 else:
-                    yield result
+                    yield from result
         finally:
             stop[0] = stop[0] or alive > 0
 

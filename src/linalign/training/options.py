@@ -7,8 +7,9 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from .. import losses, optim, validate
+from ..cached import cached_property
 from ..losses import Loss
-from ..optim import rates
+from ..optim import Rule, rates
 from ..optim.batches import Batches, Place
 from ..plan.plan import Plan
 from ..plan.planner import Work, check_reduce, follow, make_plan
@@ -57,16 +58,21 @@ class Options:
         validate.integer("steps", self.steps, least=0, most=MOST_STEPS)
         if self.tol is not None:
             validate.real("tol", self.tol, least=0)
-        rule = optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
         if self.lr_is_auto:
-            automatic_rate.check(rule, self.batched)
+            automatic_rate.check(self.rule, self.batched)
         else:
             rates.check(self.lr, self.steps)
         validate.choice("update", self.update, UPDATES)
         validate.choice("metric", self.metric, METRICS)
         validate.choice("implementation", self.implementation, IMPLEMENTATIONS)
-        rule.check((), self.update, self.metric)
-        Recorder(self.record, self.steps)
+        self.rule.check((), self.update, self.metric)
+        if self.record is not None:
+            Recorder(self.record, self.steps)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The update rule that the options mean. Raises: ValueError, TypeError naming the option."""
+        return optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
 
     @property
     def target(self) -> float:
@@ -102,8 +108,7 @@ class Options:
 
     def descent(self, net: Network) -> Descent:
         """The descent of a network. Raises: ValueError, TypeError where the options do not fit its layers."""
-        found = make_descent(net.depth, self.lr, self.momentum, self.weight_decay, self.update, self.metric, self.optimizer, self.steps,
-                             self.clip_norm, self.average)  # fmt: skip
+        found = make_descent(net.depth, self.lr, self.rule, self.update, self.metric, self.steps)
         found.rule.check(net.layers, self.update, self.metric)
         return found
 
