@@ -152,7 +152,7 @@ cdef class Chain:
             self.outputs = buffer(*shape, self.dtype, e.machine.most)
         lay_out_rows(e, &self.memory, NULL if self.outputs is None else <void*>address(self.outputs))
         lay_out_stripes(e, &self.memory)
-        e.loss.kind, e.loss.factor, e.loss.floor = data.loss, data.factor, data.floor
+        e.loss.kind, e.loss.factor, e.loss.floor, e.loss.delta = data.loss, data.factor, data.floor, data.delta
         if data.targets is not None:
             e.loss.targets = self._matrix(self.kept, data.targets.T if e.loss.by_output else data.targets)
         if data.observations is not None:

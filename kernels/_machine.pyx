@@ -1,7 +1,7 @@
 """What this processor and this build offer, the numbers that Python and C share, and how a matrix lies in memory."""
 
 from types cimport (LINE, BASE, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED, LOGISTIC,
-                    EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
+                    EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, HUBER, HINGE, SQUARED_HINGE, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
                     SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP, NEWTON_SCHULZ)
 from memory cimport padding as padded_columns
 from handover cimport address
@@ -28,7 +28,7 @@ KINDS = {
 }
 LOSSES = {
     "squared": SQUARED, "logistic": LOGISTIC, "exponential": EXPONENTIAL, "cross_entropy": CROSS_ENTROPY, "entries": ENTRIES,
-    "sensing": SENSING, "end_to_end": END_TO_END,
+    "sensing": SENSING, "end_to_end": END_TO_END, "huber": HUBER, "hinge": HINGE, "squared_hinge": SQUARED_HINGE,
 }
 STATUSES = {"running": RUNNING, "converged": CONVERGED, "diverged": DIVERGED, "callback failed": CALLBACK_FAILED}
 RULES = {

@@ -11,6 +11,7 @@ cdef struct Objective:
     int kind
     double factor
     double floor        # what is left out of the loss, and belongs to it
+    double delta        # where a Huber loss turns linear
     bint by_output
     void* targets       # laid out as the outputs
     Py_ssize_t count    # observations of a loss of the product
@@ -69,6 +70,43 @@ cdef inline double exponential(int rows, int cols, int ld, real* O, const real* 
             e = exp(-<double>T[at] * O[at])
             total += e
             O[at] = <real>(-factor * T[at] * e)
+    return factor * total
+
+
+cdef inline double huber(int rows, int cols, int ld, real* O, const real* T, double factor, double delta) noexcept nogil:
+    """factor * sum h(O - T), quadratic up to delta and linear beyond."""
+    cdef double total = 0, residual, slope
+    cdef Py_ssize_t r, at
+    cdef int c
+    for r in range(rows):
+        for c in range(cols):
+            at = r * ld + c
+            residual = <double>O[at] - T[at]
+            # nan passes through
+            slope = delta if residual > delta else -delta if residual < -delta else residual
+            total += slope * (residual - slope / 2)
+            O[at] = <real>(factor * slope)
+    return factor * total
+
+
+cdef inline double hinge(int rows, int cols, int ld, real* O, const real* T, double factor, bint squares) noexcept nogil:
+    """factor * sum max(0, 1 - T O), or of its squares."""
+    cdef double total = 0, gap
+    cdef Py_ssize_t r, at
+    cdef int c
+    for r in range(rows):
+        for c in range(cols):
+            at = r * ld + c
+            gap = 1 - <double>T[at] * O[at]
+            # so that nan passes through
+            if gap <= 0:
+                O[at] = 0
+            elif squares:
+                total += gap * gap
+                O[at] = <real>(-2 * factor * T[at] * gap)
+            else:
+                total += gap
+                O[at] = <real>(-factor * T[at])
     return factor * total
 
 

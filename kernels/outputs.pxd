@@ -1,8 +1,8 @@
 # Where the chains meet: the outputs, their loss, and the gradient of the loss in them.
 
-from types cimport real, RUNNING, SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING
+from types cimport real, RUNNING, SQUARED, LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, HUBER, HINGE, SQUARED_HINGE
 from products cimport product
-from loss cimport squared, logistic, exponential, cross_entropy, entries, sensing
+from loss cimport squared, logistic, exponential, huber, hinge, cross_entropy, entries, sensing
 from engine cimport Engine
 
 
@@ -31,6 +31,10 @@ cdef inline int evaluate(real* precision, Engine* e, double* value) noexcept nog
         value[0] = logistic(rows, cols, e.ldo, O, T, f)
     elif kind == EXPONENTIAL:
         value[0] = exponential(rows, cols, e.ldo, O, T, f)
+    elif kind == HUBER:
+        value[0] = huber(rows, cols, e.ldo, O, T, f, e.loss.delta)
+    elif kind == HINGE or kind == SQUARED_HINGE:
+        value[0] = hinge(rows, cols, e.ldo, O, T, f, kind == SQUARED_HINGE)
     elif kind == CROSS_ENTROPY:
         if e.loss.by_output:
             value[0] = cross_entropy(cols, rows, 1, e.ldo, O, T, f)

@@ -27,6 +27,9 @@ cdef enum LossKind:
     ENTRIES = 4
     SENSING = 5
     END_TO_END = 6
+    HUBER = 7
+    HINGE = 8
+    SQUARED_HINGE = 9
 
 cdef enum Status:
     RUNNING = 0

@@ -1,6 +1,9 @@
 """linalign: deep linear networks, trained in C, with their alignment tracked."""
 
-from . import kernels, losses, optim, theory
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import kernels, losses, optim
 from .engine.config import show_config
 from .layers import (
     Affine,
@@ -34,15 +37,21 @@ from .scores.certificate import AlignmentCertificate, alignment_certificate
 from .scores.interfaces import alignment, balancedness, misalignment
 from .scores.spectrum import effective_rank, layer_singular_values, singular_values
 from .scores.vector_scores import alignment_svd, alignment_top, invariance, top_invariance
-from .sweeps.result import Sweep
-from .sweeps.sweep import sweep
 from .training.errors import DivergenceError
 from .training.objective import Objective
 from .training.resume import resume
 from .training.run import Run, load
 from .training.train import explain, train, value_and_grad
 
+if TYPE_CHECKING:
+    from . import theory
+    from .sweeps.result import Sweep
+    from .sweeps.sweep import sweep
+
 __version__ = "0.1.0"
+
+# what most programs do without is imported when it is first asked for
+LATER = {"theory": ".theory", "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep"}
 
 __all__ = [
     "Affine",
@@ -99,3 +108,16 @@ __all__ = [
     "train",
     "value_and_grad",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'linalign' has no attribute {name!r}")
+    module = import_module(LATER[name], __name__)
+    found = module if name == "theory" else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

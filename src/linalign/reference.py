@@ -36,6 +36,25 @@ def exponential(F: Array, T: Array, factor: float) -> tuple[float, Array]:
     return factor * float(np.sum(power, dtype=np.float64)), -factor * T * power
 
 
+def huber(F: Array, T: Array, factor: float, delta: float) -> tuple[float, Array]:
+    """`factor * sum h(F - T)`, `h(r) = r^2 / 2` up to `|r| = delta` and `delta (|r| - delta / 2)` beyond, and its gradient in F."""
+    residual = F - T
+    slope = np.clip(residual, -delta, delta)
+    return factor * float(np.sum(slope * (residual - slope / 2), dtype=np.float64)), factor * slope
+
+
+def hinge(F: Array, T: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum max(0, 1 - T F)`, labels T in {-1, 1}, and a subgradient in F: 0 at margin 1."""
+    gap = 1 - T * F
+    return factor * float(np.sum(np.maximum(gap, 0), dtype=np.float64)), -factor * T * (gap > 0)
+
+
+def squared_hinge(F: Array, T: Array, factor: float) -> tuple[float, Array]:
+    """`factor * sum max(0, 1 - T F)^2`, labels T in {-1, 1}, and its gradient in F."""
+    gap = np.maximum(1 - T * F, 0)
+    return factor * float(np.sum(np.square(gap, dtype=np.float64))), (-2 * factor) * T * gap
+
+
 def cross_entropy(F: Array, T: Array, factor: float) -> tuple[float, Array]:
     """`-factor * sum T log softmax(F)` over rows, T rows of probabilities, and its gradient in F."""
     shifted = F - F.max(axis=1, keepdims=True)
@@ -50,6 +69,13 @@ def entries(P: Array, rows: Array, columns: Array, values: Array, factor: float)
     G = np.zeros_like(P)
     np.add.at(G, (rows, columns), (2 * factor) * residual)
     return factor * float(np.sum(np.square(residual, dtype=np.float64))), G
+
+
+def bures_wasserstein(P: Array, C: Array, trace: float, factor: float) -> tuple[float, Array]:
+    """`factor * (||P||^2 + trace - 2 ||C^T P||_*)`, `trace = ||C||^2`, and its gradient in P: `2 factor (P - C U V^T)`."""
+    U, s, Vt = np.linalg.svd(C.T @ P, full_matrices=False)
+    value = float(np.sum(np.square(P, dtype=np.float64))) + trace - 2 * float(np.sum(s, dtype=np.float64))
+    return factor * value, (2 * factor) * (P - C @ (U @ Vt))
 
 
 def sensing(P: Array, matrices: Array, values: Array, factor: float) -> tuple[float, Array]:

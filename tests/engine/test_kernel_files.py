@@ -13,6 +13,7 @@ from linalign import losses
 from linalign.engine import bind
 from linalign.engine.engines import simultaneous
 from linalign.plan import machine, structures
+from linalign.scores import interface
 from tests.oracles.checks import make_case
 
 SOURCE = Path(la.__file__).parents[2] / "kernels"
@@ -69,3 +70,9 @@ def test_arrays_of_another_type_are_refused(monkeypatch):
         monkeypatch.setattr(structures, "runs", lambda index, sign, kind=kind: true(index, sign)._replace(row=np.arange(4, dtype=kind)))
         with pytest.raises(TypeError, match=f"an array is of type {np.dtype(kind)}; 'i' was wanted"):
             bind.bind(problem, simultaneous(1), 0, 5)
+
+
+def test_the_loop_and_python_take_the_cosine_from_the_sine_up_to_the_same_angle():
+    found = re.search(r"if sine < ([0-9.]+):", (SOURCE / "score.pxd").read_text())
+    assert found is not None
+    assert float(found.group(1)) == interface.SWITCH

@@ -59,6 +59,9 @@ OBJECTIVES = {
     "labels": Objective("cross_entropy", lambda F, Y: torch.nn.functional.cross_entropy(F, Y), lambda rng, n, k: rng.integers(0, k, n)),
     "probabilities": Objective("cross_entropy", lambda F, Y: torch.nn.functional.cross_entropy(F, Y), _probabilities),
     "logistic": Objective("logistic", lambda F, Y: -torch.nn.functional.logsigmoid(Y * F).sum() / len(F), _signs),
+    "huber": Objective(la.losses.Huber(0.7), lambda F, Y: torch.nn.functional.huber_loss(F, Y, delta=0.7), _values),
+    "hinge": Objective("hinge", lambda F, Y: torch.relu(1 - Y * F).sum() / len(F), _signs),
+    "squared hinge": Objective("squared_hinge", lambda F, Y: (torch.relu(1 - Y * F) ** 2).sum() / len(F), _signs),
     "exponential": Objective("exponential", lambda F, Y: torch.exp(-Y * F).sum() / len(F), _signs),
 }
 
@@ -216,3 +219,32 @@ def test_a_thousand_steps_beyond_the_tiles() -> None:
     run = la.train(net, X, Y, loss="mse", lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay, steps=1000)
     assert max(map(apart, run.network.matrices(), weights)) <= TRAINED
     assert np.all(np.abs(run.loss - losses) <= TRAINED * np.abs(losses))
+
+
+def test_the_bures_wasserstein_loss_is_the_formula_of_matrix_roots() -> None:
+    """`tr P P' + tr S - 2 tr (S^(1/2) P P' S^(1/2))^(1/2)`, with roots from torch's eigenvalues and its autograd."""
+
+    def root(M: Any) -> Any:
+        values, vectors = torch.linalg.eigh(M)
+        return (vectors * values.sqrt()) @ vectors.T
+
+    rng = np.random.default_rng(0)
+    net = la.Network.dense([7, 5, 4]).init("gaussian", rng=1, scale=1.0)
+    A = rng.standard_normal((4, 4))
+    S = A @ A.T + np.eye(4)
+    loss = la.losses.BuresWasserstein(S)
+    weights, C = [torch.tensor(W, requires_grad=True) for W in net.matrices()], torch.tensor(S)
+    P = weights[1] @ weights[0]
+    half = root(C)
+    want = torch.trace(P @ P.T) + torch.trace(C) - 2 * torch.trace(root(half @ P @ P.T @ half))
+    wanted = [g.numpy() for g in torch.autograd.grad(want, weights)]
+    for implementation in ("kernel", "reference"):
+        value, grads = la.value_and_grad(net, None, loss=loss, implementation=implementation)
+        # the roots of eigenvalues lose half of the digits that the smallest of them has beside the largest
+        assert value == pytest.approx(want.item(), rel=1e-12)
+        assert max(map(apart, grads, wanted)) <= 1e-10
+    run = la.train(net, None, loss=loss, lr=0.02, steps=4000)
+    reached = run.network.matrix() @ run.network.matrix().T
+    # at the minimum, where the loss is zero, P P' is the covariance
+    assert run.loss[-1] < 1e-8
+    assert np.linalg.norm(reached - S) <= 1e-3 * np.linalg.norm(S)

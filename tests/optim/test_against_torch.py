@@ -65,6 +65,8 @@ LOSSES = {
     "mse": torch.nn.functional.mse_loss,
     "cross_entropy": torch.nn.functional.cross_entropy,
     "logistic": lambda F, Y: torch.nn.functional.softplus(-Y * F).sum() / len(Y),
+    "huber": torch.nn.functional.huber_loss,
+    "squared_hinge": lambda F, Y: (torch.relu(1 - Y * F) ** 2).sum() / len(Y),
 }
 
 
@@ -73,7 +75,7 @@ def data(loss, n=12, seed=3):
     X = rng.standard_normal((n, 6))
     if loss == "cross_entropy":
         return X, rng.integers(4, size=n)
-    return X, rng.choice([-1.0, 1.0], (n, 4)) if loss == "logistic" else rng.standard_normal((n, 4))
+    return X, rng.choice([-1.0, 1.0], (n, 4)) if loss in ("logistic", "squared_hinge") else rng.standard_normal((n, 4))
 
 
 def basis(layer):

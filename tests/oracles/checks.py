@@ -116,6 +116,10 @@ LOSSES = {
     "cross_entropy-labels": _labels("cross_entropy"),
     "cross_entropy-probabilities": _probabilities("cross_entropy"),
     "cross_entropy-sum": _labels(losses.CrossEntropy(reduction="sum")),
+    "huber": _outputs("huber"),
+    "huber-sum": _outputs(losses.Huber(0.5, reduction="sum")),
+    "hinge": _signs("hinge"),
+    "squared_hinge": _signs("squared_hinge"),
     "factorisation": _factorisation("squared", lambda rng, k: rng.standard_normal((k[-1], k[0]))),
     "factorisation-mse": _factorisation("mse", lambda rng, k: rng.standard_normal((k[-1], k[0]))),
     "factorisation-logistic": _factorisation("logistic", lambda rng, k: rng.choice([-1.0, 1.0], (k[-1], k[0]))),
@@ -165,6 +169,13 @@ def exact_loss(problem, F):
         return f * np.sum(np.log1p(np.exp(-T * F))), -f * T / (1 + np.exp(T * F))
     if kind.kind == "exponential":
         return f * np.sum(np.exp(-T * F)), -f * T * np.exp(-T * F)
+    if kind.kind == "huber":
+        r, delta = F - T, LD(kind.delta)
+        return f * np.sum(np.where(abs(r) <= delta, r**2 / 2, delta * (abs(r) - delta / 2))), f * np.clip(r, -delta, delta)
+    if kind.kind == "hinge":
+        return f * np.sum(np.maximum(1 - T * F, 0)), -f * T * (T * F < 1)
+    if kind.kind == "squared_hinge":
+        return f * np.sum(np.maximum(1 - T * F, 0) ** 2), -2 * f * T * np.maximum(1 - T * F, 0)
     if kind.kind == "cross_entropy":
         total = np.sum(np.exp(F), axis=1, keepdims=True)
         return f * np.sum(T * (np.log(total) - F)), f * (np.exp(F) / total - T)
@@ -272,6 +283,17 @@ class Case:
         elif kind == "exponential":
             dE = size * np.expm1(dF) * 1.01 + 10 * u * size
             dL = np.sum(size * np.expm1(dF)) * 1.01 + 10 * u * terms
+        elif kind == "huber":
+            # the slope is Lipschitz with constant f, and r is rounded once
+            dr = 1.01 * (dF + 2 * u * np.abs(F - problem.T.astype(LD)))
+            dE = f * dr + 4 * u * size
+            dL = np.sum((size + dE) * dr) + 8 * u * terms
+        elif kind in ("hinge", "squared_hinge"):
+            # a margin within its error of 1 may fall on either side
+            dr = 1.01 * (dF + 2 * u * (1 + np.abs(F)))
+            near = np.abs(1 - problem.T.astype(LD) * F) <= dr
+            dE = (f * near if kind == "hinge" else 2 * f * dr) + 4 * u * size
+            dL = np.sum((size + dE) * dr) + 8 * u * terms
         elif kind == "cross_entropy":
             reach = np.abs(F - F.max(axis=1, keepdims=True)).max(axis=1, keepdims=True)
             p = np.exp(F - F.max(axis=1, keepdims=True))

@@ -82,7 +82,7 @@ def test_counts_by_hand():
     # D_1 = D_2 W_2 (2 x 4 x 3), W_2's gradient (4 x 2 x 3), W_1's free
     assert cost.pivots(made)[0].macs == 24 + 40 + 40 + 24 + 24
     # cyclic, layer 1: A_1 free but counted as a product here, twice, and its gradient
-    sweep = cost.cycle(made)
+    sweep = cost.cycle(cost.sizes(made))
     assert sum(np.prod(p) for p in sweep) == 2 * 6 * 2 + 2 * 24 + 2 * (40 + 40) + 12 + 2 * 24
 
 

@@ -203,8 +203,10 @@ import os, signal, time, numpy as np, linalign as la
 from linalign.sweeps.sweep import sweep
 from linalign.engine.threads import limit
 def network(rng):
+    if rng < 6:
+        time.sleep(0.005)
     if rng == 6:
-        # rows are written as outcomes arrive, by another thread: let some arrive
+        # a thread hands on what it has every few milliseconds: let some arrive
         end = time.monotonic() + 30
         while open("kept", "rb").read().count(b"\\n") < 2 and time.monotonic() < end:
             time.sleep(0.01)

@@ -44,8 +44,9 @@ examples:
 
 {GRAMMAR}
 
-losses: squared, half the sum of squares; mse, their mean over all entries; cross_entropy, mean over samples; logistic and
-exponential, one output a class with targets -1 and 1, summed over outputs, mean over samples. Classes are one-hot targets.
+losses: squared, half the sum of squares; mse, their mean over all entries; huber, mean over all entries; cross_entropy, mean over
+samples; logistic, exponential, hinge and squared_hinge, one output a class with targets -1 and 1, summed over outputs, mean over
+samples. Classes are one-hot targets.
 
 {textwrap.fill("to record: " + ", ".join(QUANTITIES) + ".", 125)}
 alignment is a number from 0 to 1 for each pair of neighbouring layers; at 1 they share their singular vectors.
@@ -181,13 +182,14 @@ def recorded(given: Sequence[str], steps: int) -> dict[str, Any]:
 
 def targets(data: Dataset, loss: str) -> Any:
     """The targets as the loss wants them: labels, signs, or numbers."""
-    if loss in ("cross_entropy", "logistic", "exponential") and data.labels is None:
+    signs = isinstance(la.losses.resolve(loss), la.losses.Signs)
+    if (signs or loss == "cross_entropy") and data.labels is None:
         raise Stop(
             f"--loss {loss} needs classes but the targets of {data.name} are numbers; use squared or mse, or --task classification", 2
         )
     if loss == "cross_entropy":
         return data.labels
-    return 2 * data.Y - 1 if loss in ("logistic", "exponential") else data.Y
+    return 2 * data.Y - 1 if signs else data.Y
 
 
 def wanted_rate(lr: str, net: la.Network, auto: float, metric: str) -> Any:

@@ -49,7 +49,8 @@ class Data(NamedTuple):
     """Samples, targets and the loss between them.
 
     `X`: rows `(n, k_0)`, `(k_0,)` for a diagonal, None for the identity; `targets (n, k_d)`, None for a loss of the product;
-    `loss`: a number of `machine.LOSSES`, times `factor`; `floor`: what is left out of it; `function`: a loss in Python.
+    `loss`: a number of `machine.LOSSES`, times `factor`; `floor`: what is left out of it; `function`: a loss in Python;
+    `delta`: where a Huber loss turns linear.
     """
 
     X: Array | None
@@ -59,6 +60,7 @@ class Data(NamedTuple):
     floor: float
     observations: Entries | Sensing | None = None
     function: Function | None = None
+    delta: float = 0.0
 
 
 class Rule(NamedTuple):
@@ -151,6 +153,7 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
             problem.floor,
             _observed(loss),
             _called(problem),
+            getattr(loss, "delta", 0.0),
         ),
         Rule(descent.lr, descent.weight_decay, descent.momentum, cyclic),
         Schedule(0 if cyclic else pivot, rows, in_registers),

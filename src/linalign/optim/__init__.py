@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import validate
-from . import schedules
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .muon import Muon
@@ -19,6 +19,9 @@ from .sam import SAM
 from .sgd import SGD
 from .sign import Sign
 from .wrapped import Averaged, Clipped
+
+if TYPE_CHECKING:
+    from . import schedules
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule for rule in (SGD, GroupRMSprop, NormalizedGD, Adam, AdamW, RMSprop, Adagrad, Sign, Muon, SAM)
@@ -56,3 +59,10 @@ def chosen(optimizer: str | Rule | None, momentum: Any, weight_decay: Any, clip_
         # what is clipped is the gradient that moves the weights
         rule = replace(rule, base=Clipped(rule.base, most)) if isinstance(rule, SAM) else Clipped(rule, most)
     return rule if average is None else Averaged(rule, validate.real("average", average, least=0, below=1))
+
+
+def __getattr__(name: str) -> Any:
+    # imported when it is first asked for
+    if name != "schedules":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(".schedules", __name__)

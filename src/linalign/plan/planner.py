@@ -140,9 +140,7 @@ def make_plan(
         why = "the reference runs the problem as given, by backpropagation"
         return _plan(work, descent, implementation, carried, (plain, why, ()), ("NumPy", "implementation='reference'")), work
     order = tuple(reduction for reduction in order if reduction.relevant(problem))
-    if isinstance(reduce, str) and steps is not None and steps <= 1:
-        done = [_row(reduction, allowed, "a run of one step repays no search") for reduction in order]
-    elif _may_overflow(problem):
+    if _may_overflow(problem):
         why = f"there are numbers above {LARGEST:.0e}, whose norms may overflow"
         done = [_row(reduction, allowed, why) for reduction in order]
     else:

@@ -15,7 +15,7 @@ from ..validate import Array
 
 AUTO = "auto"
 # a bound of the loss's second derivative in one output, over its factor
-CURVATURE = {"squared": 2.0, "cross_entropy": 0.5, "logistic": 0.25, "exponential": 1.0}
+CURVATURE = {"squared": 2.0, "cross_entropy": 0.5, "logistic": 0.25, "exponential": 1.0, "huber": 1.0, "squared_hinge": 2.0}
 # how much larger than ||Y|| / ||X|| the end-to-end matrix may become
 ROOM = 8
 
@@ -26,11 +26,14 @@ def automatic_rate(net: Network, X: Array, Y: Array, loss: str | Loss, *, n: int
     L is the largest eigenvalue of `X^T X`, c a bound of the loss's second derivative in an output, G the larger of
     `sum_i ||W_d ... W_{i+1}||^2 ||W_{i-1} ... W_1||^2` at the start and `d q^(2 - 2/d)`, which is that sum for balanced layers with
     an end-to-end matrix of norm `q = 8 ||Y|| / ||X||`. With biases all of this is of `[X 1]` and `[W_i b_i; 0 1]` (T16.2). No
-    certificate: `theory.certify` is one.
+    certificate: `theory.certify` is one. Raises: ValueError for a loss without such a bound.
 
     Shapes: `X (n, k_0)`, `Y (n, k_d)`, or compressed rows of `n` samples. Cost: `X^T X`, and a norm a layer.
     """
     kind = resolve(loss)
+    if kind.kind not in CURVATURE:
+        known = ", ".join(CURVATURE)
+        raise ValueError(f"lr is 'auto' but the curvature of the loss {kind.kind!r} is not known, only of {known}; pass a number")
     factor = kind.factor(len(X) if n is None else n, Y.shape[1])
     X, matrices = beside_ones(net, X)
     return _rate(matrices, CURVATURE[kind.kind] * factor, (_largest(X), float(np.linalg.norm(X)), float(np.linalg.norm(Y))), momentum)

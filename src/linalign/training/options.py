@@ -88,8 +88,7 @@ class Options:
         """The same options with the learning rate of this problem. Raises: ValueError where "auto" knows none."""
         if not self.lr_is_auto:
             return self
-        rule = optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
-        return replace(self, lr=automatic_rate.of_problem(problem, rule, self.metric))
+        return replace(self, lr=automatic_rate.of_problem(problem, self.rule, self.metric))
 
     @property
     def batched(self) -> bool:

@@ -7,7 +7,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from ..problem import metric
 from ..problem.network import Network
 from ..record.recorder import History
 from ..validate import Array
-from .certified_run import Promise
 from .kept import Kept, from_description
+
+if TYPE_CHECKING:
+    from .certified_run import Promise
 
 FORMAT = 1
 
@@ -192,5 +194,13 @@ def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
         plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
         average=network.with_params([arrays[f"average_{i}"] for i in range(network.depth)]) if "average_0" in arrays else None,
         kept=from_description(str(arrays["kept"]), arrays) if "kept" in arrays else None,
-        certificate=None if described.get("certificate") is None else Promise.from_dict(described["certificate"]),
+        certificate=_promise(described.get("certificate")),
     )  # fmt: skip
+
+
+def _promise(described: dict[str, Any] | None) -> Promise | None:
+    if described is None:
+        return None
+    from .certified_run import Promise
+
+    return Promise.from_dict(described)

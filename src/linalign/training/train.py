@@ -21,7 +21,6 @@ from ..problem.network import Network
 from ..problem.problem import make_problem
 from ..validate import Array
 from .automatic_rate import AUTO
-from .certified_run import compare, prove, rate
 from .execute import execute
 from .objective import Objective
 from .options import IMPLEMENTATIONS, Options
@@ -69,7 +68,8 @@ def train(
         Rows are samples. None is matrix factorisation: Y is then the target of `W_d ... W_1`. Compressed holds its targets.
     Y : array (n, k_d), or integer labels (n,) for cross-entropy, or (k_d, k_0) if X is None; None for losses of the product.
     loss : str or linalign.losses.Loss
-        "squared" (1/2 sum of squares), "mse" (mean over all entries), "logistic", "exponential", "cross_entropy".
+        "squared" (1/2 sum of squares), "mse" (mean over all entries), "huber", "logistic", "exponential", "hinge", "squared_hinge",
+        "cross_entropy".
     lr : number, one a layer (0 freezes it), an array (steps,) or (steps, d), a function of the step counted from 0, "auto", "certified"
         Functions: `linalign.optim.schedules`, or your own.
         "auto": `(1 - momentum) / (c L G)` from the curvature of the loss, at which most runs do not diverge; `run.lr` says which it was.
@@ -136,6 +136,8 @@ def train(
     if isinstance(lr, str) and lr != AUTO:
         if optimizer is not None or clip_norm is not None or batch is not None or not isinstance(order, str):
             raise ValueError("lr is 'certified' but the certificate is for gradient descent on all the data; pass a number")
+        from .certified_run import compare, prove, rate
+
         proof = prove(lr, net, X, Y, loss, update, momentum, weight_decay)
         lr = rate(proof)
     workers = None if threads is None else validate.integer("threads", threads, least=1)

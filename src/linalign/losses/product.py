@@ -1,156 +1,21 @@
-"""Losses: what is minimised, with its normalisation.
-
-A loss of the outputs is a function of `F = X P^T (n, k_d)` and targets; a loss of the product is a function of
-`P = W_d ... W_1 (k_d, k_0)` and takes no data. Formulas: `reference.py`.
-"""
+"""Losses of the product `P = W_d ... W_1`: observed entries, functionals, a distance of covariances, any function."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from . import reference, validate
-from .validate import Array
+from .. import reference, validate
+from ..validate import Array
+from .base import Loss
 
 
-class Loss(ABC):
-    """What all losses share."""
+class OfProduct(Loss):
+    """Takes no data; `check(k_d, k_0)` is asked before any work."""
 
-    kind: ClassVar[str]
-    of_product: ClassVar[bool] = False
-    quadratic: ClassVar[bool] = False
-
-    def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
-        """`Y` checked, as an `(n, k_d)` array of `dtype`."""
-        if Y is None:
-            raise ValueError(f"Y is None but the loss {self.kind!r} needs targets; pass Y of shape ({n}, {k_d})")
-        values = validate.real_array("Y", Y, dtype)
-        if values.ndim == 1 and k_d == 1:
-            values = values.reshape(-1, 1)
-        return validate.matrix("Y", values, dtype, rows=n, columns=k_d)
-
-    @abstractmethod
-    def factor(self, n: int, k_d: int) -> float:
-        """What multiplies the sum, for `n` samples and `k_d` outputs."""
-
-    @abstractmethod
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        """The function of the outputs `F (n, k_d)` that returns the loss and its gradient in `F`.
-
-        For a loss of the product the samples are the identity: `F = P^T`.
-        """
-
-
-_MEANS: dict[str, Callable[[int, int], float]] = {
-    "sum": lambda n, k: 1.0,
-    "samples": lambda n, k: 1.0 / n,
-    "entries": lambda n, k: 1.0 / (n * k),
-}
-
-
-@dataclass(frozen=True)
-class Squared(Loss):
-    """`a * sum ||f(x) - y||^2`, with `a = 1/2` (or 1 if not `half`) over the size of the mean.
-
-    `reduction`: "sum", "samples" (mean over samples) or "entries" (mean over samples and outputs, as torch's MSELoss).
-    The name "squared" is `Squared()`, "mse" is `Squared(half=False, reduction="entries")`.
-    """
-
-    half: bool = True
-    reduction: str = "sum"
-    kind: ClassVar[str] = "squared"
-    quadratic: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        validate.choice("reduction", self.reduction, _MEANS)
-
-    def factor(self, n: int, k_d: int) -> float:
-        return (0.5 if self.half else 1.0) * _MEANS[self.reduction](n, k_d)
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.squared(F, T, factor)
-
-
-@dataclass(frozen=True)
-class _Mean(Loss):
-    reduction: str = "mean"
-
-    def __post_init__(self) -> None:
-        validate.choice("reduction", self.reduction, ("mean", "sum"))
-
-    def factor(self, n: int, k_d: int) -> float:
-        return 1.0 / n if self.reduction == "mean" else 1.0
-
-
-class _Signs(_Mean):
-    def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
-        T = super().targets(Y, n, k_d, dtype)
-        if not np.isin(T, (-1, 1)).all():
-            bad = T[~np.isin(T, (-1, 1))][0]
-            raise ValueError(f"Y holds {bad:g} but the loss {self.kind!r} wants labels -1 and 1; for labels 0 and 1 pass 2 * Y - 1")
-        return T
-
-
-@dataclass(frozen=True)
-class Logistic(_Signs):
-    """`sum log(1 + exp(-y f(x)))` over outputs, mean (or sum) over samples; labels -1 and 1."""
-
-    kind: ClassVar[str] = "logistic"
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.logistic(F, T, factor)
-
-
-@dataclass(frozen=True)
-class Exponential(_Signs):
-    """`sum exp(-y f(x))` over outputs, mean (or sum) over samples; labels -1 and 1."""
-
-    kind: ClassVar[str] = "exponential"
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.exponential(F, T, factor)
-
-
-@dataclass(frozen=True)
-class CrossEntropy(_Mean):
-    """`-sum y log softmax(f(x))` over classes, mean (or sum) over samples, as torch's CrossEntropyLoss.
-
-    Targets: integer labels `(n,)` in `0..k_d-1`, or rows of probabilities `(n, k_d)`.
-    """
-
-    kind: ClassVar[str] = "cross_entropy"
-
-    def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
-        labels = np.asarray(validate.plain("Y", Y)) if validate.is_vector(Y) else None
-        if labels is not None and labels.dtype.kind in "iu":
-            if len(labels) != n:
-                raise ValueError(f"Y has {len(labels)} labels but X has {n} rows; pass one label a row")
-            if labels.min(initial=0) < 0 or labels.max(initial=0) >= k_d:
-                bad = int(labels[(labels < 0) | (labels >= k_d)][0])
-                raise ValueError(f"Y holds the label {bad} but the network has {k_d} outputs; labels run from 0 to {k_d - 1}")
-            return np.asarray(np.eye(k_d, dtype=dtype)[labels])
-        if labels is not None and k_d > 1:
-            raise ValueError(
-                f"Y has shape {labels.shape} and dtype {labels.dtype}; integer labels (n,) or probabilities (n, {k_d}) were wanted"
-            )
-        T = super().targets(Y, n, k_d, dtype)
-        sums = T.sum(axis=1, dtype=np.float64)
-        if T.min() < 0 or np.abs(sums - 1).max() > 4 * k_d * np.finfo(dtype).eps:
-            worst = int(np.argmax(np.abs(sums - 1) + (T.min(axis=1) < 0)))
-            raise ValueError(
-                f"Y[{worst}] sums to {sums[worst]:g} with least entry {T[worst].min():g}; each row must be probabilities that sum to 1"
-            )
-        return T
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.cross_entropy(F, T, factor)
-
-
-class _OfProduct(Loss):
     of_product: ClassVar[bool] = True
 
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
@@ -169,7 +34,7 @@ def _mean_of(half: bool, reduction: str, count: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Entries(_OfProduct):
+class Entries(OfProduct):
     """Matrix completion: `a * sum_j (P[rows_j, cols_j] - values_j)^2`, `a = 1/2` (1 if not `half`), over m if "mean".
 
     Shapes: `rows`, `cols`, `values` `(m,)`; `P (k_d, k_0)`. Pass `X=None, Y=None`.
@@ -216,7 +81,7 @@ class Entries(_OfProduct):
 
 
 @dataclass(frozen=True, eq=False)
-class Sensing(_OfProduct):
+class Sensing(OfProduct):
     """Matrix sensing: `a * sum_j (<A_j, P> - values_j)^2`, `a = 1/2` (1 if not `half`), over m if "mean".
 
     Shapes: `matrices (m, k_d, k_0)`, `values (m,)`. Pass `X=None, Y=None`. Raises: ValueError for other shapes.
@@ -253,7 +118,7 @@ class Sensing(_OfProduct):
 
 
 @dataclass(frozen=True, eq=False)
-class EndToEnd(_OfProduct):
+class EndToEnd(OfProduct):
     """Any loss of the product: `fn(P)` returns the value and the gradient in `P (k_d, k_0)`.
 
     It is called once a step with a fresh array. Pass `X=None, Y=None`.
@@ -287,17 +152,42 @@ class EndToEnd(_OfProduct):
         return of_outputs
 
 
-NAMED: dict[str, Loss] = {
-    "squared": Squared(),
-    "mse": Squared(half=False, reduction="entries"),
-    "logistic": Logistic(),
-    "exponential": Exponential(),
-    "cross_entropy": CrossEntropy(),
-}
+@dataclass(frozen=True, eq=False)
+class BuresWasserstein(OfProduct):
+    """`tr P P^T + tr S - 2 tr (S^(1/2) P P^T S^(1/2))^(1/2)`: the squared 2-Wasserstein distance of N(0, P P^T) from N(0, S).
 
+    `covariance`: S (k_d, k_d), symmetric, no eigenvalue below 0. With `S = C C^T` the last term is twice the nuclear norm of `C^T P`, so
+    that the gradient is `2 P - 2 C U V^T` with its singular vectors; where a singular value is 0 it is one of many subgradients.
+    Pass `X=None, Y=None`. Cost: a singular value decomposition of `C^T P` a step, in NumPy.
+    Raises: ValueError, TypeError. Source: Brechet, Papagiannouli, An, Montufar, 2023 (arXiv 2303.03027).
+    """
 
-def resolve(loss: str | Loss) -> Loss:
-    """The loss of that name, or the loss itself. Raises: ValueError for an unknown name."""
-    if isinstance(loss, Loss):
-        return loss
-    return NAMED[validate.choice("loss", loss, NAMED)]
+    covariance: Any
+    kind: ClassVar[str] = "bures_wasserstein"
+
+    def __post_init__(self) -> None:
+        S = validate.matrix("covariance", self.covariance).astype(np.float64)
+        if S.shape[0] != S.shape[1] or not np.allclose(S, S.T, rtol=1e-10, atol=1e-10 * float(np.abs(S).max())):
+            raise ValueError(f"covariance has shape {S.shape} and is not symmetric; pass a covariance, such as np.cov(Y.T)")
+        values, vectors = np.linalg.eigh((S + S.T) / 2)
+        if values[0] < -1e-10 * max(values[-1], 0.0):
+            raise ValueError(f"covariance has the eigenvalue {values[0]:.3g}; none may be below 0")
+        object.__setattr__(self, "covariance", S)
+        object.__setattr__(self, "_root", vectors * np.sqrt(np.maximum(values, 0.0)))
+
+    def check(self, k_d: int, k_0: int) -> None:
+        """That the covariance is one of the outputs. Raises: ValueError."""
+        if len(self.covariance) != k_d:
+            raise ValueError(f"covariance is {len(self.covariance)} x {len(self.covariance)} but the network has {k_d} outputs")
+
+    def factor(self, n: int, k_d: int) -> float:
+        return 1.0
+
+    def objective(self, T: Array | None, factor: float) -> reference.Objective:
+        root, trace = self._root, float(np.trace(self.covariance))  # type: ignore[attr-defined]
+
+        def of_outputs(F: Array) -> tuple[float, Array]:
+            value, G = reference.bures_wasserstein(F.T, root.astype(F.dtype), trace, factor)
+            return value, G.T
+
+        return of_outputs

@@ -1,0 +1,53 @@
+"""The contract of a loss, and means over samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import reference, validate
+from ..validate import Array
+
+
+class Loss(ABC):
+    """What all losses share."""
+
+    kind: ClassVar[str]
+    of_product: ClassVar[bool] = False
+    quadratic: ClassVar[bool] = False
+
+    def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
+        """`Y` checked, as an `(n, k_d)` array of `dtype`."""
+        if Y is None:
+            raise ValueError(f"Y is None but the loss {self.kind!r} needs targets; pass Y of shape ({n}, {k_d})")
+        values = validate.real_array("Y", Y, dtype)
+        if values.ndim == 1 and k_d == 1:
+            values = values.reshape(-1, 1)
+        return validate.matrix("Y", values, dtype, rows=n, columns=k_d)
+
+    @abstractmethod
+    def factor(self, n: int, k_d: int) -> float:
+        """What multiplies the sum, for `n` samples and `k_d` outputs."""
+
+    @abstractmethod
+    def objective(self, T: Array | None, factor: float) -> reference.Objective:
+        """The function of the outputs `F (n, k_d)` that returns the loss and its gradient in `F`.
+
+        For a loss of the product the samples are the identity: `F = P^T`.
+        """
+
+
+@dataclass(frozen=True)
+class Mean(Loss):
+    """A sum over outputs, and the mean or the sum over samples."""
+
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        validate.choice("reduction", self.reduction, ("mean", "sum"))
+
+    def factor(self, n: int, k_d: int) -> float:
+        return 1.0 / n if self.reduction == "mean" else 1.0
