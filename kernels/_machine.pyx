@@ -1,8 +1,9 @@
 """What this processor and this build offer, the numbers that Python and C share, and how a matrix lies in memory."""
 
-from types cimport (LINE, BASE, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED, LOGISTIC,
-                    EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, HUBER, HINGE, SQUARED_HINGE, RUNNING, CONVERGED, DIVERGED, CALLBACK_FAILED,
-                    SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP, NEWTON_SCHULZ)
+from types cimport (LINE, BASE, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED,
+                    LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, HUBER, HINGE, SQUARED_HINGE, RUNNING,
+                    CONVERGED, DIVERGED, CALLBACK_FAILED, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP,
+                    NEWTON_SCHULZ)
 from memory cimport padding as padded_columns
 from handover cimport address
 
