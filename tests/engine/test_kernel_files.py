@@ -55,7 +55,8 @@ def test_kernel_files_are_short():
 def test_python_and_c_know_the_same_kinds():
     assert set(machine.KINDS) == set(structures.KINDS)
     kinds = {loss.kind for loss in vars(losses).values() if isinstance(loss, type) and isinstance(getattr(loss, "kind", None), str)}
-    assert set(machine.LOSSES) == kinds
+    # one is in NumPy alone
+    assert set(machine.LOSSES) == kinds - {"bures_wasserstein"}
     for numbers in (machine.KINDS, machine.LOSSES, machine.STATUSES, machine.RULES, machine.LEVELS):
         assert len(set(numbers.values())) == len(numbers)
     assert machine.STATUSES["running"] == 0
