@@ -341,7 +341,7 @@ def test_a_real_limit_on_the_size_of_files(here):
         (["--nonsense"], "unrecognized arguments: --nonsense; see linalign --help"),
         (["--step", "3"], "unrecognized arguments: --step 3; see linalign --help"),
         (["--loss", "tukey"], "argument --loss: invalid choice: 'tukey'"),
-        (["--loss", "hinge"], "lr is 'auto' but no bound of the curvature of the loss 'hinge' is known; pass a number"),
+        (["--loss", "hinge"], "lr is 'auto' but the curvature of the loss 'hinge' is not known"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
