@@ -351,7 +351,7 @@ def test_bad_options(here, capsys, options, message):
 
 
 def test_unknown_names_list_the_known_ones(here, capsys):
-    assert "record is 'spectrum'; one of 'loss', 'gradient_norm', 'alignment'" in refused(
+    assert "record is 'spectrum'; one of 'loss', 'validation_loss', 'gradient_norm'" in refused(
         capsys, "train", "digits", *FAST, "--record", "spectrum=1"
     )
     assert "reduce[1] is 'depth'; one of 'filters'" in refused(capsys, "train", "digits", *FAST, "--reduce", "samples,depth")

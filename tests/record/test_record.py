@@ -115,13 +115,13 @@ PUBLIC = {
 
 
 def test_every_quantity_is_tested_here():
-    others = {"loss", "gradient_norm", "invariance", "top_invariance", "layer_singular_values", "modes", "params"}
+    others = {"loss", "validation_loss", "gradient_norm", "invariance", "top_invariance", "layer_singular_values", "modes", "params"}
     assert set(QUANTITIES) == set(PUBLIC) | others
 
 
 def test_the_documentation_has_the_names_and_shapes_of_all():
     net, X, Y = problem((6, 5, 4, 3), 15)
-    run = la.train(net, X, Y, lr=1e-2, steps=1, record=dict.fromkeys(QUANTITIES, 1))
+    run = la.train(net, X, Y, lr=1e-2, steps=1, record=dict.fromkeys(QUANTITIES, 1), validation=(X, Y))
     sizes = {"d": 3, "r": 3, "m": 5, "size": sum(p.size for p in net.params)}
     listed = re.findall(r"^(\w+) +\(([^)]*)\)  ", la.record.__doc__, re.MULTILINE)
     assert [name for name, _ in listed] == list(QUANTITIES)
@@ -132,7 +132,7 @@ def test_the_documentation_has_the_names_and_shapes_of_all():
 
 def test_values_are_those_of_the_public_functions():
     net, X, Y = problem((6, 5, 4, 3), 15)
-    run = la.train(net, X, Y, lr=1e-2, steps=20, record=dict.fromkeys(QUANTITIES, 5), reduce="none")
+    run = la.train(net, X, Y, lr=1e-2, steps=20, record=dict.fromkeys(QUANTITIES, 5), validation=(X, Y), reduce="none")
     along = snapshots(net, run.history)
     assert len(along) == 5
     for name, function in PUBLIC.items():
@@ -186,7 +186,9 @@ def test_values_do_not_depend_on_the_reductions(start, how):
         net = la.Network.dense(settings["widths"]).init("aligned", X=X, Y=Y, rng=0)
     record = dict.fromkeys(QUANTITIES, 4)
     everything = ["samples", "inputs", "width", "split"]
-    plain, reduced = (la.train(net, X, Y, lr=1e-3, steps=12, record=record, reduce=reduce, **how) for reduce in ("none", everything))
+    plain, reduced = (
+        la.train(net, X, Y, lr=1e-3, steps=12, record=record, reduce=reduce, validation=(X, Y), **how) for reduce in ("none", everything)
+    )
     size = np.prod([max(np.linalg.norm(W), 1) for W in net.matrices()])
     for name, kept in plain.history.items():
         found = reduced.history[name]
@@ -325,7 +327,7 @@ def test_recording_does_not_change_the_trajectory(options, widths, how):
     net, X, Y = problem(widths, 12)
     how = {"lr": 1e-4, "steps": 30, **how, **options}
     silent = la.train(net, X, Y, **how)
-    watched = la.train(net, X, Y, record=dict.fromkeys(QUANTITIES, 1), **how)
+    watched = la.train(net, X, Y, record=dict.fromkeys(QUANTITIES, 1), validation=(X, Y), **how)
     sparse = la.train(net, X, Y, record={"gradient_norm": 7, "loss": "log"}, **how)
     for run in (watched, sparse):
         assert np.array_equal(run.loss, silent.loss)
@@ -350,7 +352,7 @@ def test_any_schedule_gives_its_steps(seed, steps, listed, every):
     [
         ("loss", TypeError, 'record is str; a dict of names and intervals was wanted, such as {"alignment": 100}'),
         (["loss"], TypeError, 'record is list; a dict of names and intervals was wanted, such as {"alignment": 100}'),
-        ({"speed": 1}, ValueError, "record is 'speed'; one of 'loss', 'gradient_norm', 'alignment', "),
+        ({"speed": 1}, ValueError, "record is 'speed'; one of 'loss', 'validation_loss', 'gradient_norm', "),
         ({3: 1}, ValueError, "record is 3; one of 'loss', "),
         ({"loss": 0}, ValueError, "record['loss'] is 0; a whole number of at least 1 was wanted"),
         ({"loss": 2.5}, TypeError, "record['loss'] is 2.5; a whole number of at least 1 was wanted"),

@@ -118,7 +118,11 @@ def test_failures_stay_in_their_rows():
     assert found["error"][1].startswith("DivergenceError: training diverged")
     assert found["error"][2] == "LinAlgError: no convergence"
     assert np.array_equal(found.loss[[0, 3]], alone.loss)
-    assert np.isnan(found.loss[1:3]).all()
+    assert np.isnan(found.loss[2])
+    assert found.status.tolist() == [row["status"] for row in found.rows] == ["done", "diverged", "failed", "done"]
+    # the last finite values, as of the run by itself
+    assert found.rows[1]["loss"] == found.runs[1].loss[-1] == found.loss[1]
+    assert np.isfinite(found.loss[1])
     assert 0 < found.rows[1]["steps"] < 100
     assert found.errors == found.rows[1:3]
     assert found.runs[1].steps == found.rows[1]["steps"]
@@ -128,7 +132,7 @@ def test_failures_stay_in_their_rows():
     assert np.isnan(history.values[2]).all()
     assert (history.steps[2] == -1).all()
     assert history.steps[0].tolist() == [0, 20, 40, 60, 80, 100]
-    assert repr(found) == "Sweep(4 runs, 2 failed: rng (4))"
+    assert repr(found) == "Sweep(4 runs, 1 diverged, 1 failed: rng (4))"
 
 
 def test_histories_of_other_shapes_and_lengths():
@@ -144,7 +148,19 @@ def test_histories_of_other_shapes_and_lengths():
 
 def test_the_table():
     found = sweep(network, X, Y, grid={"rng": np.arange(2), "loss": ["squared", "mse"], "steps": [1, 2]}, lr=[1e-2, 1e-3])
-    assert list(found.rows[0]) == ["rng", "grid_loss", "grid_steps", "steps", "converged", "loss", "excess", "floor", "seconds", "error"]
+    assert list(found.rows[0]) == [
+        "rng",
+        "grid_loss",
+        "grid_steps",
+        "steps",
+        "converged",
+        "loss",
+        "excess",
+        "floor",
+        "seconds",
+        "error",
+        "status",
+    ]
     assert [row["grid_loss"] for row in found.rows[:4]] == ["squared", "squared", "mse", "mse"]
     assert found["steps"].tolist() == [1, 2] * 4
     assert all(type(row["rng"]) is int for row in found.rows)
@@ -309,6 +325,7 @@ def test_ctrl_c_returns_what_is_done(tmp_path, pool):
     assert found.interrupted
     assert 0 < len(found) < 200
     assert np.isnan(found.loss).sum() == 200 - len(found)
+    assert (found.status == np.where(np.arange(200) < len(found), "done", "interrupted")).all()
     assert np.array_equal(found["rng"], np.arange(len(found)))
     assert (found["steps"] == 20_000).all()
     assert (tmp_path / "kept").read_bytes().count(b"\n") == 1 + len(found)

@@ -225,6 +225,14 @@ def test_without_memory_the_rest_is_reduced():
     np.testing.assert_allclose(again.loss[:FIRST], cut.loss[:-1], rtol=1e-12)
 
 
+def test_an_automatic_rate_is_that_of_the_place():
+    net, X, Y = problem()
+    cut = la.train(net, X, Y, lr="auto", steps=FIRST)
+    assert_same_bits(la.train(net, X, Y, lr="auto", steps=FIRST + REST), la.resume(cut, X, Y, steps=REST))
+    again, alone = la.resume(cut, X, Y, steps=REST, lr="auto"), la.train(cut.network, X, Y, lr="auto", steps=REST)
+    np.testing.assert_array_equal(again.lr, alone.lr)
+
+
 def test_another_optimizer_begins_to_remember():
     # its steps count from its first one: a bias correction of step 38 would be another one
     net, X, Y = problem()

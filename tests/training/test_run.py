@@ -56,7 +56,7 @@ def assert_equal(a, b):
     [
         {},
         {"dtype": np.float32},
-        {"record": dict.fromkeys(QUANTITIES, 2)},
+        {"record": dict.fromkeys(QUANTITIES, 2), "validation": (np.ones((2, 4)), np.ones((2, 3)))},
         {"reduce": "none", "update": "cyclic"},
         {"implementation": "reference"},
         {"steps": 0},
@@ -104,7 +104,7 @@ def test_layers_whose_sizes_are_numpy_integers_can_be_saved(tmp_path):
 
 
 def test_no_pickle_is_written(tmp_path):
-    path = make(record=dict.fromkeys(QUANTITIES, 2)).save(tmp_path / "run.npz")
+    path = make(record=dict.fromkeys(QUANTITIES, 2), validation=(np.ones((2, 4)), np.ones((2, 3)))).save(tmp_path / "run.npz")
     with np.load(path, allow_pickle=False) as file:
         assert all(file[name].dtype != object for name in file.files)
 

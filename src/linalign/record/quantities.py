@@ -4,6 +4,7 @@
 of a record of a network with layers `W_i (k_i, k_{i-1})`, i = 1..d:
 
 loss                  ()         the loss
+validation_loss       ()         the loss on the data that `train(..., validation=(X, Y))` was given
 gradient_norm         ()         `sqrt(sum_i ||dL/dtheta_i||^2)`
 alignment             (d - 1,)   cosine of each interface, `linalign.alignment`; 1 is aligned
 misalignment          (d - 1,)   its sine, accurate near 0; 0 is aligned
@@ -19,7 +20,7 @@ modes                 (r,)       `u_j^T W_d ... W_1 v_j` in the singular bases o
 params                (size,)    all parameters, one layer after the other; scores take such a run as a trajectory
 
 Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the network, or with the network and a `State`
-where they take two arguments.
+where they take two arguments. `Sum(function)` in place of a function is the running sum of its answers.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def _layer_singular_values(state: State) -> Array:
 
 QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss,
+    "validation_loss": lambda state: state.validation_loss,
     "gradient_norm": lambda state: state.gradient_norm,
     "alignment": lambda state: np.array([cosine for _, cosine in state.observe.angles()]),
     "misalignment": lambda state: np.array([sine for sine, _ in state.observe.angles()]),

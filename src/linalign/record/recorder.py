@@ -12,7 +12,7 @@ import numpy as np
 from .. import validate
 from ..scores.deferred import Later
 from ..validate import Array
-from .functions import Recorded
+from .functions import Recorded, Sum, Summed
 from .quantities import QUANTITIES
 from .schedule import Schedule, schedule
 from .state import State
@@ -43,15 +43,17 @@ def _entry(key: Any, asked: Any) -> tuple[str, Any, Callable[[State], Any]]:
 
     Raises: ValueError for an unknown name, or a function under the name of what is built in.
     """
+    if isinstance(key, Sum):
+        return key.name, asked, Summed(key.name, key)
     if callable(key):
         name = getattr(key, "__name__", repr(key))
         return name, asked, Recorded(name, key)
-    if isinstance(asked, tuple) and len(asked) == 2 and callable(asked[1]):
+    if isinstance(asked, tuple) and len(asked) == 2 and (callable(asked[1]) or isinstance(asked[1], Sum)):
         if not isinstance(key, str) or not key:
             raise TypeError(f"record has a function under {key!r}; a name was wanted, such as {{'size': (100, function)}}")
         if key in QUANTITIES:
             raise ValueError(f"record has a function under {key!r}, which is recorded by that name anyway; give it another name")
-        return key, asked[0], Recorded(key, asked[1])
+        return key, asked[0], Summed(key, asked[1]) if isinstance(asked[1], Sum) else Recorded(key, asked[1])
     name = validate.choice("record", key, QUANTITIES)
     return name, asked, QUANTITIES[name]
 
@@ -73,6 +75,7 @@ class Recorder:
                 raise ValueError(f'record has two entries named {name!r}; name the functions: record={{"NAME": (every, function)}}')
             self._take[name] = take
             self._at[name] = schedule(name, every, steps)
+        self._sums = {name: take for name, take in self._take.items() if isinstance(take, Summed)}
         # all before this step was recorded, or was not due
         self._next = dict.fromkeys(self._at, 0)
         # pieces, one a record or one a slice of the loop
@@ -81,8 +84,15 @@ class Recorder:
         self._waiting: deque[Later] = deque()
         self._steps: dict[str, list[Array]] = {name: [] for name in self._at}
 
-    def go_on(self, history: Mapping[str, History], step: int) -> None:
+    def sums(self) -> dict[str, tuple[int, Array]]:
+        """Where running sums stand: the step that was not yet added, and the sum before it."""
+        return {name: (summed.next, summed.total) for name, summed in self._sums.items() if summed.total is not None}
+
+    def go_on(self, history: Mapping[str, History], step: int, sums: Mapping[str, tuple[int, Array]]) -> None:
         """After what was recorded before `step`; what is no longer recorded stays as it was."""
+        for name, (following, total) in sums.items():
+            if name in self._sums:
+                self._sums[name].next, self._sums[name].total = following, total
         for name, kept in history.items():
             if name not in self._at:
                 self._ended[name] = kept
@@ -125,10 +135,11 @@ class Recorder:
 
     def next_after(self, step: int, last: int, others: tuple[str, ...] = ()) -> int:
         """The first step after `step` at which something is due, at most `last`; `others` are not looked at."""
-        return min((at.after(step) for name, at in self._at.items() if name not in others), default=last)
+        first = min((at.after(step) for name, at in self._at.items() if name not in others), default=last)
+        return min(first, *(summed.after(step) for summed in self._sums.values())) if self._sums else first
 
-    def take(self, step: int, state: State, *, last: bool = False) -> None:
-        """Record what is due at `step`; all of it if this is the last."""
+    def take(self, step: int, state: State, *, last: bool = False) -> bool:
+        """Record what is due at `step`, all of it if this is the last; whether something was."""
         due = []
         for name, at in self._at.items():
             if (step >= self._next[name] and step in at) or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
@@ -136,6 +147,8 @@ class Recorder:
             self._next[name] = step + 1
         # what is found together is found for all that is due
         state.stands(step, due)
+        for summed in self._sums.values():
+            summed.add(state)
         for name in due:
             value = self._take[name](state)
             self._steps[name].append(np.array([step]))
@@ -145,6 +158,7 @@ class Recorder:
                 self.settle(MOST_WAITING)
             else:
                 self._values[name].append(np.array(value)[None])
+        return bool(due)
 
     def settle(self, most: int = 0) -> None:
         """Wait until at most so many are still being found."""

@@ -22,6 +22,7 @@ from ..validate import Array
 from .lifted import lifted
 from .observer import Observer
 from .observers import observer
+from .validation import Validated
 
 
 class State:
@@ -31,6 +32,7 @@ class State:
 
     step : steps taken.
     loss : the loss.
+    validation_loss : the loss on the validation data.
     gradients : of the loss in the parameters of each layer. Costs a step on the data as given, once however many ask.
     gradient_norm : `sqrt(sum_i ||dL/dtheta_i||^2)`, which reductions do not make dearer.
     velocities : `momentum v_i + gradient + weight_decay theta_i` of the last step, zeros before the first; None without momentum.
@@ -39,12 +41,13 @@ class State:
     All of it is found when it is asked for, and is the caller's own. `due` are the quantities that are recorded at this step.
     """
 
-    def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1, steps: int | None = None) -> None:
-        """`threads`: how many factorisations may be made at a time; `steps`: how many the run may take."""
+    def __init__(self, work: Work, engine: Engine, descent: Descent, threads: int = 1, steps: int | None = None,
+                 validated: Validated | None = None) -> None:  # fmt: skip
+        """`threads`: how many factorisations may be made at a time; `steps`: how many the run may take; `validated`: the other loss."""
         self.work, self._engine, self._descent = work, engine, descent
         self.step, self._last = 0, None if steps is None else max(steps - 1, 0)
         self.due: Sequence[str] = ()
-        self._threads = threads
+        self._threads, self._validated = threads, validated
         self._found: dict[str, Any] = {}
 
     def stands(self, step: int, due: Sequence[str] = ()) -> None:
@@ -115,6 +118,13 @@ class State:
             assert self._engine.error is not None
             raise self._engine.error
         return float(value) + self.work.floor
+
+    @property
+    def validation_loss(self) -> float:
+        """The loss on the validation data. Raises: ValueError where there are none."""
+        if self._validated is None:
+            raise ValueError("validation is None, so that there is no validation_loss; pass validation=(X, Y)")
+        return self._validated(self.params())
 
     @property
     def gradient_norm(self) -> float:

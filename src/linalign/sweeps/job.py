@@ -114,14 +114,16 @@ class Job:
         try:
             run = self.run(point, stop, index)
         except DivergenceError as error:
-            run = error.run
-            return Outcome(index, run.steps, False, nan, nan, run.floor, run.seconds, f"DivergenceError: {error}", run.history,
-                           run if self.keep_runs else None)  # fmt: skip
+            return self._outcome(index, error.run, f"DivergenceError: {error}")
         except Exception as error:
-            seconds = time.perf_counter() - began
-            return Outcome(index, 0, False, nan, nan, nan, seconds, f"{type(error).__name__}: {error}")
+            seconds, done = time.perf_counter() - began, getattr(error, "run", None)
+            what = f"{type(error).__name__}: {error}"
+            return self._outcome(index, done, what) if isinstance(done, Run) else Outcome(index, 0, False, nan, nan, nan, seconds, what)
         if run.interrupted:
             return None
+        return self._outcome(index, run, None)
+
+    def _outcome(self, index: int, run: Run, error: str | None) -> Outcome:
         excess = float(run.excess[-1])
-        return Outcome(index, run.steps, run.converged, excess + run.floor, excess, run.floor, run.seconds, None, run.history,
+        return Outcome(index, run.steps, run.converged, excess + run.floor, excess, run.floor, run.seconds, error, run.history,
                        run if self.keep_runs else None)  # fmt: skip

@@ -25,7 +25,7 @@ NAME = "linalign sweep"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a run of a sweep came to. A failed one has its error, and nan where there is no number."""
+    """What a run of a sweep came to. One that diverged or failed has its error, and what was found up to there; nan where nothing was."""
 
     index: int
     steps: int
@@ -38,12 +38,21 @@ class Outcome:
     history: dict[str, History] = dataclasses.field(default_factory=dict)
     run: Any = None
 
+    @property
+    def status(self) -> str:
+        """How it ended: one of `STATUSES`."""
+        if self.error is None:
+            return "converged" if self.converged else "done"
+        return "diverged" if self.error.startswith("DivergenceError: ") else "failed"
+
     def columns(self) -> dict[str, Any]:
         """The numbers, by name."""
         return {name: getattr(self, name) for name in COLUMNS}
 
 
-COLUMNS = ("steps", "converged", "loss", "excess", "floor", "seconds", "error")
+STATUSES = ("done", "converged", "diverged", "failed", "interrupted")
+"""Of a run that was made, and, the last, of one that was not."""
+COLUMNS = ("steps", "converged", "loss", "excess", "floor", "seconds", "error", "status")
 
 
 class Journal:
@@ -100,7 +109,8 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Write an outcome. Raises: OSError."""
-        fields = {"index": outcome.index, **outcome.columns(), "history": {k: _packed_history(h) for k, h in outcome.history.items()}}
+        columns = {name: value for name, value in outcome.columns().items() if name != "status"}
+        fields = {"index": outcome.index, **columns, "history": {k: _packed_history(h) for k, h in outcome.history.items()}}
         self._write(_line({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in fields.items()}))
 
     def _write(self, line: bytes) -> None:

@@ -12,7 +12,7 @@ from ..cached import cached_property
 from ..record.recorder import History
 from ..training.run import Run
 from ..validate import Array
-from .journal import COLUMNS, Outcome
+from .journal import COLUMNS, STATUSES, Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,8 @@ class Sweep:
         """One dict a run: the grid's values, then
 
         steps (taken), converged, loss (the last), excess (the loss above the floor, accurate however small), floor, seconds
-        (in the loop) and error (None, or what went wrong; its numbers are nan then).
+        (in the loop), error (None, or what went wrong) and status ("done", "converged", "diverged" or "failed").
+        One that diverged has the steps before that and its last finite loss; one that failed what was found before, nan where nothing was.
         A key of the grid with one of these names, such as loss or steps, is called grid_loss or grid_steps.
         """
         names = [f"grid_{key}" if key in COLUMNS else key for key in self.grid]
@@ -72,15 +73,23 @@ class Sweep:
 
     @property
     def loss(self) -> Array:
-        """The final losses in the shape of the grid; nan where a run failed or was not made."""
+        """The final losses in the shape of the grid, the last finite ones of runs that diverged; nan where none was found."""
         found = np.full(self.shape, np.nan)
         for outcome in self.outcomes:
             found.flat[outcome.index] = outcome.loss
         return found
 
     @property
+    def status(self) -> Array:
+        """How each run ended, in the shape of the grid: "done", "converged", "diverged", "failed", or "interrupted": not made."""
+        found = np.full(self.shape, STATUSES[-1])
+        for outcome in self.outcomes:
+            found.flat[outcome.index] = outcome.status
+        return found
+
+    @property
     def errors(self) -> list[dict[str, Any]]:
-        """The rows of the runs that failed."""
+        """The rows of the runs that diverged or failed."""
         return [row for row in self.rows if row["error"] is not None]
 
     @property
@@ -107,11 +116,12 @@ class Sweep:
         return pandas.DataFrame(self.rows)
 
     def __repr__(self) -> str:
-        failed = sum(outcome.error is not None for outcome in self.outcomes)
+        ends = [outcome.status for outcome in self.outcomes]
+        failed = "".join(f", {ends.count(end)} {end}" for end in ("diverged", "failed") if end in ends)
         total = int(np.prod(self.shape))
         made = f"{total} runs" if len(self) == total else f"{len(self)} of {total} runs"
         axes = " x ".join(f"{key} ({len(values)})" for key, values in self.grid.items())
-        return f"Sweep({made}{f', {failed} failed' if failed else ''}: {axes})"
+        return f"Sweep({made}{failed}: {axes})"
 
 
 def _stack(found: list[History | None]) -> History:

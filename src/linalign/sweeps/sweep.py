@@ -20,6 +20,7 @@ from ..engine.threads import limit
 from ..plan.planner import check_reduce
 from ..problem.compressed import Compressed
 from ..problem.network import Network
+from ..record.validation import validation
 from ..reduce import samples
 from ..training.described import describe, digest
 from ..training.loop import bar as progress_bar
@@ -81,7 +82,8 @@ def sweep(
     Returns
     -------
     Sweep
-        A run that fails has its error in its row. Ctrl-C ends the runs under way and returns those that were finished.
+        A run that diverges or fails has its error in its row, and what was found before. Ctrl-C ends the runs under
+        way and returns those that were finished.
 
     Raises
     ------
@@ -186,6 +188,7 @@ def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapp
     for key, value in options.items():
         if value is REQUIRED and (key not in axes or key in named):
             raise ValueError(f"{key} is missing; pass {key}= or put it in the grid")
+    options["validation"] = validation(options["validation"])  # one for all runs, which compress it once
     return Job(make_network, frozenset(named & set(axes)), X, Y, options, keep_runs)
 
 
@@ -215,6 +218,7 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
     except Exception:
         return
     job.problem(net, first["loss"], first["reduce"])
+    Options(**first).validated(net)
 
 
 def _light(job: Job, axes: Mapping[str, Sequence[Any]]) -> Job:

@@ -97,11 +97,11 @@ class Execution:
         options, before = self.options, self.before
         first = 0 if before is None else before.memory.step
         if before is not None:
-            self.recorder.go_on(before.history, first)
-        state = State(self.work, self.engine, self.descent, self.threads, options.steps)
+            self.recorder.go_on(before.history, first, before.sums)
+        state = State(self.work, self.engine, self.descent, self.threads, options.steps, options.validated(self.work.given.net))
         size = first_slice(self.plan, self.work, self.descent)
         self.began = time.perf_counter()
-        self._loop = Loop(self.engine, state, self.recorder, options.steps, options.target, progress, size, first)
+        self._loop = Loop(self.engine, state, self.recorder, options.steps, options.target, progress, size, first, options.stop)
         return self._loop
 
     def so_far(self) -> Run:
@@ -133,6 +133,7 @@ class Execution:
             lr=self.descent.rates.at(max(loop.done - 1, 0), 1)[0],
             plan=self.plan,
             seconds=seconds,
+            stopped=loop.stopped,
             kept=self._kept(),
         )
 
@@ -149,7 +150,7 @@ class Execution:
 
         return Kept(
             options=self.options, start=work.given.net.params, origin=descent.origin, carried=descent.carried, memory=memory, value=value,
-            find_slots=slots, find_place=lambda: None if batches is None else batches.place(step),
+            sums=self.recorder.sums(), find_slots=slots, find_place=lambda: None if batches is None else batches.place(step),
         )  # fmt: skip
 
     def attach(self, error: Exception) -> None:

@@ -28,6 +28,7 @@ class Before:
     excess: Array
     floor: float
     history: Mapping[str, History]
+    sums: Mapping[str, tuple[int, Array]]
     seconds: float
 
 
@@ -39,6 +40,7 @@ class Kept:
     start : the parameters that its reductions were found at, `origin` steps after the beginning; `carried`: the rule remembered steps
         before these.
     memory : of the problem that was run.
+    sums : running sums that were recorded, and the steps from which on they are to be added to.
     value : the loss there, without the floor.
     """
 
@@ -51,6 +53,7 @@ class Kept:
     find_slots: Callable[[], Slots] = field(repr=False)
     find_place: Callable[[], Place | None] = field(repr=False)
     missing: tuple[str, ...] = ()
+    sums: Mapping[str, tuple[int, Array]] = field(default_factory=dict)
 
     @property
     def slots(self) -> Slots:
@@ -87,6 +90,7 @@ class Kept:
                 missing.append(name)
         memory, slots, place = self.memory, self.slots, self.place
         groups = {"start": list(self.start), "params": memory.params or [], "numbers": [memory.numbers]}
+        groups["sums"] = [total for _, total in self.sums.values()]
         groups |= {f"own_{k}": slot for k, slot in enumerate(memory.slots or [])}
         groups |= {f"slot_{k}": slot for k, slot in enumerate(slots)}
         for name, group in groups.items():
@@ -94,6 +98,7 @@ class Kept:
         return json.dumps({
             "options": written, "missing": missing, "origin": self.origin, "carried": self.carried, "value": self.value.hex(),
             "step": memory.step, "began": memory.began, "place": None if place is None else place.to_dict(),
+            "sums": {name: following for name, (following, _) in self.sums.items()},
             "groups": {name: len(group) for name, group in groups.items()},
         })  # fmt: skip
 
@@ -117,4 +122,5 @@ def from_description(text: str, arrays: Mapping[str, Array]) -> Kept:
         find_slots=lambda: slots,
         find_place=lambda: None if place is None else Place.from_dict(place),
         missing=tuple(described["missing"]),
+        sums={name: (following, total) for (name, following), total in zip(described["sums"].items(), groups["sums"], strict=True)},
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.engine import CALLBACK_FAILED, CONVERGED, RUNNING, Engine
+from ..record.functions import ask, takes_state
 from ..record.recorder import Recorder
 from ..record.state import State
 from ..validate import Array
@@ -109,15 +110,20 @@ class Loop:
     """Slices of steps between recordings, with a snapshot to go back to."""
 
     def __init__(
-        self, engine: Engine, state: State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int, first: int = 0
-    ) -> None:
-        """`size`: the steps of the first slice; the following ones are measured. `first`: the steps that were taken before."""
+        self, engine: Engine, state: State, recorder: Recorder, steps: int, tol: float, progress: bool, size: int, first: int = 0,
+        stop: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
+        """`size`: the steps of the first slice; the following ones are measured. `first`: the steps that were taken before.
+
+        `stop`: a function of the state, or of the network and the state, which ends the run where something is recorded.
+        """
         self.engine, self.state, self.recorder = engine, state, recorder
         self.steps, self.tol, self.progress, self.size = steps, tol, progress, size
         self.losses = Losses(steps + 1, first)
         self.done = self.first = first
         self.status = RUNNING
-        self.interrupted = False
+        self.interrupted = self.stopped = False
+        self._stop, self._stop_wants_network = stop, stop is not None and takes_state(stop)
         # sine and cosine of every interface, where no step changes them
         self._constant: Array | None = None
         self._keep: Callable[[], float] | None = None
@@ -160,7 +166,9 @@ class Loop:
             return
         try:
             with np.errstate(all="ignore"):
-                self.recorder.take(self.done, self.state, last=last)
+                taken = self.recorder.take(self.done, self.state, last=last)
+                if taken and not last and self._stop is not None:
+                    self.stopped = bool(ask(self._stop, self._stop_wants_network, self.state))
         except Exception:
             if all(np.isfinite(theta).all() for theta in self.engine.params()):
                 raise
@@ -168,7 +176,7 @@ class Loop:
     def _scored(self) -> tuple[str, ...]:
         """What is recorded without coming back for it: by the engine on its way, or because no step changes it."""
         names = self.recorder.scored()
-        if not names:
+        if not names or self._stop is not None:
             return ()
         constant = self.state.observe.constant_angles()
         if constant is not None:
@@ -208,7 +216,7 @@ class Loop:
         with bar(self.progress, self.steps - self.first) as shown, stopping as interrupted:
             self._record()
             size, scored = self.size, self._scored()
-            while self.done < self.steps and not interrupted[0]:
+            while self.done < self.steps and not interrupted[0] and not self.stopped:
                 began = time.perf_counter()
                 if began > self._next_snapshot:
                     self._snapshot()

@@ -18,6 +18,7 @@ from ..problem.metric import METRICS
 from ..problem.network import Network
 from ..problem.problem import Problem, batched
 from ..record.recorder import Recorder
+from ..record.validation import Validated, validation
 from . import automatic_rate
 
 IMPLEMENTATIONS = ("kernel", "reference")
@@ -51,6 +52,8 @@ class Options:
     pivot: Any = "auto"
     implementation: str = "kernel"
     plan: Plan | None = None
+    validation: Any = None
+    stop: Any = None
 
     def __post_init__(self) -> None:
         losses.resolve(self.loss)
@@ -68,11 +71,25 @@ class Options:
         self.rule.check((), self.update, self.metric)
         if self.record is not None:
             Recorder(self.record, self.steps)
+        if self.validation is not None:
+            validation(self.validation)
+        elif self.record and "validation_loss" in self.record:
+            raise ValueError("record has 'validation_loss' but validation is None; pass validation=(X, Y)")
+        if self.stop is not None:
+            if not callable(self.stop):
+                raise TypeError(f"stop is {self.stop!r}; a function of the state, or of the network and the state, was wanted")
+            if not self.record:
+                raise ValueError('stop is given but record is empty; it is called where something is recorded: pass record={"loss": 100}')
 
     @cached_property
     def rule(self) -> Rule:
         """The update rule that the options mean. Raises: ValueError, TypeError naming the option."""
         return optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
+
+    def validated(self, net: Network) -> Validated | None:
+        """The loss on the validation data. Raises: ValueError, TypeError where they do not fit the network."""
+        found = validation(self.validation)
+        return None if found is None else found.of(net, losses.resolve(self.loss))
 
     @property
     def target(self) -> float:
@@ -109,6 +126,8 @@ class Options:
         """The descent of a network. Raises: ValueError, TypeError where the options do not fit its layers."""
         found = make_descent(net.depth, self.lr, self.rule, self.update, self.metric, self.steps)
         found.rule.check(net.layers, self.update, self.metric)
+        if self.validation is not None:
+            self.validated(net)
         return found
 
     def seen(self, problem: Problem) -> Problem:

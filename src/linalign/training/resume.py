@@ -28,7 +28,7 @@ from .options import DEFAULTS, Options
 from .run import Run
 
 # options that say how long a run is and what is looked at, not where it goes
-WATCHING = frozenset({"steps", "tol", "record"})
+WATCHING = frozenset({"steps", "tol", "record", "validation", "stop"})
 # options of the rule: reductions hold for any that commutes with them, as long as nothing decays
 RULE = frozenset({"lr", "momentum", "weight_decay", "optimizer", "clip_norm", "average"})
 # options whose arrays have one line a step, and what stands for the steps that were taken
@@ -61,9 +61,10 @@ def resume(
     Run
         The whole of it: losses, history and steps from the beginning. Where the data are new, `excess` is above the new floor.
 
-    With nothing changed, or only what is watched (steps, tol, record), it is bit-identical to a run of all steps with this plan, on
-    the same machine. A new rate or rule keeps the reductions of the plan where it may, which is where nothing decays. Otherwise the
-    rest is planned anew, from the network as given; a rule that remembers gradients then runs without reductions of the network.
+    With nothing changed, or only what is watched (steps, tol, record, validation, stop), it is bit-identical to a run of all steps with
+    this plan, on the same machine. A new rate or rule keeps the reductions of the plan where it may, which is where nothing decays.
+    Otherwise the rest is planned anew, from the network as given; a rule that remembers gradients then runs without reductions of the
+    network.
 
     Raises: ValueError, TypeError for bad input, before any work; DivergenceError.
     """
@@ -72,6 +73,8 @@ def resume(
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     asked, moved = _asked(kept, changed, first, total)
     options = Options(**asked)
+    if options.lr_is_auto:
+        options = options.on(make_problem(run.network, X, Y, options.loss))
     start = run.network.with_params(kept.start)
     options = options.on(make_problem(run.network, X, Y, options.loss))
     with for_plan(workers, make_problem(start, X, Y, options.loss)):
@@ -176,7 +179,7 @@ def _anew(run: Run, kept: Kept, X: Any, Y: Any, options: Options, asked: Mapping
 
 
 def _before(run: Run, memory: Memory, kept: Kept) -> Before:
-    return Before(memory, kept.place, run.excess[:-1], run.floor, run.history, run.seconds)
+    return Before(memory, kept.place, run.excess[:-1], run.floor, run.history, kept.sums, run.seconds)
 
 
 def _rule(kept: Kept) -> Rule:

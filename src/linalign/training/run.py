@@ -45,6 +45,8 @@ class Run:
         Steps taken.
     converged, interrupted : bool
         Whether the loss reached `tol`; whether Ctrl-C ended the run.
+    stopped : bool
+        Whether `stop` ended the run.
     lr : array (d,)
         The learning rate of each layer, in the last step.
     plan : Plan
@@ -72,6 +74,7 @@ class Run:
     certificate: Promise | None = None
     average: Network | None = None
     kept: Kept | None = None
+    stopped: bool = False
 
     @cached_property
     def loss(self) -> Array:
@@ -91,7 +94,7 @@ class Run:
         return found
 
     def __repr__(self) -> str:
-        end = "converged" if self.converged else "interrupted" if self.interrupted else "all steps taken"
+        end = "converged" if self.converged else "interrupted" if self.interrupted else "stopped" if self.stopped else "all steps taken"
         how = f", {self.plan.metric} metric" if metric.differ(self.network) else ""
         return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}{how}, {self.seconds:.3g} s)"
 
@@ -120,6 +123,7 @@ class Run:
             "steps": self.steps,
             "converged": self.converged,
             "interrupted": self.interrupted,
+            "stopped": self.stopped,
             "seconds": self.seconds,
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
         }
@@ -190,7 +194,7 @@ def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
     history = {name: History(arrays[f"steps_{name}"], arrays[f"values_{name}"]) for name in described["history"]}
     return Run(
         network=network, excess=arrays["excess"], floor=described["floor"], history=history, steps=described["steps"],
-        converged=described["converged"], interrupted=described["interrupted"], lr=arrays["lr"],
+        converged=described["converged"], interrupted=described["interrupted"], stopped=described.get("stopped", False), lr=arrays["lr"],
         plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
         average=network.with_params([arrays[f"average_{i}"] for i in range(network.depth)]) if "average_0" in arrays else None,
         kept=from_description(str(arrays["kept"]), arrays) if "kept" in arrays else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +54,8 @@ def train(
     progress: bool = False,
     implementation: str = "kernel",
     plan: Plan | None = None,
+    validation: Any = None,
+    stop: Callable[..., Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
 ) -> Run:
@@ -114,6 +117,10 @@ def train(
     implementation : "kernel" or "reference" (plain NumPy, by backpropagation on the data as given)
     plan : Plan, optional
         A plan from `explain` or an earlier run of such a problem, followed instead of `reduce` and `pivot`.
+    validation : pair (X, Y), optional
+        Data to record "validation_loss" of, as `X` and `Y`. For a quadratic loss the cost of a record does not grow with their rows.
+    stop : function, optional
+        `stop(state)` or `stop(network, state)`, asked wherever something is recorded: the run ends where it says True.
     checkpoint : str or path, optional
         A file, of the format of `Run.save`, that is replaced every `checkpoint_every` seconds and at the end. The same call, after a
         crash, goes on from there and ends with the same bits; a file of another run is refused.
@@ -128,6 +135,8 @@ def train(
         Bad input, before any work.
     DivergenceError
         The loss left the finite numbers; `error.run` is the run up to the last finite loss.
+
+    What a function of yours raises, a loss, a rule, a recorded function or `stop`, passes through, with the run up to there as its `run`.
 
     Cost: `explain` prints it. Source: docs/theory, sections 7 and 10.
     """
@@ -144,7 +153,7 @@ def train(
     options = Options(
         loss=loss, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=rng, record=record,
-        reduce=reduce, pivot=pivot, implementation=implementation, plan=plan,
+        reduce=reduce, pivot=pivot, implementation=implementation, plan=plan, validation=validation, stop=stop,
     )  # fmt: skip
     options = options.on(problem)
     descent = options.descent(net)
