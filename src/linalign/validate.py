@@ -67,6 +67,8 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
         array = array.astype(wanted or np.float64)
     elif array.dtype.kind == "c":
         raise TypeError(f"{name} is {array.dtype}; linalign is real: pass {name}.real, or real and imaginary parts stacked")
+    elif _is_text(array):
+        raise TypeError(f"{name} holds text; numbers were wanted: number classes with numpy.unique({name}, return_inverse=True)[1]")
     elif array.dtype.kind != "f":
         raise TypeError(f"{name} has dtype {array.dtype}; numbers were wanted: convert it with .astype(float)")
     native = array.dtype.newbyteorder("=")
@@ -91,6 +93,17 @@ def writable(name: str, array: Any, shape: tuple[int, ...], wanted: np.dtype[Any
     if not own.flags.c_contiguous or not own.flags.writeable:
         raise ValueError(f"{name} is read-only or not C-contiguous; pass np.empty({shape}, {str(wanted)!r})")
     return own
+
+
+def _is_text(array: Array) -> bool:
+    """Whether entries are words, which are no numbers either."""
+    if array.dtype.kind not in "US" and not (array.dtype.kind == "O" and any(isinstance(entry, str) for entry in array.flat)):
+        return False
+    try:
+        array.astype(float)
+    except (TypeError, ValueError):
+        return True
+    return False
 
 
 def is_vector(value: Any) -> bool:
@@ -123,12 +136,19 @@ def matrix(name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: 
         raise ValueError(f"{name} has {array.ndim} dimensions, shape {array.shape}; a matrix was wanted: use {name}.reshape(rows, columns)")
     for axis, (have, want) in enumerate(zip(array.shape, (rows, columns), strict=True)):
         if want is not None and have != want:
-            raise ValueError(f"{name} has shape {array.shape}; {want} {('rows', 'columns')[axis]} were wanted, not {have}")
+            line = f"{name} has shape {array.shape}; {want} {('rows', 'columns')[axis]} were wanted, not {have}"
+            raise ValueError(line + turned(name, array.shape, rows, columns))
     if array.size == 0:
         raise ValueError(f"{name} is empty, shape {array.shape}; at least one row and one column are needed")
     if max(array.shape) > MOST_ROWS:
         raise ValueError(f"{name} has shape {array.shape}; BLAS takes at most 2147483647 rows or columns")
     return finite(name, array)
+
+
+def turned(name: str, shape: tuple[int, ...], rows: int | None, columns: int | None) -> str:
+    """What to say of a matrix that would fit on its side; nothing of one that would not."""
+    fits = len(shape) == 2 and rows in (None, shape[1]) and columns in (None, shape[0])
+    return "" if not fits else f": rows are samples, pass {name}.T" if rows is None else f": pass {name}.T"
 
 
 def integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:

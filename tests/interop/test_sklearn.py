@@ -121,7 +121,7 @@ def test_layers_keep_their_structure():
 
 def test_a_rate_that_is_too_large_is_said():
     X, Y = data()
-    with pytest.raises(la.DivergenceError, match="lower lr"):
+    with pytest.raises(la.DivergenceError, match="pass lr='auto'"):
         DeepLinearRegressor(lr=1e3, random_state=0).fit(X, Y)
 
 

@@ -262,7 +262,7 @@ def refuse(error, message, net, X, Y, loss, **options):
         ("cross_entropy", [0, 1, 2], "Y has 3 labels but X has 4 rows; pass one label a row"),
         (
             "cross_entropy", [0.0, 1.0, 2.0, 0.0],
-            "Y has shape (4,) and dtype float64; integer labels (n,) or probabilities (n, 3) were wanted",
+            "Y has shape (4,) and dtype float64; integer labels (n,) or probabilities (n, 3) were wanted: pass Y.astype(int)",
         ),
         (
             "cross_entropy", np.full((4, 3), 0.25),

@@ -45,7 +45,7 @@ DATA = {
     "vector": ({"X": X[:, 0]}, ValueError, "X has 1 dimensions, shape (5,); a matrix was wanted: use X.reshape(rows, columns)"),
     "scalar": ({"X": 3.0}, ValueError, "X has 0 dimensions, shape (); a matrix was wanted: use X.reshape(rows, columns)"),
     "images": ({"X": np.zeros((5, 3, 3))}, ValueError, "X has 3 dimensions, shape (5, 3, 3); a matrix was wanted: use X.reshape(rows, columns)"),
-    "transposed": ({"X": X.T}, ValueError, "X has shape (3, 5); 3 columns were wanted, not 5"),
+    "transposed": ({"X": X.T}, ValueError, "X has shape (3, 5); 3 columns were wanted, not 5: rows are samples, pass X.T"),
     "one row short": ({"Y": Y[:4]}, ValueError, "Y has shape (4, 2); 5 rows were wanted, not 4"),
     "one column more": ({"Y": np.zeros((5, 3))}, ValueError, "Y has shape (5, 3); 2 columns were wanted, not 3"),
     "Y a vector": ({"Y": Y[:, 0]}, ValueError, "Y has 1 dimensions, shape (5,); a matrix was wanted: use Y.reshape(rows, columns)"),
@@ -77,11 +77,12 @@ DATA = {
         "Y is float64 but the network is float32; nothing is converted silently: pass Y.astype(np.float32) or net.astype(np.float64)",
     ),
     "no targets": ({"Y": None}, ValueError, "Y is None but the loss 'squared' needs targets; pass Y of shape (5, 2)"),
-    "factorisation, transposed": ({"X": None, "Y": np.zeros((3, 2))}, ValueError, "Y has shape (3, 2); 2 rows were wanted, not 3"),
+    "factorisation, transposed": ({"X": None, "Y": np.zeros((3, 2))}, ValueError, "Y has shape (3, 2); 2 rows were wanted, not 3: pass Y.T"),
     "factorisation, ragged": ({"X": None, "Y": [[1.0], [1.0, 2]]}, ValueError, "Y is ragged: its rows differ in length; pass a rectangular array"),
     "factorisation, nan": (
         {"X": None, "Y": poked(np.zeros((2, 3)), (1, 2), np.nan)}, ValueError,
-        "Y[1, 2] is nan; every entry must be finite: drop or fill such rows",
+        "Y[1, 2] is nan; every entry must be finite: to fit the others alone pass rows, cols = np.nonzero(~np.isnan(Y)) and "
+        "loss=linalign.losses.Entries(rows, cols, Y[rows, cols]), Y=None",
     ),
     "factorisation, nothing": (
         {"X": None, "Y": None}, ValueError,

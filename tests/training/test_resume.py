@@ -295,7 +295,7 @@ def test_bad_input_in_one_line(tmp_path):
     wrong = [
         ({"run": net}, TypeError, "run is Network; a linalign.Run was wanted, from train, resume or load"),
         ({"steps": -1}, ValueError, "steps is -1; a whole number of at least 0 was wanted"),
-        ({"rate": 1}, TypeError, "rate is no option of train; its options are "),
+        ({"rate": 1}, TypeError, "train has no option 'rate'; pass lr="),
         ({"momentum": 2.0}, ValueError, "momentum is 2.0; it must be less than 1"),
         ({"batch": 4}, ValueError, "rng is None but order is 'shuffle'; pass a seed such as rng=0, so that the batches can be drawn again"),
         ({"lr": np.ones(7)}, ValueError, "lr has 7 entries but the network has 3 layers; pass one number or one a layer"),

@@ -186,7 +186,12 @@ NOT_RUNS = {
 def test_a_file_that_is_no_run_is_said_to_be_none(tmp_path, write):
     path = tmp_path / "file.npz"
     write(path)
-    with pytest.raises(ValueError, match="^" + re.escape(str(path)) + r" holds no run \(.*\); Run.save writes one$") as caught:
+    with pytest.raises(
+        ValueError,
+        match="^"
+        + re.escape(str(path))
+        + r" holds no run(, it is no .npz file| \(.*\)); Run.save writes one(, linalign.data.load reads data)?$",
+    ) as caught:
         la.load(path)
     assert "\n" not in str(caught.value)
 

@@ -1,7 +1,25 @@
 """Losses: what is minimised, with its normalisation.
 
-A loss of the outputs is a function of `F = X P^T (n, k_d)` and targets; a loss of the product is a function of
-`P = W_d ... W_1 (k_d, k_0)` and takes no data. Formulas: `reference.py`.
+`train(..., loss=name)` for these, of outputs `f = f(x)` and targets y, a row a sample, n samples, k outputs:
+
+"squared"        `1/2 sum (f - y)^2`                              `Squared()`
+"mse"            `sum (f - y)^2 / (n k)`, as torch's MSELoss      `Squared(half=False, reduction="entries")`
+"cross_entropy"  `-sum y log softmax(f) / n`, or labels 0..k-1    `CrossEntropy()`
+"logistic"       `sum log(1 + exp(-y f)) / n`, y = -1 or 1        `Logistic()`
+"exponential"    `sum exp(-y f) / n`, y = -1 or 1                 `Exponential()`
+"hinge"          `sum max(0, 1 - y f) / n`, y = -1 or 1           `Hinge()`
+"squared_hinge"  `sum max(0, 1 - y f)^2 / n`, y = -1 or 1         `SquaredHinge()`
+"huber"          `sum h(f - y) / (n k)`, h(r) = r^2 / 2 up to     `Huber()`
+                 |r| = 1, |r| - 1/2 beyond, as torch's HuberLoss
+
+`train(net, None, None, loss=...)` for these, of the product `P = W_d ... W_1 (k_d, k_0)`:
+
+`Entries(rows, cols, values)`   `1/2 sum_j (P[rows_j, cols_j] - values_j)^2`: matrix completion
+`Sensing(matrices, values)`     `1/2 sum_j (<A_j, P> - values_j)^2`: linear measurements
+`BuresWasserstein(S)`           `tr P P^T + tr S - 2 tr (S^(1/2) P P^T S^(1/2))^(1/2)`
+`EndToEnd(fn)`                  `fn(P)`, which returns the value and its gradient
+
+The classes take other normalisations (`half`, `reduction`, `delta`). A loss of your own: subclass `Loss`, docs/extending.md.
 """
 
 from __future__ import annotations

@@ -26,7 +26,15 @@ class Loss(ABC):
         values = validate.real_array("Y", Y, dtype)
         if values.ndim == 1 and k_d == 1:
             values = values.reshape(-1, 1)
+        if values.size == n and n > 1 and k_d > 1 and values.ndim <= 2 and bool((values == np.round(values)).all()):
+            fix = f"if these are classes 0 to {k_d - 1}, pass {self.of_classes(k_d)}, or loss='cross_entropy'"
+            raise ValueError(f"Y has shape {values.shape}; ({n}, {k_d}) was wanted: {fix}")
         return validate.matrix("Y", values, dtype, rows=n, columns=k_d)
+
+    @staticmethod
+    def of_classes(k_d: int) -> str:
+        """What makes targets of numbers of classes, as one writes it."""
+        return f"np.eye({k_d})[np.ravel(Y).astype(int)]"
 
     @abstractmethod
     def factor(self, n: int, k_d: int) -> float:

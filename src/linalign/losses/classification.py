@@ -15,6 +15,10 @@ from .base import Mean
 class Signs(Mean):
     """Of the margin `y f(x)`; labels -1 and 1."""
 
+    @staticmethod
+    def of_classes(k_d: int) -> str:
+        return f"2 * {Mean.of_classes(k_d)} - 1"
+
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
         T = super().targets(Y, n, k_d, dtype)
         if not np.isin(T, (-1, 1)).all():
@@ -73,7 +77,7 @@ class CrossEntropy(Mean):
     kind: ClassVar[str] = "cross_entropy"
 
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
-        labels = np.asarray(validate.plain("Y", Y)) if validate.is_vector(Y) else None
+        labels = self._labels(validate.plain("Y", Y), n, k_d)
         if labels is not None and labels.dtype.kind in "iu":
             if len(labels) != n:
                 raise ValueError(f"Y has {len(labels)} labels but X has {n} rows; pass one label a row")
@@ -82,8 +86,9 @@ class CrossEntropy(Mean):
                 raise ValueError(f"Y holds the label {bad} but the network has {k_d} outputs; labels run from 0 to {k_d - 1}")
             return np.asarray(np.eye(k_d, dtype=dtype)[labels])
         if labels is not None and k_d > 1:
+            fix = ": pass Y.astype(int)" if labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()) else ""
             raise ValueError(
-                f"Y has shape {labels.shape} and dtype {labels.dtype}; integer labels (n,) or probabilities (n, {k_d}) were wanted"
+                f"Y has shape {labels.shape} and dtype {labels.dtype}; integer labels (n,) or probabilities (n, {k_d}) were wanted{fix}"
             )
         T = super().targets(Y, n, k_d, dtype)
         sums = T.sum(axis=1, dtype=np.float64)
@@ -93,6 +98,16 @@ class CrossEntropy(Mean):
                 f"Y[{worst}] sums to {sums[worst]:g} with least entry {T[worst].min():g}; each row must be probabilities that sum to 1"
             )
         return T
+
+    @staticmethod
+    def _labels(Y: Any, n: int, k_d: int) -> Array | None:
+        """Y if it is a vector. Raises: TypeError for text, ValueError for a column of labels."""
+        array = np.asarray(Y) if validate.is_vector(Y) else None
+        if array is not None and (array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(y, str) for y in array))):
+            raise TypeError("Y holds text; integer labels were wanted: names, Y = numpy.unique(Y, return_inverse=True)")
+        if array is None and k_d > 1 and getattr(Y, "shape", None) == (n, 1):
+            raise ValueError(f"Y has shape {(n, 1)}; integer labels (n,) or probabilities (n, {k_d}) were wanted: pass Y[:, 0]")
+        return array
 
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.cross_entropy(F, T, factor)

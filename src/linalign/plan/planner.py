@@ -74,6 +74,8 @@ def check_pivot(pivot: Any, depth: int) -> str | int:
 def check_reduce(reduce: Any) -> tuple[str | Reduction, ...]:
     """The reductions that may be used: names, and those from elsewhere. Raises: ValueError, TypeError."""
     if isinstance(reduce, str):
+        if reduce in REDUCTIONS:
+            raise ValueError(f"reduce is {reduce!r}; 'auto', 'none' or a list was wanted: pass reduce=[{reduce!r}]")
         return REDUCTIONS if validate.choice("reduce", reduce, ("auto", "none")) == "auto" else ()
     try:
         items = list(reduce)

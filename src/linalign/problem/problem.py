@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from .. import losses, validate
 from ..losses import Loss
 from ..validate import Array
@@ -71,6 +73,22 @@ def whole(problem: Problem) -> Problem:
     return replace(problem, batch=None, ragged=False, facts=DataFacts())
 
 
+def _completed(Y: Any, dtype: Any, widths: tuple[int, ...]) -> Array:
+    """The matrix to be factorised. Raises: ValueError, which names the loss of observed entries where there are holes."""
+    Y = validate.plain("Y", Y)
+    if (
+        isinstance(Y, np.ndarray)
+        and Y.dtype.kind == "f"
+        and Y.shape == (widths[-1], widths[0])
+        and np.isnan(Y).any()
+        and not np.isnan(Y).all()
+    ):
+        where = ", ".join(map(str, np.argwhere(np.isnan(Y))[0]))
+        fix = "rows, cols = np.nonzero(~np.isnan(Y)) and loss=linalign.losses.Entries(rows, cols, Y[rows, cols]), Y=None"
+        raise ValueError(f"Y[{where}] is nan; every entry must be finite: to fit the others alone pass {fix}")
+    return validate.matrix("Y", Y, dtype, rows=widths[-1], columns=widths[0])
+
+
 def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
     """Check the data against the network and the loss.
 
@@ -102,7 +120,7 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
         # matrix factorisation: the samples are the identity, so the targets are the rows of Y^T
         if Y is None:
             raise ValueError(f"Y is None but the loss {kind.kind!r} needs targets; pass X, or Y of the shape of the product, {product}")
-        target = Y if validate.is_vector(Y) else validate.matrix("Y", Y, dtype, rows=widths[-1], columns=widths[0]).T
+        target = Y if validate.is_vector(Y) else _completed(Y, dtype, widths).T
         T = kind.targets(target, widths[0], widths[-1], dtype)
         return Problem(net, None, T, kind, kind.factor(widths[0], widths[-1]))
     rows = validate.matrix("X", X, dtype, columns=widths[0])

@@ -25,14 +25,14 @@ WORTH_A_PASS = 10.0
 Chunks = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
-def compress(chunks: Chunks) -> Compressed:
+def compress(chunks: Chunks, Y: Any = None) -> Compressed:
     """Data of any length as rank(X) rows that give every quadratic loss the same value, gradients and trajectory.
 
     `||X P^T - Y||^2 = ||X' P^T - Y'||^2 + c` for every P; for losses that are means, the number of rows is kept.
 
     Parameters
     ----------
-    chunks : iterable of pairs (X, Y), or a function without arguments that returns one
+    chunks : iterable of pairs (X, Y), or a function without arguments that returns one; or X itself, with its targets as Y
         X (n_j, k_0) and Y (n_j, k_d), or Y (n_j,) for one output; classes as one-hot rows. Any n_j. Or Compressed parts,
         which are merged.
 
@@ -47,6 +47,10 @@ def compress(chunks: Chunks) -> Compressed:
     Cost: `2 n (k_0 + k_d)^2` multiply-adds a pass; memory of one block, the larger of a chunk and 4 (k_0 + k_d) rows.
     Source: docs/theory, T7.1, streaming and centred form.
     """
+    if Y is not None:
+        chunks = [(chunks, Y)]
+    elif isinstance(chunks, np.ndarray):
+        raise TypeError("chunks is an array but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)")
     first = _open(chunks)
     again = first is not chunks
     start = next(first, None)

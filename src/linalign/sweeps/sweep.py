@@ -26,6 +26,7 @@ from ..training.described import describe, digest
 from ..training.loop import bar as progress_bar
 from ..training.loop import interrupts
 from ..training.options import DEFAULTS, REQUIRED, Options
+from ..training.unknown import meant
 from .job import Job
 from .journal import Journal
 from .result import Sweep
@@ -178,10 +179,10 @@ def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapp
             raise ValueError(f"make_network needs {p.name} but grid has only {', '.join(axes)}; add it to the grid or give it a default")
     for key in axes:
         if key not in named and key not in DEFAULTS:
-            raise ValueError(f"grid has the key {key!r}, which is neither a parameter of make_network nor one of {', '.join(DEFAULTS)}")
+            raise ValueError(f"grid has the key {key!r}, no parameter of make_network; {meant(key, DEFAULTS, 'train')}")
     for key in given:
         if key not in DEFAULTS:
-            raise TypeError(f"{key} is no option of train; its options are {', '.join(DEFAULTS)}")
+            raise TypeError(meant(key, DEFAULTS, "train"))
         if key in axes and key not in named:
             raise ValueError(f"{key} is both in the grid and an option of all runs; pass it once")
     options = {**DEFAULTS, **given}

@@ -26,6 +26,7 @@ from .execute import Execution, execute
 from .kept import Before, Kept
 from .options import DEFAULTS, Options
 from .run import Run
+from .unknown import meant
 
 # options that say how long a run is and what is looked at, not where it goes
 WATCHING = frozenset({"steps", "tol", "record", "validation", "stop"})
@@ -103,7 +104,7 @@ def _asked(kept: Kept, changed: Mapping[str, Any], first: int, total: int) -> tu
     asked = dict(kept.asked())
     for name in changed:
         if name not in DEFAULTS:
-            raise TypeError(f"{name} is no option of train; its options are {', '.join(DEFAULTS)}")
+            raise TypeError(meant(name, DEFAULTS, "train"))
     for name in kept.missing:
         if name not in changed and name not in UNNEEDED:
             raise ValueError(f"{name} of the run is of a kind that its file does not hold; pass {name}= again")

@@ -158,6 +158,12 @@ def read(path: str | os.PathLike[str]) -> tuple[Run, dict[str, Array]]:
         if version == FORMAT:
             return _from_arrays(described, arrays), arrays
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with open(path, "rb") as handle:
+            zipped = handle.read(2) == b"PK"
+        if not zipped:
+            raise ValueError(
+                f"{os.fspath(path)} holds no run, it is no .npz file; Run.save writes one, linalign.data.load reads data"
+            ) from None
         raise ValueError(f"{os.fspath(path)} holds no run ({error}); Run.save writes one") from None
     raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
 

@@ -26,8 +26,10 @@ from .execute import execute
 from .objective import Objective
 from .options import IMPLEMENTATIONS, Options
 from .run import Run
+from .unknown import named
 
 
+@named
 def train(
     net: Network,
     X: Any,
@@ -172,6 +174,7 @@ def train(
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
 
 
+@named
 def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", pivot: Any = "auto",
                    implementation: str = "kernel") -> tuple[float, list[Array]]:  # fmt: skip
     """The loss and its gradient in every layer's parameters, on the data as given.
@@ -194,6 +197,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     return value, gradients
 
 
+@named
 def explain(
     net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
     reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None, lr: Any = 1.0,

@@ -1,0 +1,135 @@
+"""What a newcomer meets: each mistake says its fix in one line."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import linalign as la
+from linalign.training.options import DEFAULTS
+from linalign.training.unknown import ELSEWHERE
+
+X, Y = np.sin(np.arange(80.0)).reshape(20, 4), np.cos(np.arange(60.0) ** 2).reshape(20, 3)
+LABELS = np.arange(20) % 3
+NAMES = np.array(["cat", "dog", "emu"])[LABELS]
+HOLES = np.where(np.arange(12).reshape(3, 4) == 6, np.nan, 1.0)
+FIX = "rows, cols = np.nonzero(~np.isnan(Y)) and loss=linalign.losses.Entries(rows, cols, Y[rows, cols]), Y=None"
+TEXT = "Y holds text; integer labels were wanted: names, Y = numpy.unique(Y, return_inverse=True)"
+
+
+def net():
+    return la.Network.dense([4, 3]).init("xavier", rng=0)
+
+
+def train(x=X, y=Y, **options):
+    return la.train(net(), x, y, **{"lr": 0.01, "steps": 1, **options})
+
+
+CASES = {
+    "samples as columns": (lambda: train(X.T), "X has shape (4, 20); 4 columns were wanted, not 20: rows are samples, pass X.T"),
+    "targets as columns": (lambda: train(X, Y.T), "Y has shape (3, 20); 20 rows were wanted, not 3: pass Y.T"),
+    "neither way": (lambda: train(X[:, :3]), "X has shape (20, 3); 4 columns were wanted, not 3"),
+    "names of classes": (lambda: train(X, NAMES, loss="cross_entropy"), TEXT),
+    "names in a list": (lambda: train(X, list(NAMES), loss="cross_entropy"), TEXT),
+    "names as objects": (lambda: train(X, NAMES.astype(object), loss="cross_entropy"), TEXT),
+    "names with mse": (
+        lambda: train(X, NAMES, loss="mse"),
+        "Y holds text; numbers were wanted: number classes with numpy.unique(Y, return_inverse=True)[1]",
+    ),
+    "labels as floats": (
+        lambda: train(X, LABELS.astype(float), loss="cross_entropy"),
+        "Y has shape (20,) and dtype float64; integer labels (n,) or probabilities (n, 3) were wanted: pass Y.astype(int)",
+    ),
+    "a column of labels": (
+        lambda: train(X, LABELS[:, None], loss="cross_entropy"),
+        "Y has shape (20, 1); integer labels (n,) or probabilities (n, 3) were wanted: pass Y[:, 0]",
+    ),
+    "labels with mse": (
+        lambda: train(X, LABELS, loss="mse"),
+        "Y has shape (20,); (20, 3) was wanted: if these are classes 0 to 2, pass np.eye(3)[np.ravel(Y).astype(int)], "
+        "or loss='cross_entropy'",
+    ),
+    "a column of labels with mse": (
+        lambda: train(X, LABELS[:, None].astype(float)),
+        "Y has shape (20, 1); (20, 3) was wanted: if these are classes 0 to 2, pass np.eye(3)[np.ravel(Y).astype(int)], "
+        "or loss='cross_entropy'",
+    ),
+    "labels with signs": (
+        lambda: train(X, LABELS, loss="logistic"),
+        "Y has shape (20,); (20, 3) was wanted: if these are classes 0 to 2, pass 2 * np.eye(3)[np.ravel(Y).astype(int)] - 1, "
+        "or loss='cross_entropy'",
+    ),
+    "holes in a matrix": (
+        lambda: train(None, HOLES),
+        f"Y[1, 2] is nan; every entry must be finite: to fit the others alone pass {FIX}",
+    ),
+    "a reduction as text": (
+        lambda: train(reduce="samples"), "reduce is 'samples'; 'auto', 'none' or a list was wanted: pass reduce=['samples']",
+    ),
+    "compress without targets": (
+        lambda: la.compress(X), "chunks is an array but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)",
+    ),
+    "torch's rate": (lambda: train(learning_rate=0.1), "train has no option 'learning_rate'; pass lr="),
+    "epochs": (lambda: train(epochs=3), "train has no option 'epochs'; pass steps=; a step sees all rows, unless batch= is given"),
+    "a batch": (lambda: train(batch_size=8), "train has no option 'batch_size'; pass batch="),
+    "a slip": (lambda: train(momentun=0.9), "train has no option 'momentun'; did you mean 'momentum'?"),
+    "another slip": (lambda: la.explain(net(), X, Y, pivots=1), "explain has no option 'pivots'; did you mean 'pivot'?"),
+    "a slip of two": (lambda: la.value_and_grad(net(), X, Y, Loss="mse"), "value_and_grad has no option 'Loss'; did you mean 'loss'?"),
+    "nothing like it": (
+        lambda: la.value_and_grad(net(), X, Y, zebra=1),
+        "value_and_grad has no option 'zebra'; its options are net, X, Y, loss, pivot, implementation",
+    ),
+    "in a sweep": (
+        lambda: la.sweep(net, X, Y, grid={"lr": [0.1]}, epochs=3),
+        "train has no option 'epochs'; pass steps=; a step sees all rows, unless batch= is given",
+    ),
+    "in its grid": (
+        lambda: la.sweep(net, X, Y, grid={"learning_rate": [0.1]}, steps=3),
+        "grid has the key 'learning_rate', no parameter of make_network; train has no option 'learning_rate'; pass lr=",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), CASES.values(), ids=CASES)
+def test_the_whole_line(call, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
+        call()
+
+
+def test_the_fixes_do():
+    names, labels = np.unique(NAMES, return_inverse=True)
+    assert list(names) == ["cat", "dog", "emu"]
+    assert train(X, labels, loss="cross_entropy").steps == 1
+    assert train(X, LABELS.astype(float).astype(int), loss="cross_entropy").steps == 1
+    assert train(X, np.eye(3)[np.ravel(LABELS).astype(int)], loss="mse").steps == 1
+    assert train(X, 2 * np.eye(3)[np.ravel(LABELS).astype(int)] - 1, loss="logistic").steps == 1
+    rows, cols = np.nonzero(~np.isnan(HOLES))
+    assert train(None, None, loss=la.losses.Entries(rows, cols, HOLES[rows, cols])).steps == 1
+    pairs, plain = la.compress([(X, Y)]), la.compress(X, Y)
+    np.testing.assert_array_equal(pairs.X, plain.X)
+    np.testing.assert_array_equal(pairs.Y, plain.Y)
+
+
+def test_whole_numbers_of_the_right_shape_are_no_labels():
+    assert train(X, np.round(Y)).steps == 1
+    one = la.Network.dense([4, 1]).init("xavier", rng=0)
+    assert la.train(one, X, LABELS, lr=0.01, steps=1).steps == 1
+
+
+def test_a_text_file_is_no_run(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n1,2\n")
+    message = f"{path} holds no run, it is no .npz file; Run.save writes one, linalign.data.load reads data"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        la.load(path)
+
+
+def test_names_from_elsewhere_are_none_of_ours():
+    ours = set(inspect.signature(la.train).parameters) | set(DEFAULTS)
+    assert not ours & set(ELSEWHERE)
+    for fix in ELSEWHERE.values():
+        name = re.match(r"(\w+)=", fix)
+        assert name is None or name[1] in ours
