@@ -14,7 +14,7 @@ from linalign.engine.engines import ChainEngine
 from linalign.layers.axis import PADDINGS
 from linalign.layers.homogeneous import Homogeneous
 from linalign.optim import SGD
-from linalign.plan import cost, structures
+from linalign.plan import cost, machine, structures
 from linalign.problem.descent import make_descent
 from linalign.problem.problem import make_problem
 from linalign.record.quantities import QUANTITIES
@@ -182,6 +182,31 @@ def test_every_number_of_rows(layer, isa, dtype):
         case = structured_case([layer, *small], n, "squared", dtype)
         check_gradients(structured_engine(isa), case)
         check_gradients(structured_engine(isa, threads=3), case)
+
+
+@dtype
+@isa
+def test_dense_layers_beside_a_constant_coordinate(isa, dtype, monkeypatch):
+    # from a size on, and with few rows, they have a product of their own; here all have
+    layers = [
+        Homogeneous(la.Dense(70, 7, bias=True), False),
+        Homogeneous(la.Dense(7, 5), False),
+        Homogeneous(la.Dense(5, 3, bias=True), True),
+    ]
+    bound, true = [], structures.parts
+    monkeypatch.setattr(structures, "BESIDE_WORTH", 0)
+    monkeypatch.setattr(structures, "parts", lambda *args: bound.append(true(*args)) or bound[-1])
+    for n in (1, 2, 19, 70):
+        for loss in ("squared", "logistic"):
+            case = structured_case(layers, n, loss, dtype)
+            for threads in (1, 3):
+                bound.clear()
+                check_gradients(structured_engine(isa, threads=threads), case)
+                own = {"blocks"} if threads == 1 or n <= structures.BESIDE_ROWS else {"tied"}
+                assert {name for name, kind in machine.KINDS.items() for S in bound if S.kind == kind} == own
+            check_steps(structured_engine(isa), case, descent_of(case, momentum=0.5, weight_decay=0.3), steps=2)
+            # an identity meets the layer elsewhere
+            check_gradients(structured_engine(isa, 1), case)
 
 
 LOSSES = (

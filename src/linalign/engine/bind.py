@@ -140,11 +140,12 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
     net, loss, X = problem.net, problem.loss, problem.X
     cyclic = descent.update == "cyclic"
     in_registers = machine.runs_in_registers(problem, descent, pivot, rows)
+    given = X is not None and pivot == 0 and not cyclic and rows == problem.rows
     if X is not None and X.ndim == 1 and not in_registers and (pivot == 0 or cyclic):
         X = np.diag(X)
     return _chain.Chain(
         net.params,
-        [structures.parts(layer, descent.metric, net.dtype, rows, threads) for layer in net.layers],
+        [structures.parts(layer, descent.metric, net.dtype, rows, threads, given) for layer in net.layers],
         Data(
             X,
             problem.T,

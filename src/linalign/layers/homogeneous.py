@@ -64,9 +64,19 @@ class Homogeneous(Layer):
         biases = self.layer.size - self.linear.size
         form = self.layer.unbiased.form
         if form.kind in OWN_PRODUCTS:
-            border = Border(form.border.skip, 1, int(not self.last), biases, self.layer.shape[0] // max(biases, 1))
-            return replace(form, border=border)
+            return replace(form, border=self._border(form.border.skip))
         return bordered(self.linear, self.layer.shape[0] // max(biases, 1), biases, self.shape[0], self.offset)
+
+    def _border(self, skip: int = 0) -> Border:
+        biases = self.layer.size - self.linear.size
+        return Border(skip, 1, int(not self.last), biases, self.layer.shape[0] // max(biases, 1))
+
+    @property
+    def beside(self) -> Form | None:
+        """The form of a dense layer as one block that the constant coordinate stands beside, for the same parameters; None of others."""
+        if self.layer.unbiased.form.kind != "dense":
+            return None
+        return Form("blocks", self.layer.shape[::-1], border=self._border())
 
     def matrix(self, theta: Array) -> Array:
         out, inputs = self.layer.shape

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..layers import Layer
 from ..layers.base import Border, ConvGeometry, Form
+from ..layers.homogeneous import Homogeneous
 from ..validate import Array
 from . import machine
 
@@ -19,6 +20,9 @@ SHARES_WORTH = 250_000
 SPREAD_WORTH = 4096
 # smaller side of a Toeplitz matrix whose products repay the way along their diagonals (kernels/stripes.pxd)
 STRIPES_WORTH = 32
+# parameters of a dense layer beside a constant coordinate that repay a product of its own, and up to how many rows threads do not
+BESIDE_WORTH = 1024
+BESIDE_ROWS = 64
 # bytes of the terms of a sum that repay each rank of such a product
 STRIPES_BYTES = 64
 
@@ -237,13 +241,16 @@ def products(layer: Layer) -> Sides:
     return kind.sides(layer, form) if kind.products else []
 
 
-def parts(layer: Layer, metric: str, dtype: np.dtype[Any], rows: int, threads: int) -> Structure | None:
+def parts(layer: Layer, metric: str, dtype: np.dtype[Any], rows: int, threads: int, given: bool = False) -> Structure | None:
     """What `_chain.Chain` binds for the layer, None for a dense one.
 
     `metric`: "matrix" divides the gradient by the Gram matrix of the basis (T5.1), "parameters" does not. `dtype`: of the parameters.
-    `rows`: in flight, which as many as `threads` may share.
+    `rows`: in flight, which as many as `threads` may share. `given`: they are rows of data, and no identity meets the layer.
     """
     form = layer.form
+    # the matrix [W b; 0 1] is written at each step, which many rows repay, and threads that share a product
+    if given and isinstance(layer, Homogeneous) and layer.layer.size >= BESIDE_WORTH and (threads == 1 or rows <= BESIDE_ROWS):
+        form = layer.beside or form
     if form.kind == "dense":
         return None
     kind = KINDS[form.kind]
