@@ -78,11 +78,14 @@ def test_a_draw_that_diverges_counts_as_infinitely_many_steps(quick):
     fine = published.convolutions(quick, False, 0)
     wild = published.Experiment(fine.net.with_params([10 * theta for theta in fine.net.params]), fine.X, fine.Y, steps=200)
     found = authors.drawn("two", [published.Experiment(fine.net, fine.X, fine.Y, steps=200), wild], {"alignment_svd": [0, 100]})
-    assert found["two_taken"].tolist() == [200, np.inf]
+    assert found["two_taken"].tolist() == [np.inf, np.inf]  # one takes longer, one diverges
+    reached = authors.drawn("one", [published.Experiment(fine.net, fine.X, fine.Y, steps=200, tol=0.5)], {"alignment_svd": [0]})
+    assert reached["one_taken"].tolist()[0] < 200
     assert np.isfinite(found["two_loss"][0]).all()
     assert np.isnan(found["two_loss"][1, -1])
     assert len(authors.at_step(found, "two", "alignment_svd", 100)) == 1
     assert len(authors.at_step(found, "two", "alignment_svd", 50)) == 0
+    assert len(found["two_end_alignment_svd"]) == 1
 
 
 def test_starts_of_ten_kernels(quick):
