@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from linalign import reference
-from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Skew, Subspace, Tied, Toeplitz
+from linalign.layers import BlockDiagonal, Conv2d, Dense, Masked, Residual, Skew, Subspace, Tied, Toeplitz
+from linalign.layers.homogeneous import Homogeneous
 from linalign.plan import machine, structures
 from linalign.reduce import samples
 from tests.oracles.checks import (
@@ -346,6 +347,7 @@ def steps_of_layers(*layers, metric="matrix", **how):
 CONV = Conv2d((5, 4), (3, 2), 2, 2)
 CIRCULAR = Conv2d((5, 4), (3, 2), 2, 2, "circular")
 SHARED = Tied(np.where(np.eye(6, dtype=bool), np.arange(6) // 2, -1))
+BIASED = Homogeneous(Conv2d((5, 4), (3, 2), 2, 2, bias=True), False)
 SKEWED = Subspace(np.random.default_rng(0).standard_normal((3, 4, 4)) + 1)
 TOLD = {
     "rows of padding above": (told(top=one_more), gradients_of_layers(CONV)),
@@ -362,6 +364,10 @@ TOLD = {
     "rows for columns in the adjoint": (told(col_at=first_two_exchanged), gradients_of_layers(Dense(5, 6), Masked(np.tri(6, dtype=bool)))),
     "a column for another": (told(row_col=first_two_exchanged), gradients_of_layers(Masked(np.tri(6, k=1, dtype=bool)))),
     "sums over another parameter": (told(parameter=lambda parameter: np.roll(parameter, 1)), gradients_of_layers(SHARED)),
+    "a skip connection left out": (told(border=lambda b: b._replace(skip=0)), gradients_of_layers(Residual(Conv2d((5, 4), 3)))),
+    "biases of half the places": (told(border=lambda b: b._replace(places=b.places // 2)), gradients_of_layers(BIASED, Dense(41, 2))),
+    "one bias for all channels": (told(border=lambda b: b._replace(biases=1)), gradients_of_layers(BIASED, Dense(41, 2))),
+    "a constant that stays behind": (told(border=lambda b: b._replace(carried=0)), gradients_of_layers(BIASED, Dense(41, 2))),
     "blocks in another order": (told(sides=lambda sides: np.roll(sides, 2)), gradients_of_layers(BlockDiagonal([(2, 3), (3, 2)]))),
 }  # fmt: skip
 

@@ -124,7 +124,9 @@ def test_any_shape(k, n, loss, there, start, seed):
     assert_same(full, less)
 
 
-@pytest.mark.parametrize("rule", [la.optim.SGD(momentum=0.9, nesterov=True), la.optim.NormalizedGD(), "clipped", "averaged"], ids=str)
+@pytest.mark.parametrize(
+    "rule", [la.optim.SGD(momentum=0.9, nesterov=True), la.optim.NormalizedGD(), "clipped", "averaged", "batches", "sam"], ids=str
+)
 @pytest.mark.parametrize("kind", ["biases", "residual"])
 def test_rules(rule, kind):
     rng = np.random.default_rng(4)
@@ -135,7 +137,8 @@ def test_rules(rule, kind):
     else:
         net = la.Network([la.Residual(la.Dense(6, 6)), la.Affine(la.Dense(6, 6), 0.5 * haar(rng, 6)), la.Dense(6, 3)], W)
     X, Y, _ = affine_target(rng, k, 5, 2, "squared")
-    options = {"clipped": {"clip_norm": 0.01}, "averaged": {"average": 0.9}}.get(rule, {"optimizer": rule})
+    named = {"clipped": {"clip_norm": 0.01}, "averaged": {"average": 0.9}, "batches": {"batch": 3, "rng": 0}}
+    options = named.get(rule, {"optimizer": rule})
     full, less = both(net, X, Y, steps=300, **options)
     assert "inputs" in applied(less)
     assert ("offsets" in applied(less)) == (kind == "residual")
@@ -209,6 +212,21 @@ def test_plans_are_followed_and_saved(tmp_path):
     again = la.train(net, X, Y, lr=1e-3, steps=200, plan=la.load(run.save(tmp_path / "run.npz")).plan)
     for a, b in zip(run.network.params, again.network.params, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_sweep_over_networks_with_and_without():
+    """They share the data, and what is found in them: rows of X are not those of [X 1]."""
+    rng = np.random.default_rng(10)
+    X, Y = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 9)) / 20, rng.standard_normal((40, 2)) / 4
+
+    def network(bias):
+        return la.Network([la.Dense(9, 6, bias=bias), la.Dense(6, 2, bias=bias)]).init("gaussian", rng=0)
+
+    swept = la.sweep(network, X, Y, grid={"bias": [False, True, False]}, lr=1e-3, steps=50, reduce=REDUCTIONS, keep_runs=True)
+    for bias, run in zip([False, True, False], swept.runs, strict=True):
+        full, less = runs(network(bias), X, Y, lr=1e-3, steps=50)
+        assert run.plan.widths_after == less.plan.widths_after
+        assert_same(full, run)
 
 
 def test_weights_and_biases_come_apart_and_together():
