@@ -167,5 +167,7 @@ def test_biases_and_residual_layers(here, capsys):
     _, answers = check(capsys, "digits", "--limit", "50", "--layers", "residual conv 3x3, dense 10")
     assert answers[1].startswith("2. Do the layers allow it? not known ")
     assert "what is trained stands beside a fixed matrix; the statements are proved without one." in answers[1]
+    _, answers = check(capsys, "digits", "--limit", "50", "--layers", "residual dense 64, dense 10")
+    assert answers[1].startswith("2. Do the layers allow it? yes Layer 1, residual dense 64: can hold every matrix.")
     error = refused(capsys, "digits", "--limit", "50", "--layers", "conv 3x3 bias, dense 10 bias")
     assert "--layers has biases, and the answers are proved for networks without; leave 'bias' out of it" in error

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from linalign import Network, Scaled, losses, theory
+from linalign import Affine, Circulant, Dense, Network, Residual, Scaled, losses, theory, train
 from tests.oracles.theory_cases import descend, diagonal_net, gradients, joint_data, off_diagonal, orthogonal, product, scalar_step
 
 
@@ -248,6 +248,25 @@ def test_nothing_is_offered_where_a_condition_fails():
         assert str(proof).startswith("nothing is certified: ")
         with pytest.raises(ValueError, match="no number of steps is certified: .*" + reason):
             proof.steps(1e-3)
+
+
+def test_affine_dense_layers_are_dense_ones_that_start_beside_their_offset():
+    # T16.4: the same certificate, and the run keeps its promise
+    rng = np.random.default_rng(8)
+    X = np.linalg.qr(rng.standard_normal((20, 4)))[0]
+    Y = X @ np.diag([2.0, 1.5, 1.0, 0.5])
+    W = [np.diag(rng.uniform(-0.3, 0.3, 4)) for _ in range(2)]
+    net = Network([Residual(Dense(4, 4)), Affine(Dense(4, 4), np.eye(4))], W)
+    found, want = theory.certify(net, X, Y), theory.certify(Network.from_matrices([np.eye(4) + w for w in W]), X, Y)
+    assert found.certified
+    assert (found.lr_matrix, found.rate, found.limit) == (want.lr_matrix, want.rate, want.limit)
+    run = train(net, X, Y, loss="squared", lr="certified", steps=found.steps(1e-6))
+    assert run.loss[-1] <= found.limit + 1e-6
+    # a structured layer beside an offset is no free matrix
+    assert (
+        "layers[0] is Residual(Circulant"
+        in theory.certify(Network([Residual(Circulant(4)), Dense(4, 4)], [np.zeros(4), W[1]]), X, Y).reason
+    )
 
 
 def test_words():

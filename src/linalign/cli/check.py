@@ -172,7 +172,7 @@ def on_the_layers(net: la.Network) -> Answer:
         count = len(list(group))
         named = f"Layer {place + 1}" if count == 1 else f"Layers {place + 1} to {place + count}"
         place += count
-        if isinstance(layer, la.Dense):
+        if isinstance(layer.linear, la.Dense):
             reasons.append(f"{named}, {spell([layer])}: can hold every matrix.")
             moving = False
             continue

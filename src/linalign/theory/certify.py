@@ -107,7 +107,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     Returns: Certificate, for gradient descent with one learning rate for all layers, no momentum, no weight decay.
     Raises: ValueError, TypeError for input that is malformed or does not fit together, or a loss that is not the squared one.
     Cost: that of `invariance_condition`, and `O(d k^3)`.
-    Source: docs/theory, T4.1 to T4.7 (algorithm A5), L3.1, T3.3.
+    Source: docs/theory, T4.1 to T4.7 (algorithm A5), L3.1, T3.3, T16.4.
     """
     without_biases(net)
     matrices = _matrices(net)
@@ -125,7 +125,8 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     optimum = scale * reduced_rank(rows, min(W.shape[0] for W in [matrices[0].T, *matrices]))[1]
     if isinstance(net, Network):
         for i, layer in enumerate(net.layers):
-            if not isinstance(layer, Dense):
+            # a fixed matrix plus a dense layer descends as a dense one that starts at the sum (T16.4)
+            if not isinstance(layer.linear, Dense):
                 reason = f"layers[{i}] is {layer!r}; the statements are proved for Dense layers"
                 return Certificate(False, reason, None, None, None, value, None, optimum, (), None)
     start = examine(matrices, rows, limit)
