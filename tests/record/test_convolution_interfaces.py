@@ -144,7 +144,16 @@ MIXED = [
     [C2((2, 2), 1, 1, 3), C2((2, 2), 1, 3, 3), C1(12, 3)],
     [C2((1, 6), (1, 2)), C1(6, 3), C2((6, 1), (3, 1))],
     [C1(3, 2, 2, 2, "circular"), C2((3, 2), 2, 1, 1, "circular"), C1(6, 2, padding="circular")],
+    [C2((4, 3), 2, 1, 2, bias=True), C2((4, 3), 3, 2, 1), C2((4, 3), (2, 1), bias=True), la.Residual(C2((4, 3), 2, bias=True))],
 ]
+
+
+def test_biases_stand_beside_the_taps():
+    low, high = C2((18, 13), 3, 2, 3, bias=True), C2((18, 13), (2, 4), 3, 2, bias=True)
+    rng = np.random.default_rng(4)
+    params = [taps(rng, layer) for layer in (low, high)]
+    found = small_images((low, high), lambda: params).angles()
+    assert found[0] == pytest.approx(angles([low.matrix(params[0]), high.matrix(params[1])])[0], rel=1e-13, abs=1e-14)
 
 
 @pytest.mark.parametrize("options", [{}, {"reduce": "none"}, {"implementation": "reference"}], ids=str)

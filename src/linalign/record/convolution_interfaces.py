@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..layers import Layer
+from ..layers import Biased, Layer
 from ..layers.axis import Axis
 from ..layers.conv import Conv2d
 from ..layers.convolution import Convolution
@@ -132,5 +132,9 @@ class Images:
 
 def small_images(layers: tuple[Layer, ...], params: Callable[[], list[Array]]) -> Images | None:
     """The interfaces of these layers; None if small images give none. `params()` are the parameters of the network now."""
-    found = [interface_of(low, high) for low, high in pairwise(layers)]
-    return Images(found, params) if any(found) else None
+    found = [interface_of(low.unbiased, high.unbiased) for low, high in pairwise(layers)]
+
+    def taps() -> list[Array]:
+        return [layer.separate(theta)[0] if isinstance(layer, Biased) else theta for layer, theta in zip(layers, params(), strict=True)]
+
+    return Images(found, taps) if any(found) else None
