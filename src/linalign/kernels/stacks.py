@@ -11,8 +11,8 @@ from .._kernels import _stack
 from ..engine.bind import SHARE_WORTH
 from ..engine.threads import count
 from ..plan import machine
-from ..validate import Array
 
+BY_ROWS = _stack.BY_ROWS
 # stacks that a thread keeps, with the room that they compute in
 KEPT = 16
 # the share of the work that another pivot has to save: each of its products has an overhead, and rounds anew
@@ -32,7 +32,7 @@ _KEPT = _Kept()
 def work(widths: Sequence[int], rows: int, pivot: int) -> int:
     """Multiply-adds of `forward` and `backward`, the gradient in X included; `pivot` as in `_stack.Fused`."""
     sizes = [a * b for a, b in pairwise(widths)]
-    if pivot == _stack.BY_ROWS:
+    if pivot == BY_ROWS:
         return 3 * rows * sum(sizes)
     k, last = widths[pivot], len(sizes)
     # the weights beside the pivot are themselves partial products
@@ -43,18 +43,18 @@ def work(widths: Sequence[int], rows: int, pivot: int) -> int:
 def choose(widths: Sequence[int], rows: int) -> int:
     """The pivot with the least work, where that is enough less than by rows."""
     best = min(range(len(widths)), key=lambda pivot: work(widths, rows, pivot))
-    return best if work(widths, rows, best) < WORTH * work(widths, rows, _stack.BY_ROWS) else _stack.BY_ROWS
+    return best if work(widths, rows, best) < WORTH * work(widths, rows, BY_ROWS) else BY_ROWS
 
 
 def largest(widths: Sequence[int], rows: int, pivot: int) -> int:
     """Multiply-adds of the largest product of them."""
     sizes = [a * b for a, b in pairwise(widths)]
-    if pivot == _stack.BY_ROWS:
+    if pivot == BY_ROWS:
         return rows * max(sizes)
     return widths[pivot] * max(*sizes, rows * max(widths[0], widths[-1]))
 
 
-def stack_of(weights: Sequence[Array], X: Array, threads: int | None = None) -> _stack.Fused:
+def stack_of(weights: Sequence[Any], X: Any, threads: int | None = None) -> _stack.Fused:
     """The stack for weights and rows of these shapes and dtype, which must fit if it is met for the first time.
 
     `threads` share its products, by default as many as BLAS is set up for. Raises: ValueError, TypeError where shapes do not fit.

@@ -12,7 +12,8 @@ try:
 except ImportError:
     raise ImportError("linalign.interop.torch needs PyTorch; install it with: pip install 'linalign[torch]'") from None
 
+from .autograd import chain
 from .modules import from_torch, to_torch, train_torch, update_torch_
 from .structure import Structure
 
-__all__ = ["Structure", "from_torch", "to_torch", "train_torch", "update_torch_"]
+__all__ = ["Structure", "chain", "from_torch", "to_torch", "train_torch", "update_torch_"]
