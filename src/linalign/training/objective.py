@@ -97,6 +97,11 @@ class Objective:
         return [theta.copy() for theta in self._net.params]
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64 or float32, as the network has it."""
+        return self._dtype
+
+    @property
     def flat(self) -> Array:
         """The same as one vector, `(size,)`."""
         return np.concatenate([theta.ravel() for theta in self._net.params])
