@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,8 @@ DATA = """\
 data: "digits" (scikit-learn's 1797 handwritten digits of 8 x 8, bundled with it) or a file, gzipped or not:
   .npz   arrays X and Y (or x/y, x_train/y_train, data/target, images/labels)
   .npy   a matrix with the target in its last column, or --target FILE.npy
-  .csv   with or without a header line, the target in the last column, or --target COLUMN
+  .csv, .tsv, .txt, .dat, .parquet, .xlsx, .xls, .ods   a table, as pandas reads it: the target is the last column, or --target COLUMN;
+         text becomes columns of 0 and 1, dates numbers; names of rows and constants are left out; what was done is said
   IDX    MNIST's format: the file of the images (its labels are found beside it), or their directory"""
 
 
@@ -69,9 +69,16 @@ def numbers(option: str, text: str) -> float | list[float]:
 
 def add_data_options(command: argparse.ArgumentParser) -> None:
     """DATA and how to read it."""
-    command.add_argument("data", metavar="DATA", help='"digits", or a path to .npz, .npy, .csv or IDX (see below)')
+    command.add_argument("data", metavar="DATA", help='"digits", or a path to a table, .npz, .npy or IDX (see below)')
     add = command.add_argument_group("data").add_argument
-    add("--target", metavar="T", help="column of a .csv (name, or index from 0) or .npy, array of an .npz, or file of labels [last column]")
+    add(
+        "--target", metavar="T", help="column of a table (name, or index from 0) or .npy, array of an .npz, or file of labels [last column]"
+    )
+    add("--columns", metavar="C,C,...", help="columns of a table that are inputs, by name or index [all but the target]")
+    add("--text", choices=datasets.TEXTS, default="onehot", help="columns of text in a table: 0 and 1 for each value, or ... [onehot]")
+    add(
+        "--missing", choices=datasets.MISSING, default="refuse", help="missing values in a table: refuse, drop rows, column's mean [refuse]"
+    )
     add("--task", choices=datasets.TASKS, default="auto", help="what the targets are [auto: classes if text or few whole numbers]")
     add("--autoencode", action="store_true", help="the targets are the inputs: Y = X [no]")
     add("--normalise", choices=datasets.NORMALISATIONS, default="unit", help="X over its largest entry; or columns of mean 0, sd 1 [unit]")
@@ -95,11 +102,11 @@ def add_network_options(command: argparse.ArgumentParser) -> None:
 
 def load(options: argparse.Namespace) -> Dataset:
     """The data that the options describe. Raises: as `data.load`."""
-    data = datasets.load(
-        options.data, target=options.target, task=options.task, normalise=options.normalise, centre=options.centre,
+    return datasets.load(
+        options.data, target=options.target, columns=None if options.columns is None else options.columns.split(","), text=options.text,
+        missing=options.missing, autoencode=options.autoencode, task=options.task, normalise=options.normalise, centre=options.centre,
         limit=options.limit, dtype=options.dtype,
     )  # fmt: skip
-    return replace(data, Y=data.X, labels=None, classes=None) if options.autoencode else data
 
 
 def network(options: argparse.Namespace, data: Dataset) -> la.Network:
@@ -168,4 +175,5 @@ def start(options: argparse.Namespace, data: Dataset) -> la.Network:
 def describe(data: Dataset) -> str:
     """The data in one line."""
     kind = f"{len(data.classes)} classes" if data.classes else f"{data.Y.shape[1]} targets"
-    return f"{data.name}: {len(data.X):,} samples of {'x'.join(map(str, data.shape))}, {kind}"
+    lines = [f"{data.name}: {len(data.X):,} samples of {'x'.join(map(str, data.shape))}, {kind}", *data.notes]
+    return "\n           ".join(lines)

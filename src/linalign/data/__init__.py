@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import validate
 from ..validate import Array
-from . import readers
+from . import frames, readers, tables
+from .tables import Table
 
+TEXTS, MISSING = tables.TEXTS, tables.MISSING
 NORMALISATIONS = ("unit", "standard", "none")
 TASKS = ("auto", "classification", "regression")
 MOST_CLASSES = 100
@@ -27,6 +29,7 @@ class Dataset:
     classes : the names of the classes, or None
     name : of the data set, for titles
     shape : of one sample before it was flattened, such as `(8, 8)`
+    notes : what was done to a table to make it numbers, a line each
     """
 
     X: Array
@@ -35,16 +38,60 @@ class Dataset:
     classes: tuple[str, ...] | None
     name: str
     shape: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         kind = f"{len(self.classes)} classes" if self.classes else f"{self.Y.shape[1]} targets"
         return f"Dataset({self.name!r}, {self.X.shape[0]} samples of {'x'.join(map(str, self.shape))}, {kind}, {self.X.dtype})"
 
 
+def read(
+    path: str | Path, *, target: Any = None, columns: Any = None, text: str = "onehot", missing: str = "refuse", targets: bool = True,
+) -> Table:  # fmt: skip
+    """A table as people have them, as numbers: csv of any dialect, parquet, Excel; .npz, .npy and IDX files as they are.
+
+    path : to a .csv, .tsv, .txt or .dat (any of tab ; | , and spaces between cells, decimal points or commas, with or without a header,
+        UTF-8, UTF-16 or Latin-1, gzipped or not), .parquet (needs pyarrow) or .xlsx, .xls, .ods (needs the reader that pandas names)
+    target : a column by name or index, or a list of them; by default the last one that says something of its rows
+    columns : the inputs, a list of names or indices; by default all others
+    text : "onehot" makes a column of 0 and 1 of each value of a text, "drop" leaves such columns out, "refuse" refuses them
+    missing : "refuse" refuses missing values, "drop" drops their rows, "mean" fills numbers with the mean of their column (a missing text
+        is no class); rows without a target are dropped
+    targets : False where there are none, and all columns are inputs
+
+    Dates become days since 1970-01-01. Left out are names of rows (a text that differs in every row; a first column that counts them),
+    columns that are the same in every row, and text with more values than `min(100, n / 2)`. `table.notes` says all that was done.
+
+    Returns: Table, with `X (n, k)`, `Y`, names of inputs and targets. Needs pandas for tables: `pip install 'linalign[cli]'`; without it
+    a .csv of numbers alone is read. Raises: FileNotFoundError; ValueError, TypeError, ImportError in one line that names file and place.
+    """
+    validate.choice("text", text, tables.TEXTS)
+    validate.choice("missing", missing, tables.MISSING)
+    return _read(Path(path).expanduser(), tables.Options(target, columns, text, missing, targets))
+
+
+def _read(path: Path, options: tables.Options) -> Table:
+    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    plain = suffix not in frames.SUFFIXES or path.is_dir()
+    if not plain and (tables.installed() or suffix not in (".csv", ".tsv")):
+        if not tables.installed():
+            raise ImportError(f"{path}: such tables are read by pandas, which is not installed; pip install 'linalign[cli]'")
+        return tables.read(path, readers.content_of(path), options)
+    if options.columns is not None:
+        need = "" if plain else ", and for it pandas: pip install 'linalign[cli]'"
+        raise ValueError(f"{path}: columns is {options.columns!r}, which is for tables, such as a .csv{need}")
+    X, Y = readers.read(path, options.target)
+    return Table(X, Y if options.targets else None, (), (), ())
+
+
 def load(
     source: str | Path,
     *,
     target: Any = None,
+    columns: Any = None,
+    text: str = "onehot",
+    missing: str = "refuse",
+    autoencode: bool = False,
     task: str = "auto",
     normalise: str = "unit",
     centre: bool = False,
@@ -55,10 +102,12 @@ def load(
     """A data set from a name or a file.
 
     source : "digits" (scikit-learn's 1797 handwritten digits of 8 x 8, bundled with it); or a path to an .npz (arrays X and Y, x
-        and y, x_train and y_train, data and target, images and labels), .npy, .csv (with or without a header line) or MNIST-style
-        IDX file of images (or their directory), gzipped or not
-    target : where the targets are. A column of a .csv (name or index) or .npy (index), or a list of columns, by default the last;
+        and y, x_train and y_train, data and target, images and labels), .npy, a table (`read`: .csv and other text, .parquet, Excel) or
+        MNIST-style IDX file of images (or their directory), gzipped or not
+    target : where the targets are. A column of a table (name or index) or .npy (index), or a list of columns, by default the last;
         the name of an array in an .npz; the file of the labels for .npy and IDX, by default the labels beside the images
+    columns, text, missing : of tables; see `read`
+    autoencode : the targets are the inputs, Y = X; all columns of a table are inputs then
     task : "classification" makes one-hot rows of the values, "regression" takes them as numbers; "auto" is classification for text
         and for whole numbers of at most 100 different values, each met twice on average
     centre : subtract the mean of each column of X
@@ -77,19 +126,30 @@ def load(
         validate.integer("limit", limit, least=1)
     if not isinstance(source, (str, Path)):
         raise TypeError(f"source is {type(source).__name__}; 'digits' or a path was wanted (arrays need no loading: pass them as X and Y)")
+    validate.choice("text", text, tables.TEXTS)
+    validate.choice("missing", missing, tables.MISSING)
+    notes: tuple[str, ...] = ()
+    targets: Array | None
     if source == "digits":
         if target is not None:
             raise ValueError(f"target is {target!r} but the digits have their own targets; leave it out")
         name, (inputs, targets) = "digits", _digits()
     else:
         path = Path(source).expanduser()
-        name, (inputs, targets) = path.name.split(".")[0] or path.resolve().name, readers.read(path, target)
+        name = path.name.split(".")[0] or path.resolve().name
+        table = _read(path, tables.Options(target, columns, text, missing, not autoencode))
+        inputs, targets, notes = table.X, table.Y, table.notes
     if inputs.ndim < 2 or inputs.size == 0:
         raise ValueError(f"{source}: the inputs have shape {inputs.shape}; at least one sample and one column were wanted")
-    count = len(targets) if targets.ndim else 1
-    if len(inputs) != count:
-        raise ValueError(f"{source}: {len(inputs)} inputs but {count} targets; one a sample was wanted")
-    labels, classes, Y = _targets(source, targets, task)
+    labels: Array | None = None
+    classes: tuple[str, ...] | None = None
+    Y = np.empty((len(inputs), 0))
+    if not autoencode:
+        assert targets is not None
+        count = len(targets) if targets.ndim else 1
+        if len(inputs) != count:
+            raise ValueError(f"{source}: {len(inputs)} inputs but {count} targets; one a sample was wanted")
+        labels, classes, Y = _targets(source, targets, task)
     images = inputs[:limit].astype(np.float64)
     if not np.isfinite(images).all():
         where = ", ".join(str(i) for i in np.argwhere(~np.isfinite(images))[0])
@@ -100,11 +160,11 @@ def load(
         images = _resized(images, upsample, "bilinear")
     X = np.ascontiguousarray(_scaled(images.reshape(len(images), -1), centre, normalise), dtype=kind)
     labels = None if labels is None else labels[:limit]
-    Y = np.ascontiguousarray(Y[:limit], dtype=kind)
+    Y = X if autoencode else np.ascontiguousarray(Y[:limit], dtype=kind)
     for array in (X, Y, labels):
         if array is not None:
             array.flags.writeable = False
-    return Dataset(X, Y, labels, classes, name, images.shape[1:])
+    return Dataset(X, Y, labels, classes, name, images.shape[1:], notes)
 
 
 def upsample(X: Any, size: int | tuple[int, int] = 28, *, shape: tuple[int, int] = (8, 8), method: str = "bilinear") -> Array:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..validate import Array
+from .columns import columns, is_index, label
 
 Pair = tuple[Array, Array]
 
@@ -38,7 +39,7 @@ def read(path: Path, target: Any = None) -> Pair:
     """
     if path.is_dir():
         path = _images_in(path)
-    content = _content(path)
+    content = content_of(path)
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if suffix == ".npz":
         return _npz(path, content, target)
@@ -48,10 +49,12 @@ def read(path: Path, target: Any = None) -> Pair:
         return _csv(path, content, target)
     if content[:2] == b"\0\0" or "idx" in path.name or "ubyte" in path.name:
         return _idx_pair(path, content, target)
-    raise ValueError(f"{path}: unknown kind of file; .npz, .npy, .csv or MNIST-style IDX was wanted (gzipped or not), or the name 'digits'")
+    wanted = ".npz, .npy, a table (.csv, ...) or MNIST-style IDX was wanted (gzipped or not), or the name 'digits'"
+    raise ValueError(f"{path}: unknown kind of file; {wanted}")
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """The bytes of a file, unzipped. Raises: FileNotFoundError, ValueError for what is empty or broken."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; pass a path to .npz, .npy, .csv or IDX, or the name 'digits'")
     content = path.read_bytes()
@@ -117,13 +120,13 @@ def _npy_array(path: Path, content: bytes) -> Array:
 
 def _npy(path: Path, content: bytes, target: Any) -> Pair:
     array = _npy_array(path, content)
-    if isinstance(target, (str, Path)) and not _is_index(target):
+    if isinstance(target, (str, Path)) and not is_index(target):
         labels = _beside(path, target)
-        return _numbers(path, "the array", array), _npy_array(labels, _content(labels))
+        return _numbers(path, "the array", array), _npy_array(labels, content_of(labels))
     _numbers(path, "the array", array)
     if array.ndim != 2 or array.shape[1] < 2:
         raise ValueError(f"{path}: shape {array.shape} has no column of targets; pass target= the .npy file of the targets")
-    return _split(path, array, _columns(path, target, array.shape[1], None))
+    return _split(path, array, columns(path, target, array.shape[1], None))
 
 
 def _beside(path: Path, name: str | Path) -> Path:
@@ -132,39 +135,6 @@ def _beside(path: Path, name: str | Path) -> Path:
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------------
-
-
-def _is_index(value: Any) -> bool:
-    return (isinstance(value, (int, np.integer)) and not isinstance(value, bool)) or (
-        isinstance(value, str) and value.lstrip("-").isdecimal()
-    )
-
-
-def _columns(path: Path, target: Any, count: int, header: Sequence[str] | None) -> list[int]:
-    """The indices of the target columns, each in 0..count-1."""
-    columns = []
-    for wanted in [-1] if target is None else target if isinstance(target, (list, tuple)) else [target]:
-        if header is not None and wanted in header:
-            if header.count(wanted) > 1:
-                raise ValueError(f"{path}: {header.count(wanted)} columns are named {wanted!r}; pass target= the index of one")
-            columns.append(header.index(wanted))
-        elif _is_index(wanted):
-            if not -count <= int(wanted) < count:
-                raise ValueError(f"{path}: target is column {wanted} but there are {count} columns, 0 to {count - 1}")
-            columns.append(int(wanted) % count)
-        else:
-            known = f"the columns are {_shortened(header)}" if header else "there is no header line; pass the index of a column"
-            raise ValueError(f"{path}: target is {wanted!r} but {known}")
-    if len(set(columns)) != len(columns):
-        raise ValueError(f"{path}: target names a column twice: {target!r}")
-    if len(columns) == count:
-        raise ValueError(f"{path}: all {count} columns are targets; at least one of inputs is needed")
-    return columns
-
-
-def _shortened(names: Sequence[str]) -> str:
-    shown = list(names) if len(names) <= 12 else [*names[:6], "...", *names[-3:]]
-    return ", ".join(shown)
 
 
 def _split(path: Path, table: Array, targets: list[int]) -> Pair:
@@ -184,23 +154,23 @@ def _csv(path: Path, content: bytes, target: Any) -> Pair:
         raise ValueError(
             f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL character; save the table as UTF-8 text"
         )
-    lines = _lines(path, text)
+    body_lines = lines(path, text)
     try:
-        number, first = next(lines)
+        number, first = next(body_lines)
     except StopIteration:
         raise ValueError(f"{path}: no lines with data") from None
     count = len(first)
     if count < 2:
         raise ValueError(f"{path}: line {number} has one column; at least one of inputs and one of targets are needed")
-    named = target is not None and not all(map(_is_index, target if isinstance(target, (list, tuple)) else [target]))
+    named = target is not None and not all(map(is_index, target if isinstance(target, (list, tuple)) else [target]))
     # a header has no number among the inputs; a text in the target column alone is a label
     header = [cell.strip() for cell in first] if named else None
-    targets = _columns(path, target, count, header)
+    targets = columns(path, target, count, header)
     inputs = [j for j in range(count) if j not in set(targets)]
     if header is None and not any(_is_number(first[j]) for j in inputs):
         header = [cell.strip() for cell in first]
     rows, numbers, labels = [], [], []
-    body = lines if header else chain([(number, first)], lines)
+    body = body_lines if header else chain([(number, first)], body_lines)
     for number, cells in body:
         if len(cells) != count:
             raise ValueError(f"{path}: line {number} has {len(cells)} cells but the first line has {count}")
@@ -209,7 +179,7 @@ def _csv(path: Path, content: bytes, target: Any) -> Pair:
         except ValueError:
             j = next(j for j in inputs if not _is_number(cells[j]))
             came = f"{cells[j]!r}, no number" if cells[j].strip() else "empty"
-            raise ValueError(f"{path}: line {number}, {_column(j, header)} is {came}; fill or drop the line or the column") from None
+            raise ValueError(f"{path}: line {number}, {label(j, header)} is {came}; fill or drop the line or the column") from None
         labels.append([cells[j].strip() for j in targets])
         numbers.append(number)
     if not rows:
@@ -218,24 +188,25 @@ def _csv(path: Path, content: bytes, target: Any) -> Pair:
     _check_finite(path, X, numbers, inputs, header)
     for i, row in enumerate(labels):
         if "" in row:
-            raise ValueError(f"{path}: line {numbers[i]}, {_column(targets[row.index('')], header)}, the target, is empty; drop the line")
+            raise ValueError(f"{path}: line {numbers[i]}, {label(targets[row.index('')], header)}, the target, is empty; drop the line")
     Y = np.array(labels)
     try:
         Y = Y.astype(np.float64)
     except ValueError:
         if len(targets) > 1:
             i, j = next((i, j) for i, row in enumerate(labels) for j, cell in enumerate(row) if not _is_number(cell))
-            place = f"line {numbers[i]}, {_column(targets[j], header)}"
+            place = f"line {numbers[i]}, {label(targets[j], header)}"
             raise ValueError(f"{path}: {place} is {labels[i][j]!r}, no number; several targets must be numbers") from None
     else:
         _check_finite(path, Y, numbers, targets, header)
     return X, Y[:, 0] if len(targets) == 1 else Y
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not blank, with their numbers. The delimiter is the commonest of , ; and tab in the first one."""
+def lines(path: Path, text: str, delimiter: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank, with their numbers. The delimiter is by default the commonest of , ; and tab in the first one."""
     start = next((line for line in text.splitlines()[:1000] if line.strip()), "") if len(text) < 10**6 else text[: text.find("\n")]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=start.count), strict=True)
+    delimiter = max(",;\t", key=start.count) if delimiter is None else delimiter
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -252,14 +223,10 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _column(j: int, header: Sequence[str] | None) -> str:
-    return f"column {j}" + (f" ({header[j]})" if header else "")
-
-
-def _check_finite(path: Path, table: Array, numbers: list[int], columns: list[int], header: Sequence[str] | None) -> None:
+def _check_finite(path: Path, table: Array, numbers: list[int], places: list[int], header: Sequence[str] | None) -> None:
     if not np.isfinite(table).all():
         i, j = np.argwhere(~np.isfinite(table))[0]
-        raise ValueError(f"{path}: line {numbers[i]}, {_column(columns[j], header)} is {table[i, j]}; fill or drop the line or the column")
+        raise ValueError(f"{path}: line {numbers[i]}, {label(places[j], header)} is {table[i, j]}; fill or drop the line or the column")
 
 
 # ---- IDX, the format of MNIST ----------------------------------------------------------------------------------------------
@@ -293,7 +260,7 @@ def _idx_pair(path: Path, content: bytes, target: Any) -> Pair:
     elif not isinstance(target, (str, Path)):
         raise ValueError(f"{path}: target is {target!r}; for IDX images it is the path of the labels' file")
     where = _beside(path, target)
-    labels = _idx(where, _content(where))
+    labels = _idx(where, content_of(where))
     if labels.ndim != 1:
         raise ValueError(f"{where}: has {labels.ndim} dimensions; labels have one")
     return images, labels
