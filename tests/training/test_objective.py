@@ -148,6 +148,32 @@ def test_optimisers_of_scipy_reach_a_flat_place(seed, method, options):
     assert found.fun == pytest.approx(least, rel=1e-8)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_optimisers_of_scipy_see_the_excess_to_its_last_digit(seed):
+    widths = [[4, 5, 3], [6, 4, 4, 2], [3, 8, 3], [5, 5, 5, 5], [10, 20, 5]][seed % 5]
+    net, X, Y = draw(widths, 40, rng=seed)
+    objective = la.Objective(net, X, Y, loss="mse")
+    options = {"ftol": 0.0, "gtol": 1e-10, "maxiter": 20_000, "maxfun": 50_000}
+    found = scipy.optimize.minimize(**objective.scipy(excess=True), method="L-BFGS-B", options=options)
+    assert np.abs(objective.gradient(found.x)).max() <= 1e-10
+    # SciPy's Newton-CG takes a curvature p.Hp of 3 eps for none, p being a gradient at first: it stops where that is some 1e-8
+    found = scipy.optimize.minimize(**objective.scipy(excess=True), method="Newton-CG", options={"xtol": 1e-14})
+    assert np.abs(objective.gradient(found.x)).max() < 2 * np.sqrt(3 * U)
+
+
+def test_the_excess_is_the_loss_above_its_floor():
+    net, X, Y = draw([4, 5, 3], 40)
+    objective = la.Objective(net, X, Y)
+    value, slopes = objective.value_and_grad(net.params)
+    above, same = objective.excess_and_grad(net.params)
+    least = np.sum((X @ np.linalg.lstsq(X, Y, rcond=None)[0] - Y) ** 2) / 2
+    assert objective.floor == pytest.approx(least, rel=1e-12)
+    assert above + objective.floor == value
+    assert all(np.array_equal(a, b) for a, b in zip(slopes, same, strict=True))
+    assert objective.value(net.params) == value
+    assert la.Objective(net, X, Y, reduce="none").floor == 0.0
+
+
 def test_the_rest_of_its_face():
     net, X, Y = draw([5, 4, 3])
     objective = la.Objective(net, X, Y)

@@ -75,6 +75,8 @@ class Objective:
         self.plan = plan
         """What is evaluated in place of the problem as given, and why."""
         self._net, self._floor, self._dtype = net, work.floor, net.dtype
+        # what a value is given with
+        self._added = work.floor
         self._chain = bind(work.problem, descent, plan.pivot.at, plan.pivot.rows, workers)
         self._start = [theta.copy() for theta in work.problem.net.params]
         self._shapes = [layer.param_shape for layer in net.layers]
@@ -131,9 +133,26 @@ class Objective:
         """`dL/dtheta`, as `params` are."""
         return self.value_and_grad(params, out=out)[1]
 
-    def scipy(self) -> dict[str, Any]:
-        """Arguments of `scipy.optimize.minimize`: `minimize(**objective.scipy(), method="L-BFGS-B")`."""
-        return {"fun": self.value_and_grad, "x0": self.flat, "jac": True}
+    @property
+    def floor(self) -> float:
+        """What no parameters change and reductions took out of the loss: where the data are compressed, its least value for any map."""
+        return self._floor
+
+    def excess_and_grad(self, params: Params, *, out: Params | None = None) -> tuple[float, Any]:
+        """`(L - floor, dL/dtheta)`: near a minimum at the floor the difference has all its digits, the loss has not."""
+        floor, self._added = self._added, 0.0
+        try:
+            return self.value_and_grad(params, out=out)
+        finally:
+            self._added = floor
+
+    def scipy(self, *, excess: bool = False) -> dict[str, Any]:
+        """Arguments of `scipy.optimize.minimize`: `minimize(**objective.scipy(), method="L-BFGS-B")`.
+
+        `excess`: what is minimised is `L - floor`. A line search sees no descent below the rounding of its function, some 1e-16 of a
+        loss of size one, which a gradient of 1e-8 is enough for; of the excess it does.
+        """
+        return {"fun": self.excess_and_grad if excess else self.value_and_grad, "x0": self.flat, "jac": True}
 
     def _evaluate(self, params: Params, out: Params | None) -> float:
         try:
@@ -152,7 +171,7 @@ class Objective:
             slopes = out if not isinstance(out, np.ndarray) else self._split(out)
             for i in self._solved:
                 slopes[i][...] = self._net.layers[i].solve_gram(slopes[i])
-        return float(value) + self._floor
+        return float(value) + self._added
 
     def _call(self, params: Params, out: Params | None) -> tuple[int, float]:
         if not self._uses_blas:
