@@ -88,7 +88,9 @@ def check(rule: Rule, batched: bool) -> None:
 def hint(problem: Problem, rule: Rule, metric: str, lr: Array) -> str:
     """What to do about a run that diverged: the automatic rate, where there is one below `lr`."""
     try:
-        found = np.atleast_1d(np.asarray(of_problem(problem, rule, metric)))
+        # of data whose squares overflow: the rate is then no number, which is seen below
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.atleast_1d(np.asarray(of_problem(problem, rule, metric)))
     except (ValueError, np.linalg.LinAlgError, ArithmeticError):
         return "lower lr"
     if not np.isfinite(found).all() or not np.any(found < lr):
