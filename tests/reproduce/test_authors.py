@@ -74,6 +74,32 @@ def test_starts_of_convolutions(quick):
         assert 20 <= np.mean((e.net(e.X) - e.Y) ** 2) <= 80
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_convolutions_are_those_of_torch(quick, symmetric):
+    """The script's network and loop, written with PyTorch, from the same start."""
+    torch = pytest.importorskip("torch")
+    e = published.symmetric_starts(quick, 1)[0] if symmetric else published.convolutions(quick, False, 0)
+    module = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 3, padding=1) for _ in range(3))).double()
+    # PyTorch's own start lies in the same cube
+    assert all(float(p.detach().abs().max()) <= 1 / 3 for p in module.parameters())
+    with torch.no_grad():
+        for conv, layer, theta in zip(module, e.net.layers, e.net.params, strict=True):
+            for parameter, value in zip((conv.weight, conv.bias), layer.separate(theta), strict=True):
+                parameter.copy_(torch.from_numpy(np.array(value)))
+    X = torch.from_numpy(e.X.reshape(1, 1, 28, 28))
+    optimizer, losses = torch.optim.SGD(module.parameters(), lr=1e-2), []
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(module(X), X)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    run = la.train(e.net, e.X, e.Y, loss=e.loss, lr=e.lr, steps=100, metric=e.metric)
+    # sums of 784 terms in each of six passes, over 100 steps that may magnify what is off by the fall of the loss, some hundredfold
+    roundings = 6 * 784 * np.finfo(float).eps
+    assert run.loss[:-1] == pytest.approx(losses, rel=100 * 100 * roundings)
+
+
 def test_a_draw_that_diverges_counts_as_infinitely_many_steps(quick):
     fine = published.convolutions(quick, False, 0)
     wild = published.Experiment(fine.net.with_params([10 * theta for theta in fine.net.params]), fine.X, fine.Y, steps=200)
