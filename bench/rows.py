@@ -46,6 +46,8 @@ class Row(ABC):
     """Whether it is measured in this process: products of some nanoseconds each, of one library."""
     reference: ClassVar[tuple[str, ...]] = ()
     """Libraries that take part in the check whether they are timed or not."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What linalign itself cannot do without here."""
 
     @property
     @abstractmethod
