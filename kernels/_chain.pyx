@@ -181,11 +181,13 @@ cdef class Chain:
     def batches(self, X, targets, factors):
         """From now on a step sees rows of these data, which it was bound with the first of: as many as there, or fewer from pivot 0.
 
-        `factors[count]` is that of the loss of so many rows. See `window` and `schedule`.
+        `factors[count]` is that of the loss of so many rows. Without X a step sees all rows, as bound, and noise on the targets alone. See
+        `window` and `schedule`.
         """
         e = &self.e
         b = e.batch = <Batch*>take(&self.memory.kept, sizeof(Batch))
-        b.X, b.T = self._matrix(self.kept, X), self._matrix(self.kept, targets)
+        b.X = NULL if X is None else self._matrix(self.kept, X)
+        b.T = self._matrix(self.kept, targets)
         b.ldt = padding(targets.shape[1], e.itemsize, e.machine.most)
         factors = np.array(factors, dtype=np.float64)
         self.kept.append(factors)
@@ -228,21 +230,25 @@ cdef class Chain:
 
     # ---- between calls of the loop
 
-    def window(self, Py_ssize_t[::1] rows not None):
-        """The rows that the loss and its gradients are of, from now on."""
-        cdef Py_ssize_t count = rows.shape[0]
+    def window(self, const Py_ssize_t[::1] rows, const double[:, ::1] noise=None):
+        """The rows that the loss and its gradients are of, from now on, all if None; with `noise (most, k_d)` on their targets."""
         b = self.e.batch
-        if not 0 < count <= b.most:
+        cdef Py_ssize_t count = b.most if rows is None else rows.shape[0]
+        if not 0 < count <= b.most or (rows is None) != (b.X == NULL):
             raise ValueError(f"{count} rows were asked for; a step sees from 1 to {b.most}")
-        b.rows, b.counts = &rows[0], &count
+        b.rows, b.counts = NULL if rows is None else &rows[0], &count
+        b.noise = NULL if noise is None else &noise[0, 0]
         if self.single:
             gather(<float*>NULL, &self.e, 0)
         else:
             gather(<double*>NULL, &self.e, 0)
         b.rows = b.counts = NULL
+        b.noise = NULL
 
-    def schedule(self, long first, const double[:, ::1] rates, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[::1] counts):
-        """What the next `advance` goes by: its first step counted from 0, its rates `(steps, depth)` and its rows `(steps, most)`, or None.
+    def schedule(self, long first, const double[:, ::1] rates, const Py_ssize_t[:, ::1] rows, const Py_ssize_t[::1] counts,
+                 const double[:, :, ::1] noise):
+        """What the next `advance` goes by: its first step counted from 0, its rates `(steps, depth)`, its rows `(steps, most)` and the
+        noise on their targets `(steps, most, k_d)`, or None.
 
         The caller keeps the arrays until then, and has checked them.
         """
@@ -251,6 +257,8 @@ cdef class Chain:
             self.e.optimiser.step = first + 1
         if rows is not None:
             self.e.batch.rows, self.e.batch.counts = &rows[0, 0], &counts[0]
+        if self.e.batch != NULL:
+            self.e.batch.noise = NULL if noise is None else &noise[0, 0, 0]
 
     def refresh(self):
         """Bring what is made of the parameters up to date, after they were written from outside."""

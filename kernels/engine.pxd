@@ -79,7 +79,7 @@ cdef struct Optimiser:
     void* gram_too
 
 cdef struct Batch:
-    # all the data, as the step lays out its own
+    # all the data, as the step lays out its own; X is NULL where every step sees all rows, and its targets alone change
     void* X
     void* T                 # (n, k_d)
     int ldt
@@ -88,6 +88,7 @@ cdef struct Batch:
     int most
     const Py_ssize_t* rows
     const Py_ssize_t* counts
+    const double* noise     # (steps, most, k_d), added to the targets; or NULL
 
 cdef struct Engine:
     Machine machine

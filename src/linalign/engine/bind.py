@@ -132,14 +132,15 @@ def _called(problem: Problem) -> Function | None:
     return function
 
 
-def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1) -> Any:
+def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1, *, alone: bool = True) -> Any:
     """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner.
 
-    `threads`: that share products and convolutions; BLAS is held to one from outside.
+    `threads`: that share products and convolutions; BLAS is held to one from outside. `alone`: the loop may run in registers, where
+    nothing is handed to it from step to step.
     """
     net, loss, X = problem.net, problem.loss, problem.X
     cyclic = descent.update == "cyclic"
-    in_registers = machine.runs_in_registers(problem, descent, pivot, rows)
+    in_registers = alone and machine.runs_in_registers(problem, descent, pivot, rows)
     given = X is not None and pivot == 0 and not cyclic and rows == problem.rows
     if X is not None and X.ndim == 1 and not in_registers and (pivot == 0 or cyclic):
         X = np.diag(X)
@@ -176,12 +177,15 @@ def drive(chain: Any, problem: Problem, descent: Descent, rule: Compiled, shapes
             array[...] = value
 
 
-def draw_from(chain: Any, problem: Problem) -> None:
-    """Give a chain that was bound to the first rows all of them, to take batches of."""
-    assert problem.X is not None
+def draw_from(chain: Any, problem: Problem, batches: bool = True) -> None:
+    """Give a chain that was bound to the first rows all of them, to take batches of; or, without, its targets to put noise on."""
     assert problem.T is not None
     k_d = problem.net.widths[-1]
-    chain.batches(problem.X, problem.T, [0.0, *(problem.loss.factor(count, k_d) for count in range(1, problem.rows_a_step + 1))])
+    if batches:
+        assert problem.X is not None
+        chain.batches(problem.X, problem.T, [0.0, *(problem.loss.factor(count, k_d) for count in range(1, problem.rows_a_step + 1))])
+    else:
+        chain.batches(None, problem.T, [problem.factor])
 
 
 def first_rows(problem: Problem) -> Problem:

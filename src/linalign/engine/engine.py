@@ -20,6 +20,8 @@ class Engine(ABC):
     """A run that can be advanced, looked at, and put back to an earlier state."""
 
     error: BaseException | None = None
+    longest: int = 2**20
+    """How many steps to take at a time."""
     torn: bool = False
     """Whether what raised left a step half done."""
     at_loss: bool = True

@@ -10,12 +10,12 @@ import numpy as np
 
 from .. import reference
 from ..optim import Moment
-from ..optim.batches import Batches
 from ..optim.wrapped import Averaged
 from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..validate import Array
 from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
+from .feed import Feed
 from .memory import Memory
 from .whole import Whole
 
@@ -38,8 +38,8 @@ class Source(Protocol):
     def refresh(self) -> None:
         """`params` were written to."""
 
-    def window(self, rows: Array) -> None:
-        """From now on the loss is that of these rows of the data."""
+    def window(self, rows: Array | None, noise: Array | None = None) -> None:
+        """From now on the loss is that of these rows of the data, all if None, with noise on their targets."""
 
 
 class ReferenceSource:
@@ -68,12 +68,18 @@ class ReferenceSource:
     def refresh(self) -> None:
         """Nothing is made of the parameters."""
 
-    def window(self, rows: Array) -> None:
+    def window(self, rows: Array | None, noise: Array | None = None) -> None:
         p = self._problem
-        assert p.X is not None
         assert p.T is not None
+        T = p.T if rows is None else p.T[rows]
+        if noise is not None:
+            T = T + noise[: len(T)].astype(T.dtype)
+        if rows is None:
+            self._objective = p.loss.objective(T, p.factor)
+            return
+        assert p.X is not None
         self._X = p.X[rows]
-        self._objective = p.loss.objective(p.T[rows], p.loss.factor(len(rows), p.T.shape[1]))
+        self._objective = p.loss.objective(T, p.loss.factor(len(rows), p.T.shape[1]))
 
 
 class ChainSource:
@@ -99,15 +105,15 @@ class ChainSource:
     def refresh(self) -> None:
         self._chain.refresh()
 
-    def window(self, rows: Array) -> None:
-        self._chain.window(rows)
+    def window(self, rows: Array | None, noise: Array | None = None) -> None:
+        self._chain.window(rows, noise)
 
 
 class RuleEngine(Engine):
     """A rule that updates what a source computes the gradients of."""
 
     def __init__(self, problem: Problem, descent: Descent, source: Source, shapes: Sequence[tuple[int, int]] | None = None,
-                 batches: Batches | None = None) -> None:  # fmt: skip
+                 feed: Feed | None = None) -> None:  # fmt: skip
         """`shapes`: of the layers as given, where the problem is a reduced one."""
         self._problem, self._descent, self._source = problem, descent, source
         self._layers = problem.net.layers
@@ -116,8 +122,10 @@ class RuleEngine(Engine):
         self._taken = np.zeros(1, dtype=np.int64)
         self._began = 0
         self._raised: BaseException | None = None
-        self._batches = batches
-        self._whole = None if batches is None else Whole(problem)
+        self._feed = feed
+        self._whole = None if feed is None or feed.batches is None else Whole(problem)
+        if feed is not None:
+            self.longest = feed.longest
 
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
@@ -126,10 +134,10 @@ class RuleEngine(Engine):
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
         d, first = self._descent, int(self._taken[0])
         rates = d.rates.at(first, steps)
-        drawn = None if self._batches is None else self._batches.at(first, steps)
+        seen = None if self._feed is None else self._feed.at(first, steps)
         for t in range(steps):
-            if drawn is not None:
-                self._source.window(drawn.rows[t, : drawn.counts[t]])
+            if seen is not None and (seen.rows is not None or seen.noise is not None):
+                self._source.window(seen.rows_of(t), seen.noise_of(t))
             status, values[t], gradients = self._source.differentiate()
             status = self._status(status, values[t], tol)
             if status != RUNNING:
@@ -150,7 +158,7 @@ class RuleEngine(Engine):
     def _step(self, gradients: list[Array], lr: Array) -> int:
         d, step = self._descent, int(self._taken[0]) - self._began
         at = Moment(step, lr, d.weight_decay, self._layers, self._shapes, d.metric, self._elsewhere)
-        d.rule.step(self._source.params, self._measured(gradients), self._slots, at)
+        d.rule.step(self._source.params, self._noisy(self._measured(gradients)), self._slots, at)
         self._source.refresh()
         return RUNNING
 
@@ -162,7 +170,9 @@ class RuleEngine(Engine):
                 status, _, gradients = self._source.differentiate()
                 if status == CALLBACK_FAILED:
                     return status
-            rule.update(self._source.params[i], self._measured(gradients)[i], self._slots.of(i), float(lr[i]), float(decay[i]), step)
+            rule.update(
+                self._source.params[i], self._noisy(self._measured(gradients))[i], self._slots.of(i), float(lr[i]), float(decay[i]), step
+            )
             self._source.refresh()
         return RUNNING
 
@@ -171,6 +181,18 @@ class RuleEngine(Engine):
         plain = self._descent.metric == "parameters"
         return [np.array(g) if plain or layer.form.kind in ("dense", "fixed") else layer.solve_gram(g)
                 for layer, g in zip(self._layers, gradients, strict=True)]  # fmt: skip
+
+    def _noisy(self, gradients: list[Array]) -> list[Array]:
+        """With the noise of the step."""
+        if self._feed is None or self._feed.noise is None:
+            return gradients
+        noise = self._feed.noise.on_gradients(int(self._taken[0]) - 1, [g.shape for g in gradients])
+        return gradients if noise is None else [g + xi.astype(g.dtype) for g, xi in zip(gradients, noise, strict=True)]
+
+    def _without_noise(self) -> None:
+        """Back to the labels as they are."""
+        if self._feed is not None and self._feed.labels and self._whole is None:
+            self._source.window(None)
 
     def _elsewhere(self, params: list[Array]) -> tuple[float, list[Array]]:
         """The loss and its gradients at other parameters."""
@@ -197,6 +219,7 @@ class RuleEngine(Engine):
         return CONVERGED if value + self._problem.floor <= tol else RUNNING
 
     def value(self, tol: float) -> tuple[int, float]:
+        self._without_noise()
         status, value = self._source.value() if self._whole is None else (RUNNING, self._whole.value(self._source.params))
         return self._status(status, value, tol), value
 
@@ -204,6 +227,7 @@ class RuleEngine(Engine):
         """The loss and its gradients, of all the data."""
         if self._whole is not None:
             return self._whole.gradients(self._source.params)
+        self._without_noise()
         status, value, gradients = self._source.differentiate()
         if status == CALLBACK_FAILED:
             assert self._source.error is not None

@@ -18,6 +18,8 @@ class Loss(ABC):
     kind: ClassVar[str]
     of_product: ClassVar[bool] = False
     quadratic: ClassVar[bool] = False
+    real_targets: ClassVar[bool] = False
+    """Whether targets are any numbers, and no labels."""
 
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
         """`Y` checked, as an `(n, k_d)` array of `dtype`."""

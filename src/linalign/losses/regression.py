@@ -28,6 +28,7 @@ class Squared(Loss):
     half: bool = True
     reduction: str = "sum"
     kind: ClassVar[str] = "squared"
+    real_targets: ClassVar[bool] = True
     quadratic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class Huber(Loss):
     delta: float = 1.0
     reduction: str = "mean"
     kind: ClassVar[str] = "huber"
+    real_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", validate.real("delta", self.delta, above=0))

@@ -51,6 +51,7 @@ class Plan:
     workspace: int
     rule: str = "sgd"
     batch: int | None = None
+    noise: tuple[str, ...] = ()
     metric: str = "parameters"
     metric_why: str = ""
 
@@ -68,6 +69,7 @@ class Plan:
             "layers": tuple(fields["layers"]),
             "widths_after": tuple(fields["widths_after"]),
             "reductions": tuple(Reduction(**r) for r in fields["reductions"]),
+            "noise": tuple(fields.get("noise", ())),
             "pivot": Pivot(**fields["pivot"]),
             "rejected": tuple(Pivot(**p) for p in fields["rejected"]),
         })  # fmt: skip
@@ -87,6 +89,12 @@ class Plan:
             rows.append(("metric", self.metric, self.metric_why))
         if self.batch is not None:
             rows.append(("batches", f"{self.batch} rows a step", "reductions that need all rows at every step are off"))
+        if "label_noise" in self.noise:
+            fewer = any(r.applied and r.name == "samples" for r in self.reductions)
+            law = "T7.1: the same law, as rotations keep it, less a part that no network sees" if fewer else "drawn anew at every step"
+            rows.append(("labels", "noise on the rows that are run", law))
+        if "gradient_noise" in self.noise:
+            rows.append(("gradients", "noise on every entry", "the rule is in NumPy, on gradients of the kernel"))
         for r in self.reductions:
             check = f"; checked to {r.residual:.0e}" if r.residual is not None else ""
             rows.append((r.name, r.what if r.applied else "not used", r.why + check))

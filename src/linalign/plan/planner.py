@@ -286,5 +286,6 @@ def _plan(
         pivot=pivot, pivot_why=why, rejected=rejected,
         macs=pivot.macs if work.split is None else split_cost(work.split, descent)[0], macs_before=_before(given),
         kernel=named[0], kernel_why=named[1], workspace=_workspace(work, descent, pivot), rule=descent.rule.describe(), batch=given.batch,
+        noise=descent.noisy,
         metric=descent.metric, metric_why=metric.sentence(given.net, descent.metric),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ..validate import Array
 from .metric import METRICS
 from .network import Network
 
+NOISY = ("label_noise", "gradient_noise")
 UPDATES = ("simultaneous", "cyclic")
 
 
@@ -30,6 +31,8 @@ class Descent:
     """The step at which the parameters were those that the reductions see."""
     carried: bool = False
     """Whether the rule begins with what it remembers of steps before."""
+    noisy: tuple[str, ...] = ()
+    """What has noise, of `NOISY`."""
 
     @cached_property
     def lr(self) -> Array:
@@ -44,7 +47,7 @@ class Descent:
     @cached_property
     def fused(self) -> bool:
         """Whether nothing but the products that compute the gradient is needed: heavy-ball SGD with constant rates."""
-        return self.heavy_ball and self.rates.constant is not None
+        return self.heavy_ball and self.rates.constant is not None and not self.noisy
 
     def compiled(self, net: Network) -> Compiled | None:
         """The rule in the loop of the kernels, beside the fused one; None if the rule, or this descent by it, is in NumPy alone."""
@@ -60,13 +63,17 @@ class Descent:
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """What the plan of a problem depends on."""
-        return self.update, self.metric, self.carried, self.fused, self.rule.slots, self.rule.describe()
+        return self.update, self.metric, self.carried, self.noisy, self.fused, self.rule.slots, self.rule.describe()
 
     def forbids(self, reduction: str) -> str | None:
         """Why a reduction would not give the trajectory of this rule, or None (the table after T11.7)."""
         name = self.rule.name
+        if "label_noise" in self.noisy and reduction not in ("samples", "inputs"):
+            return "the labels have noise of their own at every step, in every direction"
         if reduction in ("samples", "filters"):
             return None
+        if "gradient_noise" in self.noisy:
+            return "noise on the gradients moves what would be left outside"
         if self.carried:
             return f"the run goes on with what {name} remembers, which may lie outside of a smaller network"
         if self.rule.commutes == "entries":

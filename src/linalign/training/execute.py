@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import validate
 from ..engine.bind import compiled
+from ..engine.choose import bind
 from ..engine.engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING
-from ..engine.engines import bind
 from ..plan.plan import Plan
 from ..plan.planner import Work
 from ..problem.descent import Descent
@@ -88,7 +88,8 @@ class Execution:
         self.plan, self.work, self.descent, self.options, self.threads, self.before = plan, work, descent, options, threads, before
         self.recorder = options.recorder()
         self.batches = options.batches(work.problem.rows, None if before is None else before.place)
-        self.engine = bind(work, descent, plan.implementation, plan.pivot, threads, self.batches)
+        self.noise = options.noise(None if before is None else before.key)
+        self.engine = bind(work, descent, plan.implementation, plan.pivot, threads, self.batches, self.noise)
         if before is not None:
             self.engine.remember(before.memory)
 
@@ -150,7 +151,8 @@ class Execution:
 
         return Kept(
             options=self.options, start=work.given.net.params, origin=descent.origin, carried=descent.carried, memory=memory, value=value,
-            sums=self.recorder.sums(), find_slots=slots, find_place=lambda: None if batches is None else batches.place(step),
+            sums=self.recorder.sums(), key=None if self.noise is None else self.noise.key,
+            find_slots=slots, find_place=lambda: None if batches is None else batches.place(step),
         )  # fmt: skip
 
     def attach(self, error: Exception) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..engine.memory import Memory
 from ..optim.batches import Place
+from ..optim.noise import Key
 from ..record.recorder import History
 from ..validate import Array
 from .described import Unwritable, decode, encode
@@ -30,6 +31,7 @@ class Before:
     history: Mapping[str, History]
     sums: Mapping[str, tuple[int, Array]]
     seconds: float
+    key: Key | None = None
 
 
 @dataclass(eq=False)
@@ -41,6 +43,7 @@ class Kept:
         before these.
     memory : of the problem that was run.
     sums : running sums that were recorded, and the steps from which on they are to be added to.
+    key : what noise is drawn by.
     value : the loss there, without the floor.
     """
 
@@ -54,6 +57,7 @@ class Kept:
     find_place: Callable[[], Place | None] = field(repr=False)
     missing: tuple[str, ...] = ()
     sums: Mapping[str, tuple[int, Array]] = field(default_factory=dict)
+    key: Key | None = None
 
     @property
     def slots(self) -> Slots:
@@ -99,7 +103,7 @@ class Kept:
             "options": written, "missing": missing, "origin": self.origin, "carried": self.carried, "value": self.value.hex(),
             "step": memory.step, "began": memory.began, "place": None if place is None else place.to_dict(),
             "sums": {name: following for name, (following, _) in self.sums.items()},
-            "groups": {name: len(group) for name, group in groups.items()},
+            "key": self.key, "groups": {name: len(group) for name, group in groups.items()},
         })  # fmt: skip
 
 
@@ -122,5 +126,6 @@ def from_description(text: str, arrays: Mapping[str, Array]) -> Kept:
         find_slots=lambda: slots,
         find_place=lambda: None if place is None else Place.from_dict(place),
         missing=tuple(described["missing"]),
+        key=None if described.get("key") is None else (described["key"][0], described["key"][1]),
         sums={name: (following, total) for (name, following), total in zip(described["sums"].items(), groups["sums"], strict=True)},
     )

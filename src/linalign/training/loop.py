@@ -215,14 +215,16 @@ class Loop:
         stopping = interrupts() if stop is None else contextlib.nullcontext(stop)
         with bar(self.progress, self.steps - self.first) as shown, stopping as interrupted:
             self._record()
-            size, scored = self.size, self._scored()
+            size, scored, longest = self.size, self._scored(), self.engine.longest
             while self.done < self.steps and not interrupted[0] and not self.stopped:
                 began = time.perf_counter()
                 if began > self._next_snapshot:
                     self._snapshot()
                 if began >= self._next_keep and self._keep is not None:
                     self._next_keep = self._keep() + time.perf_counter()
-                values = self.losses.rest(self.done)[: min(size, self.recorder.next_after(self.done, self.steps, scored) - self.done)]
+                values = self.losses.rest(self.done)[
+                    : min(size, longest, self.recorder.next_after(self.done, self.steps, scored) - self.done)
+                ]
                 took = self._advance(values, scored)
                 self.done += took
                 if shown is not None:

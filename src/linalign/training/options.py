@@ -11,9 +11,10 @@ from ..cached import cached_property
 from ..losses import Loss
 from ..optim import Rule, rates
 from ..optim.batches import Batches, Place
+from ..optim.noise import Key, Noise, key
 from ..plan.plan import Plan
 from ..plan.planner import Work, check_reduce, follow, make_plan
-from ..problem.descent import UPDATES, Descent, make_descent
+from ..problem.descent import NOISY, UPDATES, Descent, make_descent
 from ..problem.metric import METRICS
 from ..problem.network import Network
 from ..problem.problem import Problem, batched
@@ -54,6 +55,8 @@ class Options:
     plan: Plan | None = None
     validation: Any = None
     stop: Any = None
+    label_noise: float = 0.0
+    gradient_noise: float = 0.0
 
     def __post_init__(self) -> None:
         losses.resolve(self.loss)
@@ -71,6 +74,8 @@ class Options:
         self.rule.check((), self.update, self.metric)
         if self.record is not None:
             Recorder(self.record, self.steps)
+        if self.label_noise or self.gradient_noise:
+            self._check_noise()
         if self.validation is not None:
             validation(self.validation)
         elif self.record and "validation_loss" in self.record:
@@ -85,6 +90,20 @@ class Options:
     def rule(self) -> Rule:
         """The update rule that the options mean. Raises: ValueError, TypeError naming the option."""
         return optim.chosen(self.optimizer, self.momentum, self.weight_decay, self.clip_norm, self.average)
+
+    def _check_noise(self) -> None:
+        kind = losses.resolve(self.loss)
+        if self.label_noise and not kind.real_targets:
+            raise ValueError(f"label_noise is {self.label_noise!r} but the targets of the loss {kind.kind!r} are no numbers to add it to")
+        for name in ("label_noise", "gradient_noise"):
+            validate.real(name, getattr(self, name), least=0)
+        key(self.rng)
+
+    def noise(self, known: Key | None = None) -> Noise | None:
+        """The noise of one run, or of the rest of one, which knows what it is drawn by."""
+        if not (self.label_noise or self.gradient_noise):
+            return None
+        return Noise(float(self.label_noise), float(self.gradient_noise), known or key(self.rng))
 
     def validated(self, net: Network) -> Validated | None:
         """The loss on the validation data. Raises: ValueError, TypeError where they do not fit the network."""
@@ -125,6 +144,8 @@ class Options:
     def descent(self, net: Network) -> Descent:
         """The descent of a network. Raises: ValueError, TypeError where the options do not fit its layers."""
         found = make_descent(net.depth, self.lr, self.rule, self.update, self.metric, self.steps)
+        if self.label_noise or self.gradient_noise:
+            found = replace(found, noisy=tuple(name for name in NOISY if getattr(self, name)))
         found.rule.check(net.layers, self.update, self.metric)
         if self.validation is not None:
             self.validated(net)

@@ -111,8 +111,8 @@ def _asked(kept: Kept, changed: Mapping[str, Any], first: int, total: int) -> tu
     new = {name: _whole(name, value, first, total) for name, value in changed.items()}
     moved = frozenset(name for name, value in new.items() if name not in kept.missing and not _same(name, asked.get(name), value, first))
     asked = {**asked, "plan": None, **new, "steps": total}
-    if kept.place is not None and asked.get("rng") is None:
-        asked["rng"] = 0  # not drawn with: drawing goes on from its place
+    if (kept.place is not None or kept.key is not None) and asked.get("rng") is None:
+        asked["rng"] = 0  # not drawn with: drawing goes on from its place, and noise by its key
     return asked, moved - WATCHING
 
 
@@ -175,12 +175,12 @@ def _anew(run: Run, kept: Kept, X: Any, Y: Any, options: Options, asked: Mapping
     made, work = options.planned(problem, descent)
     before = _before(run, memory, kept)
     if "rng" in asked and asked["rng"] is not None and not same(kept.asked().get("rng"), asked["rng"]):
-        before = replace(before, place=Place(run.steps, validate.generator(asked["rng"]), np.empty(0, dtype=np.int64)))
+        before = replace(before, key=None, place=Place(run.steps, validate.generator(asked["rng"]), np.empty(0, dtype=np.int64)))
     return made, work, descent, before
 
 
 def _before(run: Run, memory: Memory, kept: Kept) -> Before:
-    return Before(memory, kept.place, run.excess[:-1], run.floor, run.history, kept.sums, run.seconds)
+    return Before(memory, kept.place, run.excess[:-1], run.floor, run.history, kept.sums, run.seconds, kept.key)
 
 
 def _rule(kept: Kept) -> Rule:

@@ -58,6 +58,8 @@ def train(
     plan: Plan | None = None,
     validation: Any = None,
     stop: Callable[..., Any] | None = None,
+    label_noise: float = 0.0,
+    gradient_noise: float = 0.0,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
 ) -> Run:
@@ -123,6 +125,10 @@ def train(
         Data to record "validation_loss" of, as `X` and `Y`. For a quadratic loss the cost of a record does not grow with their rows.
     stop : function, optional
         `stop(state)` or `stop(network, state)`, asked wherever something is recorded: the run ends where it says True.
+    label_noise, gradient_noise : float
+        Standard deviation of the normal noise that every step adds to the targets, or to every entry of the gradients; drawn by `rng`, see
+        `linalign.optim.noise`. Of a quadratic loss, noise is put on the rank(X) rows that are run: the same law (T7.1), and `run.loss`
+        lacks the part that no network sees. Its last entry, and what is recorded, are without noise.
     checkpoint : str or path, optional
         A file, of the format of `Run.save`, that is replaced every `checkpoint_every` seconds and at the end. The same call, after a
         crash, goes on from there and ends with the same bits; a file of another run is refused.
@@ -156,6 +162,7 @@ def train(
         loss=loss, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=rng, record=record,
         reduce=reduce, pivot=pivot, implementation=implementation, plan=plan, validation=validation, stop=stop,
+        label_noise=label_noise, gradient_noise=gradient_noise,
     )  # fmt: skip
     options = options.on(problem)
     descent = options.descent(net)
