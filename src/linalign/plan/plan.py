@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from .. import html
 from ..problem.metric import UNSAID
 from .cost import Pivot
 
@@ -77,8 +78,8 @@ class Plan:
     def __repr__(self) -> str:
         return f"Plan({_chain(self.widths)} as {_chain(self.widths_after)}, pivot {self.pivot.at}, {self.macs:,} multiply-adds a step)"
 
-    def __str__(self) -> str:
-        gain = self.macs_before / max(self.macs, 1)
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """What the table says: of what, what, and why."""
         rows = [("given", f"{_chain(self.widths)}, {self.rows} rows", f"{self.loss} loss, {self.update} updates, {self.dtype}")]
         kinds = [layer.partition("(")[0] for layer in self.layers]
         if set(kinds) != {"Dense"}:
@@ -105,10 +106,21 @@ class Plan:
         if self.rejected:
             others = ", ".join(f"{q.at} ({q.macs:,})" for q in self.rejected)
             rows.append(("not used", "other pivots", f"multiply-adds a step: {others}"))
+        return rows
+
+    @property
+    def _head(self) -> str:
+        gain = self.macs_before / max(self.macs, 1)
+        return f"plan: {self.macs:,} multiply-adds a step; backpropagation as given takes {self.macs_before:,}, {gain:.3g} times as many"
+
+    def _repr_html_(self) -> str:
+        return html.page(html.text(self._head), html.table(self._rows()))
+
+    def __str__(self) -> str:
+        rows = self._rows()
         named = max(len(name) for name, _, _ in rows)
         what = max(len(text) for _, text, _ in rows)
-        head = f"plan: {self.macs:,} multiply-adds a step; backpropagation as given takes {self.macs_before:,}, {gain:.3g} times as many"
-        return "\n".join([head, *(f"  {name:<{named}}  {text:<{what}}  {why}".rstrip() for name, text, why in rows)])
+        return "\n".join([self._head, *(f"  {name:<{named}}  {text:<{what}}  {why}".rstrip() for name, text, why in rows)])
 
 
 def _chain(widths: tuple[int, ...]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import html, validate
 from .. import init as _init
-from .. import validate
 from ..layers import Dense, Layer, compose
 from ..layers.compose import with_constant
 from ..validate import Array
@@ -102,6 +102,12 @@ class Network:
     def __repr__(self) -> str:
         state = str(self.dtype) if self.is_initialised else "no parameters yet"
         return f"Network({'-'.join(map(str, self.widths))}, {state})"
+
+    def _repr_html_(self) -> str:
+        sizes = [f"{np.linalg.norm(W):.4g}" for W in self.matrices()] if self.is_initialised else ["none yet"] * self.depth
+        numbered = zip(range(1, 1 + self.depth), self._layers, sizes, strict=True)
+        rows = [(f"W_{i}", repr(layer), f"{layer.size:,}", size) for i, layer, size in numbered]
+        return html.page(html.text(repr(self)), html.table(rows, ("", "layer", "parameters", "norm of the matrix")))
 
     @property
     def layers(self) -> tuple[Layer, ...]:

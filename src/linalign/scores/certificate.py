@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import validate
+from .. import html, validate
 from ..problem.network import Network
 from ..validate import Array
 from .aligning_bases import LEVELS, align_bases, images_in, largest_residual
@@ -45,6 +45,9 @@ class AlignmentCertificate:
     commutator: float
     worst: tuple[int, int] | None
     tol: float
+
+    def _repr_html_(self) -> str:
+        return html.page(html.text(str(self)))
 
     def __str__(self) -> str:
         if self.aligned:

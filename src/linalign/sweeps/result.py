@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import html
 from ..cached import cached_property
 from ..record.recorder import History
 from ..training.run import Run
 from ..validate import Array
+from . import labelled, phase
 from .journal import COLUMNS, STATUSES, Outcome
+
+# rows of a sweep in a notebook
+SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +121,36 @@ class Sweep:
             raise ImportError("to_pandas needs pandas; install it with: pip install pandas (or use .rows, a list of dicts)") from None
         return pandas.DataFrame(self.rows)
 
+    def to_xarray(self) -> Any:
+        """The sweep as a Dataset whose dimensions are the keys of the grid.
+
+        Variables: those of `rows`, and what was recorded, with a dimension `NAME_record` and its own, `NAME_0`, ...; `NAME_steps` says
+        when. Where a run was not made there is nan, the step -1, or the status "interrupted". Quantities whose shapes differ between
+        runs are left out. Raises: ImportError without xarray.
+        """
+        return labelled.to_xarray(self)
+
+    def plot(
+        self, x: str, y: str | None = None, value: str | Callable[[dict[str, Any]], float] = "loss",
+        path: str | os.PathLike[str] | None = None,
+    ) -> Any:  # fmt: skip
+        """A phase diagram: `value` by colour over the keys x and y of the grid, the median over all other keys.
+
+        value : a column of `rows`, a recorded quantity with one number (its last), or a function of a row. Values and keys are on
+            log scales where they ask for it; where no run has a value the plane is grey. Without y a line, with quartiles.
+        path : also save the figure there; the extension chooses the format
+
+        Returns: the matplotlib Figure. Raises: ImportError without matplotlib; ValueError, KeyError, TypeError for a key or a value that
+        there is not; OSError if it cannot be written.
+        """
+        return phase.plot(self, x, y, value, path)
+
+    def _repr_html_(self) -> str:
+        shown = self.rows[:SHOWN]
+        more = f"{len(self) - len(shown):,} more rows in .rows, .to_pandas()" if len(self) > len(shown) else ""
+        cells = [[i, *(_short(value) for value in row.values())] for i, row in enumerate(shown)]
+        return html.page(html.text(repr(self)), html.table(cells, ["", *shown[0]]) if shown else "", html.text(more) if more else "")
+
     def __repr__(self) -> str:
         ends = [outcome.status for outcome in self.outcomes]
         failed = "".join(f", {ends.count(end)} {end}" for end in ("diverged", "failed") if end in ends)
@@ -122,6 +158,10 @@ class Sweep:
         made = f"{total} runs" if len(self) == total else f"{len(self)} of {total} runs"
         axes = " x ".join(f"{key} ({len(values)})" for key, values in self.grid.items())
         return f"Sweep({made}{failed}: {axes})"
+
+
+def _short(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _stack(found: list[History | None]) -> History:

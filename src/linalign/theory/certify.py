@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import losses, validate
+from .. import html, losses, validate
 from ..layers import Dense
 from ..losses import Loss, Squared
 from ..problem.network import Network
@@ -71,6 +71,9 @@ class Certificate:
         if step > self.lr:
             raise ValueError(f"lr is {step:g}; the certificate holds up to {self.lr:g}: pass a smaller lr")
         return 0 if math.isinf(step) else steps_within(self.modes, step, epsilon)
+
+    def _repr_html_(self) -> str:
+        return html.page(html.text(*str(self).splitlines()))
 
     def __str__(self) -> str:
         if self.lr is None or self.lr_matrix is None or self.rate is None or self.limit is None:

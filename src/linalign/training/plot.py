@@ -24,6 +24,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 GREY = "#6e6e6e"
 # a line on paper shows no more points than this
 POINTS = 4000
+# a floor below this share of the loss is its rounding
+ROUNDING = 1e-15
 
 
 def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str | None = None) -> Figure:
@@ -101,7 +103,7 @@ def _loss(ax: Axes, run: Run) -> None:
 
     at, loss = _thinned(run.loss)
     ax.plot(at, loss, color=PALETTE[0], linewidth=2, label="loss", **_dot(at))
-    if run.floor > 0:
+    if run.floor > ROUNDING * float(np.nanmax(run.loss)):
         ax.axhline(run.floor, color=GREY, linestyle="--", linewidth=1.2, label=f"least squares, {run.floor:.4g}")
         ax.plot(*_thinned(run.excess), color=PALETTE[1], linewidth=2, label="loss above least squares", **_dot(at))
     shown = np.concatenate([line.get_ydata() for line in ax.get_lines()])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import html
 from .. import layers as _layers
 from ..cached import cached_property
 from ..files import replacing
@@ -98,6 +99,35 @@ class Run:
         how = f", {self.plan.metric} metric" if metric.differ(self.network) else ""
         return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}{how}, {self.seconds:.3g} s)"
 
+    def _repr_html_(self) -> str:
+        rates = np.unique(self.lr)
+        rows = [
+            ("loss", f"{self.loss[0]:.6g} to {self.loss[-1]:.6g}", f"above the floor {self.excess[-1]:.6g}" if self.floor else ""),
+            ("learning rate", f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}", ""),
+            *((name, _last(kept), f"recorded {len(kept):,} times") for name, kept in self.history.items()),
+        ]
+        plan, network = (html.folded(name, part._repr_html_()) for name, part in (("plan", self.plan), ("network", self.network)))
+        return html.page(html.text(repr(self)), html.table(rows), plan, network)
+
+    def to_pandas(self, *names: str) -> Any:
+        """The loss of every step and what was recorded, as a DataFrame by step; nan where something was not recorded.
+
+        A quantity with several numbers has a column for each: `alignment_0`, `alignment_1`. `names`: these quantities alone.
+        Raises: ImportError without pandas; KeyError for what was not recorded.
+        """
+        from .frame import to_pandas
+
+        return to_pandas(self, names)
+
+    def animate(self, path: str | os.PathLike[str], *, frames: int = 60, seconds: float = 6.0) -> Path:
+        """The picture of `plot` drawn step after step, as a .gif, .webp or animated .png of so many frames.
+
+        Raises: ImportError without matplotlib; ValueError for another extension; OSError if it cannot be written.
+        """
+        from .animation import animate
+
+        return animate(self, path, frames=frames, seconds=seconds)
+
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A figure of the loss, alignment and singular values, saved at `path` if given. Raises: ImportError without matplotlib."""
         from .plot import plot_run
@@ -138,6 +168,13 @@ class Run:
         with replacing(path) as file:
             np.savez(file, **arrays, **beside)
         return Path(path)
+
+
+def _last(kept: History) -> str:
+    """What was recorded last, in a few numbers."""
+    values = np.ravel(kept.values[-1]) if len(kept) else np.empty(0)
+    shown = ", ".join(f"{value:.4g}" for value in values[:6])
+    return shown if len(values) <= 6 else f"{shown}, ... ({len(values):,} numbers)"
 
 
 def load(path: str | os.PathLike[str]) -> Run:
