@@ -26,6 +26,7 @@ ROOMS = [
     ["scores"],
     ["theory"],
     ["reduce"],
+    ["curvature"],
     ["plan"],
     ["engine"],
     ["kernels"],

@@ -44,14 +44,29 @@ from .training.run import Run, load
 from .training.train import explain, train, value_and_grad
 
 if TYPE_CHECKING:
-    from . import theory
+    from . import curvature, theory
+    from .curvature import (
+        gauss_newton,
+        hessian,
+        kernel_distance,
+        ntk,
+        ntk_operator,
+        ntk_trace,
+        sharpness,
+        spectral_density,
+    )
     from .sweeps.result import Sweep
     from .sweeps.sweep import sweep
 
 __version__ = "0.1.0"
 
 # what most programs do without is imported when it is first asked for
-LATER = {"theory": ".theory", "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep"}
+LATER = {
+    "theory": ".theory", "curvature": ".curvature", "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep",
+    **dict.fromkeys(
+        ("gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density"), ".curvature"
+    ),
+}  # fmt: skip
 
 __all__ = [
     "Affine",
@@ -89,19 +104,28 @@ __all__ = [
     "alignment_top",
     "balancedness",
     "compress",
+    "curvature",
     "effective_rank",
     "explain",
+    "gauss_newton",
+    "hessian",
     "invariance",
+    "kernel_distance",
     "kernels",
     "layer_singular_values",
     "load",
     "losses",
     "misalignment",
+    "ntk",
+    "ntk_operator",
+    "ntk_trace",
     "optim",
     "project",
     "resume",
+    "sharpness",
     "show_config",
     "singular_values",
+    "spectral_density",
     "sweep",
     "theory",
     "top_invariance",
@@ -114,7 +138,7 @@ def __getattr__(name: str) -> Any:
     if name not in LATER:
         raise AttributeError(f"module 'linalign' has no attribute {name!r}")
     module = import_module(LATER[name], __name__)
-    found = module if name == "theory" else getattr(module, name)
+    found = module if LATER[name] == f".{name}" else getattr(module, name)
     globals()[name] = found
     return found
 

@@ -15,6 +15,7 @@ import numpy as np
 Array = Any  # a NumPy array; numpy.typing would be a second import for a name
 Params = list[Array]
 Objective = Callable[[Array], tuple[float, Array]]
+Second = Callable[[Array, Array], Array]
 
 
 # ------------------------------------------------------------------ losses of the outputs F = X P^T (n, k_d)
@@ -60,6 +61,55 @@ def cross_entropy(F: Array, T: Array, factor: float) -> tuple[float, Array]:
     shifted = F - F.max(axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
     return -factor * float(np.sum(T * log_softmax, dtype=np.float64)), factor * (np.exp(log_softmax) - T)
+
+
+# ------------------------------------------------------------------ their second derivatives along V (docs/theory, T13.1)
+def squared_second(F: Array, V: Array, T: Array, factor: float) -> Array:
+    """`2 factor V`."""
+    return (2 * factor) * V
+
+
+def huber_second(F: Array, V: Array, T: Array, factor: float, delta: float) -> Array:
+    """`factor V` where `|F - T| <= delta`, else 0."""
+    return factor * V * (np.abs(F - T) <= delta)
+
+
+def logistic_second(F: Array, V: Array, T: Array, factor: float) -> Array:
+    """`factor s (1 - s) V`, `s = 1 / (1 + exp(T F))`."""
+    margin = T * F
+    return factor * V * np.exp(-np.logaddexp(0, margin) - np.logaddexp(0, -margin))
+
+
+def exponential_second(F: Array, V: Array, T: Array, factor: float) -> Array:
+    """`factor exp(-T F) V`."""
+    return factor * V * np.exp(-T * F)
+
+
+def hinge_second(F: Array, V: Array, T: Array, factor: float) -> Array:
+    """0: the loss is piecewise linear."""
+    return np.zeros_like(V)
+
+
+def squared_hinge_second(F: Array, V: Array, T: Array, factor: float) -> Array:
+    """`2 factor V` where `T F < 1`, else 0."""
+    return (2 * factor) * V * (T * F < 1)
+
+
+def cross_entropy_second(F: Array, V: Array, T: Array, factor: float) -> Array:
+    """`factor (p V - p (p . V))` a row, `p = softmax(F)`; rows of T sum to 1."""
+    p = np.exp(F - F.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    weighted = p * V
+    return factor * (weighted - p * weighted.sum(axis=1, keepdims=True))
+
+
+def difference(objective: Objective, F: Array, V: Array) -> Array:
+    """`(G(F + h V) - G(F - h V)) / 2h` of the gradient G, with h such that rounding and the third derivative weigh the same."""
+    size = float(np.linalg.norm(V))
+    if size == 0:
+        return np.zeros_like(V)
+    h = float(np.finfo(F.dtype).eps) ** (1 / 3) * max(1.0, float(np.linalg.norm(F))) / size
+    return (objective(F + h * V)[1] - objective(F - h * V)[1]) / (2 * h)
 
 
 # ------------------------------------------------------------------ losses of the product P = W_d ... W_1 (k_d, k_0)
@@ -136,6 +186,48 @@ def pivot_gradients(layers: Sequence[Any], params: Params, X: Array | None, obje
         grads[i] = layers[i].grad(Z[i + 1], R)
         R = layers[i].apply(params[i], R)
     return value, grads
+
+
+def tangent(layer: Any, direction: Array, A: Array) -> Array:
+    """`A V^T` with `V` the derivative of the layer's matrix along `direction`: of an affine layer, without its fixed part."""
+    if not layer.size:
+        return np.zeros((len(A), layer.shape[0]), dtype=A.dtype)
+    moved = layer.apply(direction, A)
+    return moved if layer.offset is None else moved - A @ layer.offset.T.astype(A.dtype)
+
+
+def cotangent(layer: Any, direction: Array, D: Array) -> Array:
+    """`D V`, the same."""
+    if not layer.size:
+        return np.zeros((len(D), layer.shape[1]), dtype=D.dtype)
+    moved = layer.adjoint(direction, D)
+    return moved if layer.offset is None else moved - D @ layer.offset.astype(D.dtype)
+
+
+def hessian_product(
+    layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, second: Second, V: Params, gauss_newton: bool = False,
+) -> Params:  # fmt: skip
+    """The Hessian of the loss in the parameters times V, or Gauss-Newton's part of it (docs/theory, T13.1, from pivot 0).
+
+    `A'_i = A_{i-1} V_i^T + A'_{i-1} W_i^T`, `D'_d = second(A_d, A'_d)`, `D'_{i-1} = D'_i W_i + D_i V_i`,
+    `(H V)_i = <A_k, D'_i^T A_{i-1} + D_i^T A'_{i-1}>`; Gauss-Newton leaves out every term with an undifferentiated D.
+    """
+    if X is None:
+        X = np.eye(layers[0].shape[1], dtype=params[0].dtype)
+    A = forward(layers, params, X)
+    dA = [np.zeros_like(X)]
+    for i, layer in enumerate(layers):
+        dA.append(tangent(layer, V[i], A[i]) + layer.apply(params[i], dA[i]))
+    D, dD = objective(A[-1])[1], second(A[-1], dA[-1])
+    found: Params = []
+    for i in reversed(range(len(layers))):
+        H = layers[i].grad(dD, A[i])
+        found.insert(0, H if gauss_newton else H + layers[i].grad(D, dA[i]))
+        dD = layers[i].adjoint(params[i], dD)
+        if not gauss_newton:
+            dD = dD + cotangent(layers[i], V[i], D)
+            D = layers[i].adjoint(params[i], D)
+    return found
 
 
 # ------------------------------------------------------------------ products by themselves (linalign.kernels)

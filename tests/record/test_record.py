@@ -116,7 +116,9 @@ PUBLIC = {
 
 def test_every_quantity_is_tested_here():
     others = {"loss", "validation_loss", "gradient_norm", "invariance", "top_invariance", "layer_singular_values", "modes", "params"}
-    assert set(QUANTITIES) == set(PUBLIC) | others
+    # tests/record/test_curvature.py
+    curvature = {"sharpness", "edge", "hessian_eigenvalues", "gauss_newton_top", "ntk_trace", "kernel_distance"}
+    assert set(QUANTITIES) == set(PUBLIC) | others | curvature
 
 
 def test_the_documentation_has_the_names_and_shapes_of_all():
@@ -126,7 +128,8 @@ def test_the_documentation_has_the_names_and_shapes_of_all():
     listed = re.findall(r"^(\w+) +\(([^)]*)\)  ", la.record.__doc__, re.MULTILINE)
     assert [name for name, _ in listed] == list(QUANTITIES)
     for name, shape in listed:
-        wanted = tuple(sizes[part.split()[0]] - ("- 1" in part) for part in shape.split(",") if part.strip())
+        parts = [part for part in shape.split(",") if part.strip()]
+        wanted = tuple(int(part) if part.isdigit() else sizes[part.split()[0]] - ("- 1" in part) for part in parts)
         assert run.history[name].values.shape[1:] == wanted, name
 
 

@@ -49,6 +49,19 @@ class Loss(ABC):
         For a loss of the product the samples are the identity: `F = P^T`.
         """
 
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        """The function of `F` and a direction `V` that returns the derivative of the gradient along V (T13.1).
+
+        Here: central differences of the gradient, good to some ten digits in float64. Losses that know better say so.
+        """
+        objective = self.objective(T, factor)
+        return lambda F, V: reference.difference(objective, F, V)
+
+    @property
+    def twice_differentiable(self) -> bool:
+        """Whether `second` is exact: a formula and no difference."""
+        return type(self).second is not Loss.second
+
 
 @dataclass(frozen=True)
 class Mean(Loss):

@@ -36,6 +36,9 @@ class Logistic(Signs):
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.logistic(F, T, factor)
 
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.logistic_second(F, V, T, factor)
+
 
 @dataclass(frozen=True)
 class Exponential(Signs):
@@ -45,6 +48,9 @@ class Exponential(Signs):
 
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.exponential(F, T, factor)
+
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.exponential_second(F, V, T, factor)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ class Hinge(Signs):
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.hinge(F, T, factor)
 
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.hinge_second(F, V, T, factor)
+
 
 @dataclass(frozen=True)
 class SquaredHinge(Signs):
@@ -65,6 +74,9 @@ class SquaredHinge(Signs):
 
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.squared_hinge(F, T, factor)
+
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.squared_hinge_second(F, V, T, factor)
 
 
 @dataclass(frozen=True)
@@ -111,3 +123,6 @@ class CrossEntropy(Mean):
 
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.cross_entropy(F, T, factor)
+
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.cross_entropy_second(F, V, T, factor)

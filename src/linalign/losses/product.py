@@ -79,6 +79,10 @@ class Entries(OfProduct):
 
         return of_outputs
 
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        # of a quadratic: its gradient, where nothing was observed to differ from 0
+        return lambda F, V: reference.entries(V.T, self.rows, self.cols, np.zeros(len(self.rows), V.dtype), factor)[1].T
+
 
 @dataclass(frozen=True, eq=False)
 class Sensing(OfProduct):
@@ -115,6 +119,9 @@ class Sensing(OfProduct):
             return value, G.T
 
         return of_outputs
+
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.sensing(V.T, self.matrices.astype(V.dtype), np.zeros(len(self.matrices), V.dtype), factor)[1].T
 
 
 @dataclass(frozen=True, eq=False)

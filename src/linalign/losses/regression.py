@@ -40,6 +40,9 @@ class Squared(Loss):
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.squared(F, T, factor)
 
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.squared_second(F, V, T, factor)
+
 
 @dataclass(frozen=True)
 class Huber(Loss):
@@ -62,3 +65,6 @@ class Huber(Loss):
 
     def objective(self, T: Array | None, factor: float) -> reference.Objective:
         return lambda F: reference.huber(F, T, factor, self.delta)
+
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        return lambda F, V: reference.huber_second(F, V, T, factor, self.delta)

@@ -16,6 +16,12 @@ balancedness          (d - 1,)   `||W_{i+1}^T W_{i+1} - W_i W_i^T||_F`
 singular_values       (r,)       of the product `W_d ... W_1`, r = min(k_0, k_d), largest first
 layer_singular_values (d, m)     of each layer, m the most a layer has; short rows end in nan
 effective_rank        ()         `exp` of the entropy of the normalised singular values of the product
+sharpness             ()         largest eigenvalue of the Hessian of the loss, in the metric of the descent, `linalign.sharpness`
+edge                  ()         `lr * sharpness / (2 (1 + momentum))`: gradient descent is stable below 1
+hessian_eigenvalues   (6,)       the three smallest and the three largest
+gauss_newton_top      ()         largest eigenvalue of Gauss-Newton's part of the Hessian
+ntk_trace             ()         trace of the neural tangent kernel on the data, `linalign.ntk_trace`
+kernel_distance       ()         how far it has turned since the start, `linalign.kernel_distance`; 0 is lazy
 modes                 (r,)       `u_j^T W_d ... W_1 v_j` in the singular bases of minus the gradient at P = 0 (`Y^T X` for squared loss)
 params                (size,)    all parameters, one layer after the other; scores take such a run as a trajectory
 
@@ -59,6 +65,12 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
     "singular_values": lambda state: state.observe.singular_values(),
     "layer_singular_values": _layer_singular_values,
     "effective_rank": lambda state: state.observe.effective_rank(),
+    "sharpness": lambda state: state.sharpness,
+    "edge": lambda state: state.edge,
+    "hessian_eigenvalues": lambda state: state.watched.ends(state.network()),
+    "gauss_newton_top": lambda state: state.watched.top(state.network(), part=True),
+    "ntk_trace": lambda state: state.watched.factors(state.network()).trace(),
+    "kernel_distance": lambda state: state.watched.distance(state.network()),
     "modes": lambda state: state.observe.modes(*state.modes),
     "params": lambda state: np.concatenate([theta.ravel() for theta in state.params()]),
 }

@@ -100,6 +100,25 @@ class State:
         """Quantities that may need no lifted network; its constants are worked out when first asked for."""
         return observer(self, bool(self._descent.weight_decay.any()), self._threads)
 
+    @cached_property
+    def watched(self) -> Any:
+        """The curvature along the run."""
+        # whoever records none of it does not import it
+        from .curvature import Watched
+
+        return Watched(self.work.given, self._descent)
+
+    @property
+    def sharpness(self) -> float:
+        """The largest eigenvalue of the Hessian of the loss, in the metric of the descent."""
+        found: float = self._once("sharpness", lambda: self.watched.top(self.network()))
+        return found
+
+    @property
+    def edge(self) -> float:
+        """`lr * sharpness / (2 (1 + momentum))` of the largest learning rate: above 1, gradient descent is not stable here."""
+        return float(self.lr.max()) * self.sharpness / (2 * (1 + self._descent.momentum))
+
     def close(self) -> None:
         """End the threads that looked at the run; those of a run that failed finish no more than they have begun."""
         if "observe" in self.__dict__:

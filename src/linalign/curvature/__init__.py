@@ -1,0 +1,10 @@
+"""Curvature: Hessian and Gauss-Newton products, sharpness, spectra, and the neural tangent kernel, of a network where it stands."""
+
+from .kernel import kernel_distance, ntk, ntk_operator, ntk_trace
+from .operators import CurvatureOperator, gauss_newton, hessian
+from .spectrum import SpectralDensity, sharpness, spectral_density
+
+__all__ = [
+    "CurvatureOperator", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness",
+    "spectral_density",
+]  # fmt: skip
