@@ -97,7 +97,7 @@ def add_network_options(command: argparse.ArgumentParser) -> None:
     add("--scale", type=float, metavar="S", help="size of the end-to-end matrix at the start; smaller: sharper stages, later "
         "[1e-5 up to three layers, else 1e-3]")  # fmt: skip
     add("--dtype", choices=("float64", "float32"), default="float64", help="[float64]")
-    add("--rng", type=int, default=0, metavar="SEED", help="seed of the start [0]")
+    add("--rng", type=int, default=0, metavar="SEED", help="seed of the start, and of batches [0]")
 
 
 def load(options: argparse.Namespace) -> Dataset:

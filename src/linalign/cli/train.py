@@ -23,6 +23,7 @@ from ..layers.words import GRAMMAR
 from ..record.quantities import QUANTITIES
 from ..training.automatic_rate import automatic_rate, for_metric
 from ..training.certified_run import compare, prove, rate
+from . import descent
 from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start, whole
 
 STEPS = 150_000
@@ -39,6 +40,7 @@ examples:
   linalign train wine.csv --target quality --task regression --normalise standard
   linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
   linalign train digits --record balancedness=1000 --record modes=log --steps 50000
+  linalign train train.csv --optimizer adam --batch 32 --schedule cosine --validation test.csv --checkpoint kept.npz --steps 20000
 
 {DATA}
 
@@ -51,7 +53,9 @@ samples. Classes are one-hot targets.
 {textwrap.fill("to record: " + ", ".join(QUANTITIES) + ".", 125)}
 alignment is a number from 0 to 1 for each pair of neighbouring layers; at 1 they share their singular vectors.
 
-the network is f(x) = W_d ... W_1 x, without biases; training is gradient descent on all samples at once.
+{descent.HELP}
+
+the network is f(x) = W_d ... W_1 x, without biases; training is gradient descent on all samples at once, unless options say otherwise.
 the learning rate "auto" is (1 - momentum) / (c L G): L the largest eigenvalue of X^T X, c a bound of the loss's second
 derivative in an output, G the larger of sum_i ||W_d ... W_(i+1)||^2 ||W_(i-1) ... W_1||^2 at the start and d q^(2 - 2/d), which
 is that sum for balanced layers with an end-to-end matrix of norm q = 8 ||Y|| / ||X||. If training diverges, pass a smaller --lr.
@@ -85,6 +89,7 @@ def add_options(train: argparse.ArgumentParser) -> None:
         help="of layers with a structure: gradient descent on their parameters, or projected gradient descent [parameters]",
     )  # fmt: skip
     add("--update", choices=("simultaneous", "cyclic"), default="simultaneous", help="all layers at once, or in turn [simultaneous]")
+    descent.add_options(train)
 
     add = train.add_argument_group("how it is computed (none of these changes the result beyond rounding)").add_argument
     add("--reduce", default="auto", metavar="R", help='"auto", "none", or reductions R,R,... [auto]')
@@ -112,24 +117,27 @@ def run(options: argparse.Namespace) -> int:
         data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
         auto = automatic_rate(net, data.X, data.Y, options.loss, momentum=options.momentum)
+        held_out = descent.validation(options, data)
         how: dict[str, Any] = {
             "loss": options.loss,
-            "lr": wanted_rate(options.lr, net, auto, options.metric),
+            "lr": descent.scheduled(wanted_rate(options, net, auto), options),
             "tol": options.tol,
             "momentum": options.momentum,
             "weight_decay": numbers("--weight-decay", options.weight_decay),
             "metric": options.metric,
             "update": options.update,
-            "record": recorded(options.record, options.steps),
+            "record": recorded(options.record, options.steps, held_out is not None),
             "reduce": options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
             "pivot": options.pivot if options.pivot == "auto" else whole("--pivot", options.pivot),
             "threads": options.threads,
             "implementation": options.implementation,
+            **descent.arguments(options),
         }
+        if held_out is not None:
+            how["validation"] = held_out.X, targets(held_out, options.loss)
         prefix = output(options, data, net, len(how["record"]))
-        shown = f"{options.lr}" if options.lr != "auto" else f"{auto:.4g} (auto)"
-        if isinstance(how["lr"], list) and options.lr == "auto":
-            shown += ", of each layer over the most entries that share a parameter"
+        kept = descent.checkpoint(options, files_at(prefix, not options.no_plot))
+        shown = said_rate(options, how["lr"], auto)
         proof = None
         if options.lr == "certified":
             # once: the runs that check the options and that train get its number
@@ -138,28 +146,37 @@ def run(options: argparse.Namespace) -> int:
         try:
             # all options are checked, without a step, before the plan is shown and training begins
             la.train(net, data.X, Y, steps=0, **{**how, "reduce": "none"})
-            asked = {name: how[name] for name in ("loss", "update", "momentum", "reduce", "pivot", "implementation", "metric")}
-            plan = la.explain(net, data.X, Y, steps=options.steps, **asked)
+            before = descent.begun(kept, net, data.X, Y, how, options.steps)
+            plan = None
+            if options.batch is None:
+                asked = ("loss", "update", "momentum", "reduce", "pivot", "implementation", "metric", "lr", "weight_decay", "optimizer")
+                plan = la.explain(net, data.X, Y, steps=options.steps, **{name: how[name] for name in asked if name in how})
             say(f"data       {describe(data)}")
             if options.layers is not None:
                 say(f"network    {described(net)}")
             say(f"training   {options.steps:,} steps, lr {shown}, {options.init} start")
-            say(plan)
+            if plan is not None:
+                say(plan)
+            if before:
+                say(f"resumed    after {before:,} steps, which {options.checkpoint} keeps")
             if not bar:
                 say("no progress bar without tqdm: pip install 'linalign[cli]'")
             sys.stdout.flush()
-            done = la.train(net, data.X, Y, steps=options.steps, progress=bar, **how)
+            done = la.train(net, data.X, Y, steps=options.steps, progress=bar, **how, **kept)
+            if plan is None:
+                say(done.plan)
             if proof is not None:
                 done = replace(done, certificate=compare(proof, how["lr"], done.excess, done.floor))
         except la.DivergenceError as error:
             hint = f" ('auto' is {auto:.3g} here)" if options.lr != "auto" else ""
             raise Stop(f"training diverged after {error.run.steps:,} steps with lr {shown}; pass a smaller --lr{hint}", 1) from None
-    for line in report(done, data):
+    for line in report(done, data) + descent.report(done, held_out):
         say(line)
     files = " ".join(map(str, write(done, prefix, data, plot=not options.no_plot)))
     say(f"written    {files}")
     if done.interrupted:
-        print(f"linalign: stopped by Ctrl-C after {done.steps:,} of {options.steps:,} steps, which {files} keep", file=sys.stderr)
+        more = f"; the same command goes on from {options.checkpoint}" if kept else ""
+        print(f"linalign: stopped by Ctrl-C after {done.steps:,} of {options.steps:,} steps, which {files} keep{more}", file=sys.stderr)
         return 130
     return 0
 
@@ -167,9 +184,11 @@ def run(options: argparse.Namespace) -> int:
 # ---- options into arguments ------------------------------------------------------------------------------------------------
 
 
-def recorded(given: Sequence[str], steps: int) -> dict[str, Any]:
+def recorded(given: Sequence[str], steps: int, validated: bool) -> dict[str, Any]:
     """What to record and when."""
     record: dict[str, Any] = {} if "none" in given else dict.fromkeys(("alignment", "singular_values"), max(1, steps // POINTS))
+    if validated:
+        record["validation_loss"] = max(1, steps // POINTS)
     for text in given:
         name, _, every = text.partition("=")
         if text == "none":
@@ -192,11 +211,24 @@ def targets(data: Dataset, loss: str) -> Any:
     return 2 * data.Y - 1 if signs else data.Y
 
 
-def wanted_rate(lr: str, net: la.Network, auto: float, metric: str) -> Any:
+def wanted_rate(options: argparse.Namespace, net: la.Network, auto: float) -> Any:
     """What --lr asks for."""
-    if lr == "certified":
-        return lr
-    return for_metric(net, auto, metric) if lr == "auto" else numbers("--lr", lr)
+    if options.lr == "certified":
+        return options.lr
+    if options.lr == "auto":
+        return descent.rate(options, for_metric(net, auto, options.metric))
+    return numbers("--lr", options.lr)
+
+
+def said_rate(options: argparse.Namespace, lr: Any, auto: float) -> str:
+    """The learning rate in a few words."""
+    then = "" if options.schedule == "constant" else f", {options.schedule}"
+    if options.lr != "auto":
+        return f"{options.lr}{then}"
+    if options.optimizer not in ("sgd", "sam"):
+        return f"{descent.RATE:g} (auto){then}"
+    base = getattr(lr, "lr", lr)
+    return f"{auto:.4g} (auto)" + (", of each layer over the most entries that share a parameter" if isinstance(base, list) else "") + then
 
 
 # ---- files and the report --------------------------------------------------------------------------------------------------

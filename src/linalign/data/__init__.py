@@ -30,6 +30,7 @@ class Dataset:
     name : of the data set, for titles
     shape : of one sample before it was flattened, such as `(8, 8)`
     notes : what was done to a table to make it numbers, a line each
+    scaling : `(shift, by)`, what was subtracted from the columns of the inputs, and what they were then divided by (inf: made 0)
     """
 
     X: Array
@@ -39,6 +40,7 @@ class Dataset:
     name: str
     shape: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    scaling: tuple[Array, Array] | None = None
 
     def __repr__(self) -> str:
         kind = f"{len(self.classes)} classes" if self.classes else f"{self.Y.shape[1]} targets"
@@ -158,13 +160,15 @@ def load(
         if images.ndim != 3:
             raise ValueError(f"upsample is {upsample!r} but the samples of {source} have shape {images.shape[1:]}; images were wanted")
         images = _resized(images, upsample, "bilinear")
-    X = np.ascontiguousarray(_scaled(images.reshape(len(images), -1), centre, normalise), dtype=kind)
+    rows = images.reshape(len(images), -1)
+    scaling = _scaling(rows, centre, normalise)
+    X = np.ascontiguousarray(_scaled(rows, scaling), dtype=kind)
     labels = None if labels is None else labels[:limit]
     Y = X if autoencode else np.ascontiguousarray(Y[:limit], dtype=kind)
     for array in (X, Y, labels):
         if array is not None:
             array.flags.writeable = False
-    return Dataset(X, Y, labels, classes, name, images.shape[1:], notes)
+    return Dataset(X, Y, labels, classes, name, images.shape[1:], notes, scaling)
 
 
 def upsample(X: Any, size: int | tuple[int, int] = 28, *, shape: tuple[int, int] = (8, 8), method: str = "bilinear") -> Array:
@@ -223,18 +227,53 @@ def _targets(source: Any, targets: Array, task: str) -> tuple[Array | None, tupl
     return None, None, Y
 
 
-def _scaled(X: Array, centre: bool, normalise: str) -> Array:
-    if centre or normalise == "standard":
-        X = X - X.mean(axis=0)
+def _scaling(X: Array, centre: bool, normalise: str) -> tuple[Array, Array]:
+    """What is subtracted from the columns, and what they are then divided by."""
+    shift = X.mean(axis=0) if centre or normalise == "standard" else np.zeros(X.shape[1])
+    by = np.ones(X.shape[1])
     if normalise == "standard":
-        spread = X.std(axis=0)
+        moved = X - shift
+        by = moved.std(axis=0)
         # a constant column is its mean up to rounding
-        live = spread > len(X) * np.finfo(np.float64).eps * np.abs(X).max(axis=0, initial=0)
-        return np.asarray(np.divide(X, spread, out=np.zeros_like(X), where=live))
-    if normalise == "unit":
-        top = np.abs(X).max()
-        return X / top if top > 0 else X
-    return X
+        live = by > len(X) * np.finfo(np.float64).eps * np.abs(moved).max(axis=0, initial=0)
+        by = np.where(live, by, np.inf)
+    elif normalise == "unit":
+        top = np.abs(X - shift).max()
+        by *= top if top > 0 else 1.0
+    return shift, by
+
+
+def _scaled(X: Array, scaling: tuple[Array, Array]) -> Array:
+    shift, by = scaling
+    return np.asarray(np.divide(X - shift, by, out=np.zeros_like(X), where=np.isfinite(by)))
+
+
+def beside(
+    data: Dataset, source: str | Path, *, target: Any = None, columns: Any = None, text: str = "onehot", missing: str = "refuse",
+    autoencode: bool = False,
+) -> Dataset:  # fmt: skip
+    """Other samples of what `data` are samples of, such as those to validate with: scaled as they are, with their classes.
+
+    Arguments as for `load`. Raises: as `load`; ValueError for other columns, or a class that `data` has not.
+    """
+    task = "auto" if autoencode else "regression" if data.labels is None else "classification"
+    found = load(source, target=target, columns=columns, text=text, missing=missing, autoencode=autoencode, task=task, normalise="none")
+    if found.X.shape[1] != data.X.shape[1]:
+        raise ValueError(f"{source}: the inputs have {found.X.shape[1]} columns but those of {data.name} have {data.X.shape[1]}")
+    assert data.scaling is not None
+    dtype = data.X.dtype
+    X = np.ascontiguousarray(_scaled(found.X, data.scaling), dtype=dtype)
+    if autoencode:
+        return Dataset(X, X, None, None, found.name, found.shape, found.notes, data.scaling)
+    if data.classes is None or found.labels is None or found.classes is None:
+        if found.Y.shape[1] != data.Y.shape[1]:
+            raise ValueError(f"{source}: there are {found.Y.shape[1]} targets but {data.name} has {data.Y.shape[1]}")
+        return Dataset(X, found.Y.astype(dtype), None, None, found.name, found.shape, found.notes, data.scaling)
+    if unknown := [name for name in found.classes if name not in data.classes]:
+        raise ValueError(f"{source}: the class {unknown[0]!r} is none of the {len(data.classes)} classes of {data.name}")
+    labels = np.array([data.classes.index(name) for name in found.classes])[found.labels]
+    Y = np.eye(len(data.classes), dtype=dtype)[labels]
+    return Dataset(X, Y, labels, data.classes, found.name, found.shape, found.notes, data.scaling)
 
 
 def _resized(images: Array, size: int | tuple[int, int], method: str) -> Array:
