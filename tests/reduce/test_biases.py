@@ -69,6 +69,9 @@ def test_width_holds_the_biases(size, widths, loss):
     W[1] = haar(rng, 30)
     net = biased(W, [size * rng.standard_normal(m) for m in k[1:]])
     X, Y, kind = affine_target(rng, k, 25, 4, loss)
+    # without decay all that is recorded is taken of the small network
+    full, less = both(net, X, Y, loss=kind, steps=100, momentum=0.5, record=EVERYTHING)
+    assert_same(full, less)
     full, less = both(net, X, Y, loss=kind, steps=500, momentum=0.5, weight_decay=0.02)
     assert less.plan.widths_after == widths
     assert applied(less) == (("samples",) if kind in ("squared", "mse") else ()) + ("inputs", "width")

@@ -7,15 +7,18 @@ from itertools import pairwise
 import numpy as np
 
 from ..plan.planner import Work
-from ..reduce.inputs import InputsLift
+from ..reduce.inputs import BiasedInputsLift, InputsLift
 from ..reduce.split import Modes
-from ..reduce.width import WidthLift
+from ..reduce.width import BiasedWidthLift, WidthLift
 from ..scores.chain import noise
 from ..validate import Array
 from .convolution_interfaces import small_images
 from .observer import Angles, Observer, Running
 from .outside import floors
 from .reduced_observer import ReducedObserver
+
+# lifts from a smaller network whose scores tell those of the network as given
+REDUCED = (InputsLift, BiasedInputsLift, WidthLift, BiasedWidthLift)
 
 
 class AlignedObserver(Observer):
@@ -55,7 +58,7 @@ def observer(run: Running, moving: bool, threads: int = 1) -> Observer:
     work = run.work
     if stays_aligned(work):
         return AlignedObserver(run, threads)
-    if not moving and any(isinstance(lift, (InputsLift, WidthLift)) for lift in work.lifts):
+    if not moving and any(isinstance(lift, REDUCED) for lift in work.lifts):
         return ReducedObserver(run, threads)
     as_given = not work.lifts and work.split is None and work.problem.net.layers == work.given.net.layers
     return (GivenObserver if as_given else Observer)(run, threads, small_images(work.given.net.layers, run.params))

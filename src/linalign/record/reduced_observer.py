@@ -10,8 +10,9 @@ from functools import reduce
 
 import numpy as np
 
-from ..reduce.inputs import InputsLift
-from ..reduce.width import WidthLift
+from ..reduce.biases import matrices
+from ..reduce.inputs import BiasedInputsLift, InputsLift
+from ..reduce.width import BiasedWidthLift, WidthLift
 from ..scores import spectrum
 from ..scores.chain import noise
 from ..scores.interface import WIDE, Part, clear, sine_cosine, skew, sums
@@ -31,8 +32,10 @@ class ReducedObserver(Observer):
         given = work.given.net.matrices()
         self._shapes: list[tuple[int, int]] = [(W.shape[0], W.shape[1]) for W in given]
         self._rounding = [noise(W) for W in given]
-        inputs = next((lift for lift in work.lifts if isinstance(lift, InputsLift)), None)
-        width = next((lift for lift in work.lifts if isinstance(lift, WidthLift)), None)
+        # biases lie in the subspaces that are run, and scores are of matrices: what is outside is that of the weights
+        lifts = [lift.weights if isinstance(lift, (BiasedInputsLift, BiasedWidthLift)) else lift for lift in work.lifts]
+        inputs = next((lift for lift in lifts if isinstance(lift, InputsLift)), None)
+        width = next((lift for lift in lifts if isinstance(lift, WidthLift)), None)
         self._shrunk = width is not None
         self._bases = [None] * (len(given) + 1) if width is None else width.bases
         self._inputs = None if inputs is None else inputs.V
@@ -49,7 +52,8 @@ class ReducedObserver(Observer):
     def _make_scores(self) -> ReducedScores:
         parts = self._outside.parts
         zeros = [zero(shape, rounding) for shape, rounding in zip(self._shapes, self._rounding, strict=True)]
-        start = self._run.work.problem.net.matrices()
+        small = self._run.work.problem.net
+        start = matrices(small.layers, small.params)
         inputs = None if parts[0] is None else self._inputs
         return ReducedScores(start, self._shapes, self._bases, parts, inputs, zeros, self._threads, self._run.use_one_thread)
 

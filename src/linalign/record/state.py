@@ -16,7 +16,7 @@ from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem, whole
-from ..reduce.biases import homogeneous
+from ..reduce.biases import homogeneous, matrices
 from ..scores.vector_scores import NAMES
 from ..validate import Array
 from .lifted import lifted
@@ -87,9 +87,8 @@ class State:
         return self.work.given.net.with_params(self.params())
 
     def running(self) -> list[Array]:
-        """The matrices of the network that is run in its place; they may move with the run."""
-        layers = self.work.problem.net.layers
-        return [layer.matrix(theta) for layer, theta in zip(layers, self._engine.params(), strict=True)]
+        """The matrices of the network that is run in its place, biases apart; they may move with the run."""
+        return matrices(self.work.problem.net.layers, self._engine.params())
 
     def use_one_thread(self) -> None:
         """The other threads of the loop are taken from now on."""

@@ -38,6 +38,12 @@ def within(layer: Layer) -> Layer:
     return layer.layer.unbiased if isinstance(layer, Homogeneous) else layer
 
 
+def matrices(layers: Sequence[Layer], params: Sequence[Array]) -> list[Array]:
+    """The matrices of the layers, without what the constant coordinate adds to those of such a chain."""
+    plain = [layer.layer if isinstance(layer, Homogeneous) else layer for layer in layers]
+    return [layer.matrix(theta) for layer, theta in zip(plain, params, strict=True)]
+
+
 def separate(layers: Sequence[Layer], params: Sequence[Array]) -> tuple[list[Array], list[Array | None]]:
     """Weights and biases of dense layers, in float64; of a chain without biases, the parameters. Biases of None are absent."""
     weights: list[Array] = []
