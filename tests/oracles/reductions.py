@@ -175,7 +175,8 @@ def recorded_distance(name, full, less):
     return float(np.max(np.abs(u - v), initial=0.0)) / (scale or 1.0)
 
 
-SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance", "top_invariance")
+# scores in [0, 1], cosines and what they lack to one among them
+SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance", "top_invariance", "kernel_distance")
 LEAST = {"balancedness": lambda run: max(float(np.sum(W**2)) for W in run.network.matrices())}
 
 
