@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from .. import init as _init
 from ..layers import Dense, Layer, compose
 from ..layers.compose import with_constant
 from ..validate import Array
+from . import weights
 
 
 class Network:
@@ -197,6 +200,32 @@ class Network:
         if self.depth > 1 and self.has_biases:
             layer, theta = with_constant(layer, theta, self.constant())
         return Network([layer], [theta])
+
+    def linear_operator(self) -> Any:
+        """`W_d ... W_1` as a `scipy.sparse.linalg.LinearOperator`, for `svds`, `lsqr` and others; biases are left out (`constant`).
+
+        Cost: a product by it takes what each layer takes, structured ones by their structure. Source: docs/theory, section 0.
+        """
+        from .operator import NetworkOperator
+
+        self.params  # noqa: B018 - a network without parameters is refused here
+        return NetworkOperator(self)
+
+    def save_weights(self, path: str | os.PathLike[str], names: Iterable[str] | None = None) -> Path:
+        """Write the parameters to a `.npz` or `.safetensors` file: `name.weight` of each layer, and `name.bias` where it has one.
+
+        `names`: one a layer, by default "0", "1", ..., as the layers of a Sequential in PyTorch are called.
+        Raises: ValueError for another ending or names that do not fit; OSError if it cannot be written; an old file stays till then.
+        """
+        return weights.write(path, weights.to_arrays(self._layers, self.params, names))
+
+    def load_weights(self, path: str | os.PathLike[str], names: Iterable[str] | None = None) -> Network:
+        """The same layers with the parameters of a file, `.npz` or `.safetensors`, in its dtype.
+
+        `names`: as in `save_weights`; where they are given, what else the file holds is left alone.
+        Raises: ValueError, TypeError naming an array that is missing or does not fit; OSError if it cannot be read.
+        """
+        return self.with_params(weights.from_arrays(self._layers, weights.read(path), names, os.fspath(path)))
 
     def with_params(self, params: Iterable[Any]) -> Network:
         """The same layers with other parameters."""
