@@ -159,6 +159,18 @@ def test_the_verdict_fails_on_broken_measurements(key, change, noticed, measured
     assert any(what.startswith(noticed) for what in failed({**measured, key: change(measured[key])}))
 
 
+def test_every_picture_says_whose_setting_it_shows():
+    from linalign.reproduce import CLAIMS
+
+    for found in CLAIMS:
+        assert found.heading.startswith("A setting of ours") if found is not authors.CLAIM else not found.heading
+    for title, names in authors.ROWS:
+        assert "the authors' own setting" in title
+        whose = [authors.NAMES[name].split(":")[0] for name in names]
+        assert set(whose) <= {"the authors' own", "beside it"}
+        assert ("dashed: ours beside it" in title) == ("beside it" in whose)
+
+
 def test_what_falls_outside_a_band_is_shown_and_no_matter_of_the_verdict(measured, tmp_path):
     arrays = {**measured, "random_end_alignment_svd": np.array([0.5, 0.7])}
     found = next(c for c in authors.compare(arrays) if c.what == "conv_1example.py, random start: alignment at the end")
