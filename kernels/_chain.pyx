@@ -55,6 +55,7 @@ cdef class Chain:
     cdef readonly object dtype
     cdef readonly object error
     cdef list kept              # what the engine has pointers to
+    cdef list fed               # and the data that batches are of
     cdef object function
     cdef object outputs         # an array where `function` looks at them
 
@@ -182,15 +183,18 @@ cdef class Chain:
         """From now on a step sees rows of these data, which it was bound with the first of: as many as there, or fewer from pivot 0.
 
         `factors[count]` is that of the loss of so many rows. Without X a step sees all rows, as bound, and noise on the targets alone. See
-        `window` and `schedule`.
+        `window` and `schedule`. Called again, it takes the place of what was there.
         """
         e = &self.e
-        b = e.batch = <Batch*>take(&self.memory.kept, sizeof(Batch))
-        b.X = NULL if X is None else self._matrix(self.kept, X)
-        b.T = self._matrix(self.kept, targets)
+        if e.batch == NULL:
+            e.batch = <Batch*>take(&self.memory.kept, sizeof(Batch))
+        b = e.batch
+        self.fed = []
+        b.X = NULL if X is None else self._matrix(self.fed, X)
+        b.T = self._matrix(self.fed, targets)
         b.ldt = padding(targets.shape[1], e.itemsize, e.machine.most)
         factors = np.array(factors, dtype=np.float64)
-        self.kept.append(factors)
+        self.fed.append(factors)
         b.factors, b.most = doubles(factors), e.samples
 
     def optimise(self, int kind, numbers, int slots, int memory, *, bint matrix_metric, double clip=0, double rho=0, double average=-1,

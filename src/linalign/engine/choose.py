@@ -8,6 +8,7 @@ from ..plan import cost
 from ..plan.cost import Pivot
 from ..plan.planner import Work
 from ..problem.descent import Descent
+from ..problem.stream import Stream
 from . import bind as kernel
 from .engine import Engine
 from .engines import ChainEngine, DrivenEngine, simultaneous
@@ -18,13 +19,13 @@ from .sums import SumEngine
 
 def bind(
     work: Work, descent: Descent, implementation: str, pivot: Pivot, threads: int = 1, batches: Batches | None = None,
-    noise: Noise | None = None,
+    noise: Noise | None = None, stream: Stream | None = None,
 ) -> Engine:  # fmt: skip
     """The engine that runs the work. `threads`: of convolutions."""
     shapes = [layer.shape for layer in work.given.net.layers]
     run, feed = work.problem, None
-    if batches is not None or noise is not None:
-        feed = Feed(batches, noise, run.rows_a_step, run.net.widths[-1])
+    if batches is not None or noise is not None or stream is not None:
+        feed = Feed(run, batches, noise, stream)
     if implementation == "reference":
         return RuleEngine(run, descent, ReferenceSource(run), shapes, feed)
     if work.split is not None:
@@ -43,5 +44,5 @@ def bind(
         pivot = cost.choose(problem, plain)[0]
     chain = kernel.bind(problem, plain, pivot.at, pivot.rows, threads, alone=feed is None)
     if feed is not None:
-        kernel.draw_from(chain, run, batches is not None)
+        kernel.draw_from(chain, run, feed.drawn)
     return RuleEngine(run, descent, ChainSource(chain), shapes, feed)

@@ -22,6 +22,8 @@ class Engine(ABC):
     error: BaseException | None = None
     longest: int = 2**20
     """How many steps to take at a time."""
+    streams: bool = False
+    """Whether every step has data of its own."""
     torn: bool = False
     """Whether what raised left a step half done."""
     at_loss: bool = True
@@ -64,6 +66,10 @@ class Engine(ABC):
     @abstractmethod
     def gradient_norm(self) -> float:
         """`sqrt(sum_i ||dL/dtheta_i||^2)` where it stands."""
+
+    def streamed_gradients(self) -> list[Array]:
+        """The gradients on the data of the last step, of an engine that `streams`."""
+        raise NotImplementedError
 
     def velocities(self) -> list[Array] | None:
         """The velocities of the parameters that are run; None without momentum. They may be views that move with it."""

@@ -18,7 +18,7 @@ from ..problem.problem import Problem
 from ..validate import Array
 from . import bind as kernel
 from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
-from .feed import Feed
+from .feed import Feed, Seen
 from .memory import Memory
 from .whole import Whole
 
@@ -115,7 +115,7 @@ class DrivenEngine(ChainEngine):
     def __init__(
         self, problem: Problem, descent: Descent, pivot: Pivot, threads: int, shapes: Sequence[tuple[int, int]], feed: Feed | None,
     ) -> None:  # fmt: skip
-        drawn = feed is not None and feed.batches is not None
+        drawn = feed is not None and feed.drawn
         super().__init__(kernel.first_rows(problem) if drawn else problem, descent, pivot, threads, alone=False)
         self._taken = np.zeros(1, dtype=np.int64)
         self._began = 0
@@ -124,34 +124,50 @@ class DrivenEngine(ChainEngine):
         if not descent.heavy_ball and rule is not None:
             kernel.drive(self._chain, problem, descent, rule, shapes)
             self._memory = [self._chain.numbers]
-        self._feed, self._whole = feed, Whole(problem) if drawn else None
+        self._feed, self._whole = feed, Whole(problem) if feed is not None and feed.batches is not None else None
+        self._last: Array | None = None
         if feed is not None:
             kernel.draw_from(self._chain, problem, drawn)
-            self.longest = feed.longest
+            self.longest, self.streams = feed.longest, feed.stream is not None
+            if feed.stream is not None:
+                self._look(np.arange(problem.rows))
 
-    def _hand_over(self, steps: int) -> tuple[Any, ...]:
-        """What the next steps go by; the arrays are to be kept until they are taken."""
+    def _look(self, rows: Array) -> None:
+        """Where no step is taken, the loss is that of these rows."""
+        self._last = rows
+        self._chain.window(rows)
+
+    def _hand_over(self, steps: int) -> tuple[Any, Seen | None, int]:
+        """What the next steps go by, in arrays to be kept until they are taken, and how many they are."""
         first, rates, seen = int(self._taken[0]), None, None
         if self._descent.rates.constant is None:
             rates = np.ascontiguousarray(self._descent.rates.at(first, steps))
         if self._feed is not None:
             seen = self._feed.at(first, steps)
+            steps = seen.steps
+            if seen.data is not None:
+                kernel.draw_from(self._chain, seen.data)
         by = (None, None, None) if seen is None else (seen.rows, seen.counts, seen.noise)
         self._chain.schedule(first - self._began, rates if steps else None, *by)
-        return rates, seen
+        return rates, seen, steps
+
+    def _took(self, seen: Seen | None, taken: int) -> None:
+        self._taken[0] += taken
+        if seen is not None and seen.data is not None and seen.rows is not None and taken:
+            self._last = seen.rows[taken - 1]
 
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
-        kept = self._hand_over(steps)
+        rates, seen, steps = self._hand_over(steps)
         status, taken = super().advance(steps, values, tol)
-        del kept
-        self._taken[0] += taken
+        del rates
+        self._took(seen, taken)
         return status, taken
 
     def advance_scoring(self, steps: int, values: Array, tol: float, at: Array) -> tuple[int, int, Array]:
-        kept = self._hand_over(steps)
-        status, taken, scores = super().advance_scoring(steps, values, tol, at)
-        del kept
-        self._taken[0] += taken
+        rates, seen, steps = self._hand_over(steps)
+        status, taken, scores = super().advance_scoring(steps, values, tol, at[at < steps])
+        del rates
+        self._took(seen, taken)
         return status, taken, scores
 
     def average(self) -> list[Array] | None:
@@ -168,7 +184,7 @@ class DrivenEngine(ChainEngine):
 
     def _without_noise(self) -> None:
         if self._whole is None and self._feed is not None:
-            self._chain.window(None)
+            self._chain.window(self._last)
 
     def memory(self, step: int) -> Memory:
         slots = self._chain.slots or super().memory(step).slots
@@ -188,6 +204,9 @@ class DrivenEngine(ChainEngine):
         if not math.isfinite(value):
             return DIVERGED, value
         return (CONVERGED if value + self._problem.floor <= tol else RUNNING), value
+
+    def streamed_gradients(self) -> list[Array]:
+        return self.gradients()[2]
 
     def gradients(self) -> tuple[int, float, list[Array]]:
         self._without_noise()

@@ -1,13 +1,16 @@
-"""Feed: what each step sees: the rows of its batch, and noise on their labels."""
+"""Feed: what each step sees: the rows of its batch, data of its own, and noise on the labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..optim.batches import Batches
 from ..optim.noise import Noise
+from ..problem.facts import DataFacts
+from ..problem.problem import Problem
+from ..problem.stream import Stream
 from ..validate import Array
 
 # numbers that are handed over at a time
@@ -16,11 +19,16 @@ MOST = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What some steps see: step t the rows `rows[t, :counts[t]]`, all if None, with `noise[t]` on their labels."""
+    """What `steps` steps see: step t the rows `rows[t, :counts[t]]`, all if None, with `noise[t]` on their labels.
 
+    `data`: the problem whose rows these are, where it is not that of the run.
+    """
+
+    steps: int
     rows: Array | None
     counts: Array | None
     noise: Array | None
+    data: Problem | None = None
 
     def rows_of(self, t: int) -> Array | None:
         """Those of step t."""
@@ -33,12 +41,27 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """What the steps of a run see. `rows` and `outputs`: of the problem that is run, at a step."""
+    """What the steps of a run see; `problem` is what is run."""
 
+    problem: Problem
     batches: Batches | None
     noise: Noise | None
-    rows: int
-    outputs: int
+    stream: Stream | None = None
+
+    @property
+    def rows(self) -> int:
+        """Those of a step, at most."""
+        return self.problem.rows_a_step
+
+    @property
+    def outputs(self) -> int:
+        """Those of the network."""
+        return self.problem.net.widths[-1]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether steps see other rows than those that a chain is bound with."""
+        return self.batches is not None or self.stream is not None
 
     @property
     def labels(self) -> bool:
@@ -48,10 +71,18 @@ class Feed:
     @property
     def longest(self) -> int:
         """How many steps to hand over at a time."""
-        return max(1, MOST // (self.rows * self.outputs)) if self.labels else MOST
+        each = self.rows * self.outputs if self.labels else 1
+        return max(1, MOST // (each if self.stream is None else self.rows * sum(self.problem.net.widths[:: self.problem.net.depth])))
 
     def at(self, first: int, count: int) -> Seen:
-        """What `count` steps from `first` on see."""
-        drawn = None if self.batches is None or not count else self.batches.at(first, count)
+        """What `count` steps from `first` on see, or fewer where a stream ends. Raises: what the stream raises."""
+        data, rows, counts = None, None, None
+        if self.stream is not None and count:
+            X, T, count = self.stream.rows(self.problem, first, count)
+            data = replace(self.problem, X=X, T=T, facts=DataFacts())
+            rows, counts = np.arange(len(X)).reshape(count, -1), np.full(count, len(X) // count)
+        elif self.batches is not None and count:
+            drawn = self.batches.at(first, count)
+            rows, counts = drawn.rows, drawn.counts
         noise = None if self.noise is None else self.noise.on_labels(first, count, self.rows, self.outputs)
-        return Seen(None if drawn is None else drawn.rows, None if drawn is None else drawn.counts, noise)
+        return Seen(count, rows, counts, noise, data)

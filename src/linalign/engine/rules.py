@@ -14,6 +14,7 @@ from ..optim.wrapped import Averaged
 from ..problem.descent import Descent
 from ..problem.problem import Problem
 from ..validate import Array
+from .bind import draw_from
 from .engine import CALLBACK_FAILED, CONVERGED, DIVERGED, RUNNING, Engine, norm
 from .feed import Feed
 from .memory import Memory
@@ -41,6 +42,9 @@ class Source(Protocol):
     def window(self, rows: Array | None, noise: Array | None = None) -> None:
         """From now on the loss is that of these rows of the data, all if None, with noise on their targets."""
 
+    def feed(self, problem: Problem) -> None:
+        """From now on the data are those of this problem."""
+
 
 class ReferenceSource:
     """Backpropagation in NumPy, on the data as they are."""
@@ -67,6 +71,9 @@ class ReferenceSource:
 
     def refresh(self) -> None:
         """Nothing is made of the parameters."""
+
+    def feed(self, problem: Problem) -> None:
+        self._problem = problem
 
     def window(self, rows: Array | None, noise: Array | None = None) -> None:
         p = self._problem
@@ -108,6 +115,9 @@ class ChainSource:
     def window(self, rows: Array | None, noise: Array | None = None) -> None:
         self._chain.window(rows, noise)
 
+    def feed(self, problem: Problem) -> None:
+        draw_from(self._chain, problem)
+
 
 class RuleEngine(Engine):
     """A rule that updates what a source computes the gradients of."""
@@ -124,8 +134,12 @@ class RuleEngine(Engine):
         self._raised: BaseException | None = None
         self._feed = feed
         self._whole = None if feed is None or feed.batches is None else Whole(problem)
+        self._last: Array | None = None
         if feed is not None:
-            self.longest = feed.longest
+            self.longest, self.streams = feed.longest, feed.stream is not None
+            if feed.stream is not None:
+                self._last = np.arange(problem.rows)
+                source.window(self._last)
 
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
@@ -133,8 +147,12 @@ class RuleEngine(Engine):
 
     def advance(self, steps: int, values: Array, tol: float) -> tuple[int, int]:
         d, first = self._descent, int(self._taken[0])
-        rates = d.rates.at(first, steps)
         seen = None if self._feed is None else self._feed.at(first, steps)
+        if seen is not None:
+            steps = seen.steps
+            if seen.data is not None:
+                self._source.feed(seen.data)
+        rates = d.rates.at(first, steps)
         for t in range(steps):
             if seen is not None and (seen.rows is not None or seen.noise is not None):
                 self._source.window(seen.rows_of(t), seen.noise_of(t))
@@ -153,6 +171,8 @@ class RuleEngine(Engine):
             if status != RUNNING:
                 return status, t
             self.torn = False
+            if seen is not None and seen.data is not None:
+                self._last = seen.rows_of(t)
         return RUNNING, steps
 
     def _step(self, gradients: list[Array], lr: Array) -> int:
@@ -191,8 +211,8 @@ class RuleEngine(Engine):
 
     def _without_noise(self) -> None:
         """Back to the labels as they are."""
-        if self._feed is not None and self._feed.labels and self._whole is None:
-            self._source.window(None)
+        if self._feed is not None and self._whole is None and (self._feed.labels or self._feed.stream is not None):
+            self._source.window(self._last)
 
     def _elsewhere(self, params: list[Array]) -> tuple[float, list[Array]]:
         """The loss and its gradients at other parameters."""
@@ -233,6 +253,9 @@ class RuleEngine(Engine):
             assert self._source.error is not None
             raise self._source.error
         return value, gradients
+
+    def streamed_gradients(self) -> list[Array]:
+        return self.gradients()[1]
 
     def params(self) -> list[Array]:
         return self._source.params

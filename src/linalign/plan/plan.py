@@ -88,7 +88,9 @@ class Plan:
             rows.append(("rule", self.rule, "decides what becomes of a gradient, and which reductions hold"))
         if self.metric_why:
             rows.append(("metric", self.metric, self.metric_why))
-        if self.batch is not None:
+        if "stream" in self.noise:
+            rows.append(("stream", f"{self.batch} rows a step", "every step has data of its own"))
+        elif self.batch is not None:
             rows.append(("batches", f"{self.batch} rows a step", "reductions that need all rows at every step are off"))
         if "label_noise" in self.noise:
             fewer = any(r.applied and r.name == "samples" for r in self.reductions)

@@ -14,7 +14,7 @@ from ..validate import Array
 from .metric import METRICS
 from .network import Network
 
-NOISY = ("label_noise", "gradient_noise")
+NOISY = ("label_noise", "gradient_noise", "stream")
 UPDATES = ("simultaneous", "cyclic")
 
 
@@ -32,7 +32,7 @@ class Descent:
     carried: bool = False
     """Whether the rule begins with what it remembers of steps before."""
     noisy: tuple[str, ...] = ()
-    """What has noise, of `NOISY`."""
+    """What changes from step to step beside the parameters, of `NOISY`."""
 
     @cached_property
     def lr(self) -> Array:
@@ -68,6 +68,8 @@ class Descent:
     def forbids(self, reduction: str) -> str | None:
         """Why a reduction would not give the trajectory of this rule, or None (the table after T11.7)."""
         name = self.rule.name
+        if "stream" in self.noisy:
+            return "every step has data of its own"
         if "label_noise" in self.noisy and reduction not in ("samples", "inputs"):
             return "the labels have noise of their own at every step, in every direction"
         if reduction in ("samples", "filters"):

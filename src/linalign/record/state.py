@@ -157,6 +157,9 @@ class State:
         return [gradient.copy() for gradient in found]
 
     def _differentiate(self) -> list[Array]:
+        if self._engine.streams:
+            # nothing is reduced, and the data are those of the step before
+            return self._engine.streamed_gradients()
         problem, descent = homogeneous(whole(self.work.given).on(self.network())), simultaneous(self.work.given.net.depth)
         return ChainEngine(problem, descent, cost.choose(problem, descent)[0]).gradients()[2]
 

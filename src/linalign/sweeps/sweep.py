@@ -189,6 +189,8 @@ def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapp
     for key, value in options.items():
         if value is REQUIRED and (key not in axes or key in named):
             raise ValueError(f"{key} is missing; pass {key}= or put it in the grid")
+    if options["stream"] is not None or "stream" in axes:
+        raise ValueError("stream is given but the runs of a sweep share X and Y; call train for each")
     options["validation"] = validation(options["validation"])  # one for all runs, which compress it once
     return Job(make_network, frozenset(named & set(axes)), X, Y, options, keep_runs)
 

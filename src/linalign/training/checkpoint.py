@@ -19,6 +19,7 @@ from ..problem.compressed import Compressed
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
+from ..problem.stream import streamed
 from .described import describe, digest
 from .kept import Before
 from .options import DEFAULTS, Options
@@ -74,6 +75,9 @@ class Checkpoint:
         """What to execute: the whole, or what is left. Raises: ValueError, TypeError as `train`."""
         if self.run is None:
             return (*self._options.planned(problem, descent), descent, None)
+        if self._options.stream is not None:
+            stream, X, Y = streamed(self._options.stream, None, None, self.run.steps)
+            self._options = replace(self._options, stream=stream)
         return onward(self.run, self._net, X, Y, self._options, threads)
 
     def write(self, run: Run) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import losses, optim
 from ..optim.batches import plain
+from ..problem.stream import Stream
 from ..reduce.reduction import Reduction
 from ..validate import Array
 
@@ -69,6 +70,7 @@ def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
 
 def same(old: Any, new: Any) -> bool:
     """Whether two options mean the same, as far as one can tell: functions are compared by identity."""
+    old, new = (value.source if isinstance(value, Stream) else value for value in (old, new))
     if old is new:
         return True
     if dataclasses.is_dataclass(old) and type(old) is type(new):
@@ -98,6 +100,8 @@ def describe(name: str, value: Any) -> Any:
         return {"array": digest(value)}
     if isinstance(value, Mapping):
         return [[describe(name, key), describe(f"{name}[{key!r}]", item)] for key, item in value.items()]
+    if isinstance(value, Stream):
+        return describe(name, value.source)
     if isinstance(value, np.random.Generator):
         return {"generator": plain(value.bit_generator.state)}
     if isinstance(value, (optim.Rule, Reduction)) and not dataclasses.is_dataclass(value):

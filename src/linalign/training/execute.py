@@ -89,7 +89,7 @@ class Execution:
         self.recorder = options.recorder()
         self.batches = options.batches(work.problem.rows, None if before is None else before.place)
         self.noise = options.noise(None if before is None else before.key)
-        self.engine = bind(work, descent, plan.implementation, plan.pivot, threads, self.batches, self.noise)
+        self.engine = bind(work, descent, plan.implementation, plan.pivot, threads, self.batches, self.noise, options.stream)
         if before is not None:
             self.engine.remember(before.memory)
 

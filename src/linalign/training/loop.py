@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.engine import CALLBACK_FAILED, CONVERGED, RUNNING, Engine
+from ..problem.stream import Gone
 from ..record.functions import ask, takes_state
 from ..record.recorder import Recorder
 from ..record.state import State
@@ -146,7 +147,12 @@ class Loop:
     def rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
         began, kept = next(pair for pair in reversed(self._kept) if pair[0] <= step)
-        self.done = began + self.engine.replay(kept, step - began)
+        try:
+            self.done = began + self.engine.replay(kept, step - began)
+        except Gone:
+            # a generator's data come once
+            self.engine.restore(kept)
+            self.done = began
 
     def step_back(self) -> None:
         """After something raised: to a place between two steps."""

@@ -57,6 +57,7 @@ class Options:
     stop: Any = None
     label_noise: float = 0.0
     gradient_noise: float = 0.0
+    stream: Any = None
 
     def __post_init__(self) -> None:
         losses.resolve(self.loss)
@@ -76,6 +77,8 @@ class Options:
             Recorder(self.record, self.steps)
         if self.label_noise or self.gradient_noise:
             self._check_noise()
+        if self.stream is not None and (self.batch is not None or not isinstance(self.order, str)):
+            raise ValueError("batch or order is given but stream has the data of every step; leave them out")
         if self.validation is not None:
             validation(self.validation)
         elif self.record and "validation_loss" in self.record:
@@ -129,11 +132,11 @@ class Options:
     @property
     def batched(self) -> bool:
         """Whether steps see batches of the rows."""
-        return self.batch is not None or not isinstance(self.order, str)
+        return self.batch is not None or not isinstance(self.order, str) or self.stream is not None
 
     def batches(self, rows: int, begin: Place | None = None) -> Batches | None:
         """The batches of one run on so many rows, or of the rest of one. Raises: ValueError, TypeError where they do not fit."""
-        if not self.batched:
+        if not self.batched or self.stream is not None:
             return None
         return Batches(rows, self.batch, self.order, self.rng, self.steps, begin)
 
@@ -144,7 +147,7 @@ class Options:
     def descent(self, net: Network) -> Descent:
         """The descent of a network. Raises: ValueError, TypeError where the options do not fit its layers."""
         found = make_descent(net.depth, self.lr, self.rule, self.update, self.metric, self.steps)
-        if self.label_noise or self.gradient_noise:
+        if self.label_noise or self.gradient_noise or self.stream is not None:
             found = replace(found, noisy=tuple(name for name in NOISY if getattr(self, name)))
         found.rule.check(net.layers, self.update, self.metric)
         if self.validation is not None:
@@ -153,6 +156,8 @@ class Options:
 
     def seen(self, problem: Problem) -> Problem:
         """The problem as its steps see it: rows at a time, where they see batches."""
+        if self.stream is not None:
+            return batched(problem, problem.rows, False)
         batches = self.batches(problem.rows)
         return problem if batches is None else batched(problem, batches.most, batches.ragged)
 

@@ -19,6 +19,7 @@ from ..plan.planner import Work, make_plan
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
+from ..problem.stream import streamed
 from ..reduce.reduction import Reduction
 from ..validate import Array
 from .described import same
@@ -73,6 +74,8 @@ def resume(
     first, total = run.steps, run.steps + validate.integer("steps", steps, least=0)
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     asked, moved = _asked(kept, changed, first, total)
+    if asked.get("stream") is not None:
+        asked["stream"], X, Y = streamed(asked["stream"], X, Y, first)
     options = Options(**asked)
     if options.lr_is_auto:
         options = options.on(make_problem(run.network, X, Y, options.loss))

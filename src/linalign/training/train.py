@@ -20,6 +20,7 @@ from ..plan.plan import Plan
 from ..plan.planner import make_plan
 from ..problem.network import Network
 from ..problem.problem import make_problem
+from ..problem.stream import streamed
 from ..validate import Array
 from .automatic_rate import AUTO
 from .execute import execute
@@ -32,7 +33,7 @@ from .unknown import named
 @named
 def train(
     net: Network,
-    X: Any,
+    X: Any = None,
     Y: Any = None,
     *,
     loss: str | Loss = "squared",
@@ -60,6 +61,7 @@ def train(
     stop: Callable[..., Any] | None = None,
     label_noise: float = 0.0,
     gradient_noise: float = 0.0,
+    stream: Any = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
 ) -> Run:
@@ -129,6 +131,9 @@ def train(
         Standard deviation of the normal noise that every step adds to the targets, or to every entry of the gradients; drawn by `rng`, see
         `linalign.optim.noise`. Of a quadratic loss, noise is put on the rank(X) rows that are run: the same law (T7.1), and `run.loss`
         lacks the part that no network sees. Its last entry, and what is recorded, are without noise.
+    stream : function of the step, or generator, optional
+        In place of X and Y, `(X, Y)` of every step, all of one shape; a function is asked again where a run goes back. `run.loss` is that
+        of each step's data, its last entry, and what is recorded, that of the data of the step before.
     checkpoint : str or path, optional
         A file, of the format of `Run.save`, that is replaced every `checkpoint_every` seconds and at the end. The same call, after a
         crash, goes on from there and ends with the same bits; a file of another run is refused.
@@ -148,10 +153,12 @@ def train(
 
     Cost: `explain` prints it. Source: docs/theory, sections 7 and 10.
     """
+    if stream is not None:
+        stream, X, Y = streamed(stream, X, Y)
     problem = make_problem(net, X, Y, loss)
     proof = None
     if isinstance(lr, str) and lr != AUTO:
-        if optimizer is not None or clip_norm is not None or batch is not None or not isinstance(order, str):
+        if optimizer is not None or clip_norm is not None or batch is not None or not isinstance(order, str) or stream is not None:
             raise ValueError("lr is 'certified' but the certificate is for gradient descent on all the data; pass a number")
         from .certified_run import compare, prove, rate
 
@@ -162,7 +169,7 @@ def train(
         loss=loss, lr=lr, steps=steps, tol=tol, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
         optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=rng, record=record,
         reduce=reduce, pivot=pivot, implementation=implementation, plan=plan, validation=validation, stop=stop,
-        label_noise=label_noise, gradient_noise=gradient_noise,
+        label_noise=label_noise, gradient_noise=gradient_noise, stream=stream,
     )  # fmt: skip
     options = options.on(problem)
     descent = options.descent(net)
@@ -170,7 +177,7 @@ def train(
     if checkpoint is not None:
         from .checkpoint import Checkpoint
 
-        mark = Checkpoint(checkpoint, checkpoint_every, net, X, Y, options)
+        mark = Checkpoint(checkpoint, checkpoint_every, net, None if stream else X, None if stream else Y, options)
     with for_plan(workers, problem):
         if mark is None:
             made, work = options.planned(problem, descent)
