@@ -57,11 +57,13 @@ if TYPE_CHECKING:
     )
     from .sweeps.result import Sweep
     from .sweeps.sweep import sweep
+    from .training.flow import Flow, flow
 
 __version__ = "0.1.0"
 
 # what most programs do without is imported when it is first asked for
 LATER = {
+    "flow": ".training.flow", "Flow": ".training.flow",
     "theory": ".theory", "curvature": ".curvature", "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep",
     **dict.fromkeys(
         ("gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density"), ".curvature"
@@ -81,6 +83,7 @@ __all__ = [
     "Diagonal",
     "DivergenceError",
     "Fixed",
+    "Flow",
     "Hankel",
     "History",
     "Layer",
@@ -107,6 +110,7 @@ __all__ = [
     "curvature",
     "effective_rank",
     "explain",
+    "flow",
     "gauss_newton",
     "hessian",
     "invariance",

@@ -27,9 +27,9 @@ NO_NUMBERS = np.zeros(0)
 
 
 @lru_cache(maxsize=64)
-def simultaneous(depth: int) -> Descent:
+def simultaneous(depth: int, metric: str = "parameters") -> Descent:
     """Any simultaneous descent: for gradients, where the step does not matter."""
-    return make_descent(depth, 1.0, SGD(), "simultaneous", "parameters")
+    return make_descent(depth, 1.0, SGD(), "simultaneous", metric)
 
 
 class ChainEngine(Engine):

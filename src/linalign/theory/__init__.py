@@ -1,5 +1,6 @@
 """Theory: whether alignment can last, with what learning rate it converges, what it converges to, and what forbids it."""
 
+from . import flow
 from .certify import Certificate, certify
 from .invariance import InvarianceCondition, invariance_condition
 from .lasting import Lasting, lasting
@@ -18,6 +19,7 @@ __all__ = [
     "Start",
     "aligned_minimum",
     "certify",
+    "flow",
     "invariance_condition",
     "lasting",
     "obstruction",

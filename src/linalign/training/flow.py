@@ -1,0 +1,240 @@
+"""Flow: gradient flow, the limit of small learning rates, integrated with error control on the reduced problem."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.integrate
+
+from .. import validate
+from ..cached import cached_property
+from ..engine.engine import DIVERGED
+from ..engine.engines import simultaneous
+from ..engine.flow import FlowEngine
+from ..engine.threads import count, for_loop, for_plan
+from ..losses import Loss
+from ..plan.plan import Plan
+from ..plan.planner import REDUCTIONS, make_plan
+from ..problem.metric import METRICS
+from ..problem.network import Network
+from ..problem.problem import make_problem
+from ..record.functions import takes_state
+from ..record.recorder import History, Recorder
+from ..record.state import State
+from ..validate import Array
+from .execute import adopt
+from .loop import interrupts
+
+# parts would each choose steps of their own
+NOT_HERE = ("split",)
+METHODS = ("DOP853", "RK45")
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """What `flow` returns.
+
+    network : at the last of `times`.
+    times : those that were reached, `(m,)`.
+    excess : the loss above `floor` at each, `(m,)`; `loss` is their sum.
+    history : what was recorded, at places in `times`.
+    drift : the most that `||theta_{i+1}||^2 - ||theta_i||^2` moved, (d - 1,); the flow keeps it where layers are linear without biases
+        (of the matrices in the metric "matrix", T15.2), so that it measures the error of the integration. Relative to the larger norm.
+    evaluations, steps : gradients that were computed, steps that the integrator took.
+    end : "done", "steady", "stopped", "interrupted", "gave up" (more than `max_steps`) or "diverged".
+    plan : what was run instead of the problem as given.
+    """
+
+    network: Network
+    times: Array
+    excess: Array
+    floor: float
+    history: dict[str, History]
+    drift: Array
+    evaluations: int
+    steps: int
+    end: str
+    plan: Plan
+    seconds: float
+
+    @cached_property
+    def loss(self) -> Array:
+        """The loss at each of `times`."""
+        return self.excess + self.floor
+
+    def __repr__(self) -> str:
+        return (
+            f"Flow(to t = {self.times[-1]:.6g}, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {self.end}, "
+            f"{self.evaluations:,} gradients, {self.seconds:.3g} s)"
+        )
+
+
+def flow(
+    net: Network, X: Any, Y: Any = None, *, times: Any, loss: str | Loss = "squared", metric: str = "parameters", rtol: float = 1e-8,
+    atol: float | None = None, method: str = "DOP853", record: Any = None, reduce: Any = "auto", steady: float | None = None,
+    stop: Callable[..., Any] | None = None, max_steps: int = 100_000, threads: int | None = None,
+) -> Flow:  # fmt: skip
+    """Gradient flow `dtheta/dt = -dL/dtheta`, by a Runge-Kutta method with error control.
+
+    Parameters
+    ----------
+    net, X, Y, loss, threads : as in `linalign.train`; float64.
+    times : array (m,), ascending, the first at least 0
+        Where the loss and what is recorded are wanted; the flow begins at time 0. The method's own dense output gives them.
+    metric : "parameters", or "matrix", the flow of matrices projected on the layers' subspaces.
+    rtol, atol : tolerances of a step, as in `scipy.integrate.solve_ivp`; atol is rtol times the largest parameter of the start if None.
+    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5), SciPy's.
+    record : dict, as in `linalign.train`; steps are places in `times`.
+    reduce : "auto", "none", or a list of reductions. All hold for the flow (T15.1) but "split", whose parts would have steps of their own.
+    steady : float, optional
+        End where `||dL/dtheta||` is at most this.
+    stop : function, optional
+        Called with the network at each of `times`, and with the time if it takes two arguments; ends the flow if its answer is true.
+    max_steps : of the integrator; a stiff flow ends there with what was done, and says so.
+
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    ValueError, TypeError
+        Bad input, before any work; what a loss or function in Python raises.
+
+    Cost: 12 gradients a step (RK45: 6), on the reduced problem. Source: docs/theory, section 15.
+
+    Examples
+    --------
+    >>> import linalign as la, numpy as np
+    >>> net = la.Network.from_matrices([[[0.1]], [[0.1]]])
+    >>> found = la.flow(net, [[1.0]], [[1.0]], times=[0, 5.0])  # p(t) = e^2t / (e^2t - 1 + 1 / p_0)
+    >>> abs(float(found.network.matrix()[0, 0]) - np.exp(10) / (np.exp(10) + 99)) < 1e-7
+    True
+    """
+    problem = make_problem(net, X, Y, loss)
+    if net.dtype != np.float64:
+        raise TypeError(f"net is {net.dtype} but tolerances of a flow need float64; pass net.astype(np.float64)")
+    at = _times(times)
+    validate.choice("metric", metric, METRICS)
+    validate.choice("method", method, METHODS)
+    validate.real("rtol", rtol, above=0)
+    size = max((float(np.abs(theta).max()) for theta in net.params if theta.size), default=0.0)
+    absolute = rtol * (size or 1.0) if atol is None else validate.real("atol", atol, above=0)
+    if steady is not None:
+        validate.real("steady", steady, least=0)
+    most = validate.integer("max_steps", max_steps, least=1)
+    if stop is not None and not callable(stop):
+        raise TypeError(f"stop is {type(stop).__name__}; a function of the network was wanted")
+    workers = None if threads is None else validate.integer("threads", threads, least=1)
+    recorder = Recorder(record, len(at) - 1)
+    descent = simultaneous(net.depth, metric)
+    if isinstance(reduce, str) and validate.choice("reduce", reduce, ("auto", "none")) == "auto":
+        reduce = [name for name in REDUCTIONS if name not in NOT_HERE]
+    elif not isinstance(reduce, str) and any(name in NOT_HERE for name in reduce):
+        raise ValueError(f"reduce has {NOT_HERE[0]!r}, whose parts would have steps of their own; leave it out")
+    with for_plan(workers, problem):
+        plan, work = make_plan(problem, descent, reduce=reduce)
+    with for_loop(workers, plan.implementation):
+        engine = FlowEngine(work.problem, descent, plan.pivot, count(workers))
+        state = State(work, engine, descent, count(workers))
+        return _Integration(engine, state, recorder, at, stop, steady, metric).run(method, rtol, absolute, most, plan)
+
+
+class _Integration:
+    """One flow, from time 0 on."""
+
+    def __init__(
+        self, engine: FlowEngine, state: State, recorder: Recorder, at: Array, stop: Any, steady: float | None, metric: str,
+    ) -> None:  # fmt: skip
+        self.engine, self.state, self.recorder, self.at, self.steady, self.metric = engine, state, recorder, at, steady, metric
+        self.stop = None if stop is None else _asked(stop)
+        self.reached, self.steps, self.losses = 0, 0, np.empty(len(at))
+        self.last = engine.start
+        self.norms: list[Array] = []
+
+    def run(self, method: str, rtol: float, atol: float, most: int, plan: Plan) -> Flow:
+        began = time.perf_counter()
+        last = max(float(self.at[-1]), np.finfo(np.float64).tiny)
+        solver = getattr(scipy.integrate, method)(self.engine.slope, 0.0, self.engine.start, last, rtol=rtol, atol=atol)
+        with interrupts() as interrupted, np.errstate(all="ignore"):
+            end = self._visit(0.0, lambda t: self.engine.start)
+            while end is None and self.reached < len(self.at):
+                if interrupted[0]:
+                    end = "interrupted"
+                elif self.steps == most:
+                    end = "gave up"
+                else:
+                    solver.step()
+                    self.steps += 1
+                    end = self._after(solver)
+        return self._result(end or "done", plan, time.perf_counter() - began)
+
+    def _after(self, solver: Any) -> str | None:
+        """What a step came to."""
+        if solver.status == "failed":
+            # no step is small enough
+            return "diverged"
+        dense = solver.dense_output() if self.at[self.reached] < solver.t else None
+        end = self._visit(solver.t, (lambda t: solver.y) if dense is None else (lambda t: solver.y if t == solver.t else dense(t)))
+        if end is None and self.steady is not None and float(np.linalg.norm(solver.f)) <= self.steady:
+            self.last = solver.y.copy()
+            return "steady"
+        return end
+
+    def _visit(self, until: float, where: Callable[[float], Array]) -> str | None:
+        """Look at the network at all the times up to this one."""
+        while self.reached < len(self.at) and self.at[self.reached] <= until:
+            j = self.reached
+            self.last = np.array(where(float(self.at[j])))
+            self.engine.stand(self.last)
+            self.state.stands(j)
+            status, self.losses[j] = self.engine.value(-np.inf)
+            if status == DIVERGED:
+                return "diverged"
+            self.recorder.take(j, self.state, last=j == len(self.at) - 1)
+            self.norms.append(self._norms())
+            self.reached += 1
+            if self.stop is not None and self.stop(self.state.network(), float(self.at[j])):
+                return "stopped"
+        return None
+
+    def _norms(self) -> Array:
+        """`||theta_i||^2`, or of the matrices in their metric."""
+        matrix = self.metric == "matrix"
+        return np.array([float(np.sum(a**2)) for a in (self.state.matrices() if matrix else self.state.params())])
+
+    def _result(self, end: str, plan: Plan, seconds: float) -> Flow:
+        self.recorder.settle()
+        work, net = self.state.work, self.state.work.given.net
+        norms = np.array(self.norms) if self.norms else np.zeros((1, net.depth))
+        gaps, sizes = np.diff(norms, axis=1), np.maximum(norms[:, 1:], norms[:, :-1]).max(axis=0, initial=0)
+        drift = np.abs(gaps - gaps[0]).max(axis=0, initial=0) / np.where(sizes > 0, sizes, 1.0)
+        return Flow(
+            network=adopt(net, work.lift([part.copy() for part in self.engine.split(self.last)], self.reached)),
+            times=self.at[: self.reached].copy(), excess=self.losses[: self.reached].copy(), floor=work.floor,
+            history=self.recorder.history(max(self.reached - 1, 0)), drift=drift, evaluations=self.engine.evaluations, steps=self.steps,
+            end=end, plan=plan, seconds=seconds,
+        )  # fmt: skip
+
+
+def _times(times: Any) -> Array:
+    """Checked. Raises: ValueError, TypeError."""
+    at = validate.finite("times", validate.real_array("times", times).astype(np.float64))
+    if at.ndim != 1 or not len(at):
+        raise ValueError(f"times has shape {at.shape}; a vector of times was wanted, such as np.linspace(0, 10, 101)")
+    if at[0] < 0:
+        raise ValueError(f"times[0] is {at[0]:g}; the flow begins at time 0")
+    falls = np.flatnonzero(np.diff(at) <= 0)
+    if len(falls):
+        i = int(falls[0]) + 1
+        raise ValueError(f"times[{i}] is {at[i]:g} after {at[i - 1]:g}; times must be ascending")
+    return at
+
+
+def _asked(stop: Callable[..., Any]) -> Callable[[Network, float], Any]:
+    """A function of the network, or of the network and the time, as one of both."""
+    return stop if takes_state(stop) else lambda network, t: stop(network)

@@ -1,0 +1,165 @@
+"""Gradient flow: closed forms, SciPy's integrator on gradients in plain NumPy, conserved quantities, and what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import scipy.integrate
+
+import linalign as la
+from linalign import reference
+from linalign.problem.problem import make_problem
+from linalign.reduce.biases import homogeneous
+
+
+def plainly(net, X, Y, times, loss="squared", metric="parameters"):
+    """The parameters at each time: DOP853 at 1e-12 on backpropagation in NumPy, without any reduction."""
+    problem = homogeneous(make_problem(net, X, Y, loss))
+    objective = problem.loss.objective(problem.T, problem.factor)
+    layers, shapes = problem.net.layers, [theta.shape for theta in net.params]
+    ends = np.cumsum([theta.size for theta in net.params])[:-1]
+
+    def slope(t, flat):
+        params = [part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True)]
+        grads = reference.gradients(layers, params, problem.X, objective)[1]
+        if metric == "matrix":
+            grads = [layer.solve_gram(g) for layer, g in zip(layers, grads, strict=True)]
+        return -np.concatenate([g.ravel() for g in grads])
+
+    start = np.concatenate([theta.ravel() for theta in net.params])
+    found = scipy.integrate.solve_ivp(slope, (0, times[-1]), start, method="DOP853", rtol=1e-12, atol=1e-13, t_eval=times)
+    assert found.success
+    return found.y.T
+
+
+NETWORKS = {
+    "dense": ([la.Dense(5, 4), la.Dense(4, 3)], {}),
+    "unreduced": ([la.Dense(5, 4), la.Dense(4, 3)], {"reduce": "none"}),
+    "wide": ([la.Dense(12, 30), la.Dense(30, 3)], {}),
+    "three layers": ([la.Dense(5, 6), la.Dense(6, 4), la.Dense(4, 3)], {}),
+    "biases": ([la.Dense(5, 4, bias=True), la.Dense(4, 3, bias=True)], {}),
+    "convolution": ([la.Conv1d(5, 3), la.Dense(5, 3)], {}),
+    "convolution, matrix": ([la.Conv1d(5, 3), la.Dense(5, 3)], {"metric": "matrix"}),
+    "other method": ([la.Dense(5, 4), la.Dense(4, 3)], {"method": "RK45"}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("loss", ["squared", "logistic", "cross_entropy"])
+def test_the_flow_is_scipys_on_plain_gradients(loss, name):
+    layers, options = NETWORKS[name]
+    rng = np.random.default_rng(0)
+    net = la.Network(layers).init("gaussian", rng=rng, scale=0.3)
+    n = 8
+    X = rng.standard_normal((n, net.widths[0])) / 3
+    Y = {"squared": rng.standard_normal((n, 3)), "logistic": rng.choice([-1.0, 1.0], (n, 3)), "cross_entropy": rng.integers(0, 3, n)}[loss]
+    times = np.array([0.0, 0.7, 2.0, 5.0])
+    want = plainly(net, X, Y, times, loss, options.get("metric", "parameters"))
+    found = la.flow(net, X, Y, times=times, loss=loss, rtol=1e-11, record={"params": 1}, **options)
+    assert found.end == "done"
+    assert np.array_equal(found.times, times)
+    # the error of a step is 1e-11 of the parameters; the flow contracts or grows by little up to here
+    assert np.abs(found.history["params"].values - want).max() <= 1e-9 * max(1.0, np.abs(want).max())
+    flat = np.concatenate([theta.ravel() for theta in found.network.params])
+    assert np.abs(flat - want[-1]).max() <= 1e-9 * max(1.0, np.abs(want).max())
+    for j, row in enumerate(want):
+        parts = np.split(row, np.cumsum([theta.size for theta in net.params])[:-1])
+        here = net.with_params([part.reshape(theta.shape) for part, theta in zip(parts, net.params, strict=True)])
+        assert found.loss[j] == pytest.approx(la.value_and_grad(here, X, Y, loss=loss)[0], rel=1e-8)
+    if name != "biases":
+        assert found.drift.max() <= 1e-8
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "q"), [(0.1, 0.1, 1.0), (0.5, -0.2, 2.0), (0.3, 0.0, -1.0), (-0.4, 0.1, 0.0), (0.3, -0.3, 1.0), (1e-4, 3e-4, 3.0)]
+)
+def test_one_mode_of_two_layers(a, b, q):
+    times = np.linspace(0, 4, 9)
+    net = la.Network.from_matrices([[[a]], [[b]]])
+    # X' X = 2
+    found = la.flow(net, [[1.0], [1.0]], [[q], [q]], times=times, rtol=1e-11, record={"params": 1})
+    first, second = la.theory.flow.two_layers(a, b, q, 2.0, times)
+    want = np.stack([first, second], axis=1)
+    assert np.abs(found.history["params"].values - want).max() <= 1e-8
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 6])
+def test_the_time_of_a_balanced_mode(depth):
+    start, q, rate = 0.05, 2.0, 1.5
+    net = la.Network.from_matrices([[[start ** (1 / depth)]]] * depth)
+    values = np.array([0.1, 0.5, 1.0, 1.9])
+    times = la.theory.flow.balanced_time(depth, start, values, q, rate)
+    found = la.flow(net, [[np.sqrt(rate)]], [[np.sqrt(rate) * q]], times=times, rtol=1e-11, record={"singular_values": 1})
+    assert found.history["singular_values"].values.ravel() == pytest.approx(values, rel=1e-8)
+
+
+def test_descent_is_first_order_in_the_learning_rate():
+    rng = np.random.default_rng(0)
+    net = la.Network.dense([4, 5, 3]).init("gaussian", rng=rng, scale=0.5)
+    X, Y = rng.standard_normal((10, 4)) / 3, rng.standard_normal((10, 3))
+    flow = la.flow(net, X, Y, times=[2.0], rtol=1e-12).network.matrix()
+    errors = [np.linalg.norm(la.train(net, X, Y, lr=2.0 / n, steps=n).network.matrix() - flow) for n in (200, 400, 800)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert np.abs(orders - 1).max() < 0.02
+
+
+def test_ends():
+    rng = np.random.default_rng(0)
+    net = la.Network.dense([4, 5, 3]).init("gaussian", rng=rng, scale=0.5)
+    X, Y = rng.standard_normal((10, 4)), rng.standard_normal((10, 3))
+    times = np.linspace(0, 1000, 1001)
+    found = la.flow(net, X, Y, times=times, steady=1e-6)
+    assert found.end == "steady"
+    assert len(found.times) < 1001
+    assert len(found.loss) == len(found.times)
+    _, grads = la.value_and_grad(found.network, X, Y)
+    assert np.sqrt(sum(np.sum(g**2) for g in grads)) <= 1.1e-6
+    found = la.flow(net, X, Y, times=times, stop=lambda network, t: t >= 3)
+    assert (found.end, found.times[-1]) == ("stopped", 3.0)
+    found = la.flow(net, X, Y, times=times, max_steps=5)
+    assert (found.end, found.steps) == ("gave up", 5)
+    assert "gave up" in repr(found)
+    # beyond the finite numbers: the exponential loss of a product that grows without bound does not, a start that overflows does
+    with np.errstate(all="ignore"):
+        found = la.flow(net.with_params([theta * 1e200 for theta in net.params]), X, Y, times=[0.0, 1.0])
+    assert found.end == "diverged"
+
+
+def test_what_a_loss_raises_is_raised():
+    def broken(P):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        la.flow(la.Network.dense([2, 2]).init("gaussian", rng=0), None, loss=la.losses.EndToEnd(broken), times=[1.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"times": []}, ValueError, "times has shape (0,); a vector of times was wanted, such as np.linspace(0, 10, 101)"),
+        ({"times": [0, 2, 1]}, ValueError, "times[2] is 1 after 2; times must be ascending"),
+        ({"times": [-1.0]}, ValueError, "times[0] is -1; the flow begins at time 0"),
+        ({"times": [0, np.nan]}, ValueError, "times[1] is nan"),
+        ({"method": "Euler"}, ValueError, "method is 'Euler'; one of 'DOP853', 'RK45' was wanted"),
+        ({"rtol": 0.0}, ValueError, "rtol is 0.0; it must be greater than 0"),
+        ({"metric": "L2"}, ValueError, "metric is 'L2'"),
+        ({"reduce": ["split"]}, ValueError, "reduce has 'split', whose parts would have steps of their own; leave it out"),
+        ({"stop": 3}, TypeError, "stop is int; a function of the network was wanted"),
+        ({"max_steps": 0}, ValueError, "max_steps is 0; a whole number of at least 1 was wanted"),
+    ],
+)
+def test_refusals(options, error, message):
+    net = la.Network.dense([2, 2]).init("gaussian", rng=0)
+    with pytest.raises(error, match="^" + re.escape(message)):
+        la.flow(net, np.eye(2), np.eye(2), **{"times": [1.0], **options})
+    with pytest.raises(TypeError, match="tolerances of a flow need float64"):
+        la.flow(net.astype(np.float32), np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), times=[1.0])
+
+
+def test_refusals_of_the_closed_forms():
+    with pytest.raises(ValueError, match=re.escape("times holds -1; the flow begins at time 0")):
+        la.theory.flow.two_layers(1.0, 1.0, 1.0, 1.0, [-1.0])
+    with pytest.raises(ValueError, match="value holds 3; numbers from start, 0.1, up to but not the target, 2, were wanted"):
+        la.theory.flow.balanced_time(3, 0.1, [3.0], 2.0, 1.0)
