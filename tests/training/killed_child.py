@@ -1,5 +1,6 @@
 """A program that is killed: checkpointed runs of many kinds, one after the other, and a sweep. `python killed_child.py FOLDER`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import linalign as la
 from linalign.optim import schedules
 
 STEPS = 60_000
+# every rule where many examples are asked for, else those that differ in what they remember
+EXPLORING = os.environ.get("LINALIGN_HYPOTHESIS") == "explore"
 CASES = {
     "plain": {"lr": 1e-4, "record": {"loss": 7000, "alignment": 9000}},
     "momentum": {"lr": 1e-4, "momentum": 0.9, "weight_decay": 0.01},
@@ -18,6 +21,8 @@ CASES = {
     "drawn": {"lr": 1e-4, "batch": 3, "order": "replacement", "rng": 1, "optimizer": "group_rmsprop"},
     "cyclic": {"lr": 1e-4, "update": "cyclic"},
 }
+if EXPLORING:
+    CASES |= {f"rule {name}": {"lr": 1e-4, "optimizer": name, "average": 0.9} for name in la.optim.RULES}
 
 
 def problem():

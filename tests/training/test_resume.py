@@ -1,9 +1,11 @@
 """Runs that go on: unchanged, the same bits as one that was never cut; changed, the trajectory of all phases in one."""
 
+import gc
 import pickle
 import re
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -223,6 +225,19 @@ def test_without_memory_the_rest_is_reduced():
     plain = la.train(cut.network, 2 * X, Y, lr=1e-3, steps=REST)
     np.testing.assert_array_equal(again.loss[FIRST:], plain.loss)
     np.testing.assert_allclose(again.loss[:FIRST], cut.loss[:-1], rtol=1e-12)
+
+
+def test_a_run_holds_no_more_of_its_engine_than_what_it_remembers(monkeypatch):
+    from linalign.training import execute
+
+    engines = []
+    plain = execute.bind
+    monkeypatch.setattr(execute, "bind", lambda *args: engines.append(weakref.ref(found := plain(*args))) or found)
+    net, X, Y = problem()
+    runs = [la.train(net, X, Y, lr=1e-3, steps=5, **options) for options in ({}, {"optimizer": "adam"}, {"batch": 3, "rng": 0})]
+    gc.collect()
+    assert len(runs) == len(engines) == 3
+    assert [engine() for engine in engines] == [None] * 3
 
 
 def test_an_automatic_rate_is_that_of_the_place():

@@ -131,7 +131,7 @@ class Execution:
             steps=loop.done,
             converged=loop.status == CONVERGED,
             interrupted=loop.interrupted and loop.status == RUNNING,
-            lr=self.descent.rates.at(max(loop.done - 1, 0), 1)[0],
+            lr=self.descent.lr if self.descent.rates.constant is not None else self.descent.rates.at(max(loop.done - 1, 0), 1)[0],
             plan=self.plan,
             seconds=seconds,
             stopped=loop.stopped,
@@ -144,9 +144,12 @@ class Execution:
         # the loss on the way is that of a batch, or of a loop in registers: what is compared is found as it will be
         value = engine.value(-math.inf)[1] if loop.status in (CONVERGED, DIVERGED) else float(loop.losses.rest(step)[0])
 
+        # of an engine no more is held than what it remembers, but of parts that run side by side: these have no memory of the whole
+        parts = None if work.split is None else engine
+
         def slots() -> list[list[Array]]:
-            moving = engine.velocities() if work.split is not None else None
-            own = memory.slots or [] if work.split is None else [] if moving is None else [moving]
+            moving = None if parts is None else parts.velocities()
+            own = memory.slots or [] if parts is None else [] if moving is None else [moving]
             return lifted(work, descent, own, step)
 
         return Kept(
