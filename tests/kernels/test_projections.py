@@ -47,6 +47,17 @@ def test_tables_live_as_long_as_the_layer():
     assert gone() is None
 
 
+def test_layers_that_have_no_hash():
+    class Other(la.Toeplitz):
+        def __eq__(self, other):
+            return self is other
+
+        __hash__ = None
+
+    M = np.arange(12.0).reshape(3, 4)
+    assert np.allclose(la.kernels.project(Other(4, 3), M), la.kernels.project(la.Toeplitz(4, 3), M), rtol=1e-15, atol=1e-14)
+
+
 def test_bad_input_is_named():
     layer = la.Toeplitz(4, 3)
     with pytest.raises(TypeError, match=r"^layer is str; a layer such as linalign\.Toeplitz\(64, 10\) was wanted$"):

@@ -56,6 +56,9 @@ def project(layer: Layer, M: Array, *, out: Array | None = None) -> Array:
 
 
 def _known(layer: Layer) -> _projection.Gather | None:
+    if layer.__hash__ is None:
+        # a layer from outside that says when it is equal, and not by what it can be found
+        return None
     found = _KNOWN.get(layer, _UNKNOWN)
     if found is _UNKNOWN:
         found = _KNOWN[layer] = _gather_of(layer)
