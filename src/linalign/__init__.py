@@ -1,9 +1,26 @@
-"""linalign: deep linear networks, trained in C, with their alignment tracked."""
+"""Deep linear networks `f(x) = W_d ... W_1 x`: trained in C on the smallest problem with the same trajectory, their alignment tracked.
+
+Ten names to begin with; `help` of each says the rest:
+
+Network      layers and their parameters: `Network.dense([784, 64, 10]).init("gaussian", rng=0)`
+train        gradient descent: `run = train(net, X, Y, loss="mse", lr="auto", steps=5_000, record={"alignment": 100})`; rows are samples
+Run          what it returns: `run.network`, `run.loss`, `run.history["alignment"].values`, `run.plan`, `run.plot()`, `run.save(path)`
+explain      the plan that `train` would follow, and why: `print(explain(net, X, Y))`
+losses       what is minimised: "squared", "mse", "cross_entropy", ..., observed entries of a matrix
+optim        update rules beside gradient descent, schedules of the learning rate
+Conv2d       one of the layers with a structure, beside Toeplitz, Circulant, Masked, Tied, Subspace, ...: `Network([Conv2d(28, 3), ...])`
+alignment    how far neighbouring layers share singular vectors: 1 is aligned; `alignment_baseline` says what a random start scores
+sweep        many runs over one data set, on all cores: `sweep(make_network, X, Y, grid={"rng": range(100), "lr": [0.1, 0.01]}, steps=...)`
+Objective    a loss bound once, for a loop or an optimiser of your own: `Objective(net, X, Y).value_and_grad(params)`
+
+What can be recorded: `help(linalign.record)`. Tables and files: `linalign.data.read`, `.load`. PyTorch, JAX, scikit-learn, dask:
+`linalign.interop`. What is proved about data and a start before training: `linalign.theory`. On the command line: `linalign --help`.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import kernels, losses, optim
+from . import kernels, layers, losses, optim, record
 from .engine.config import show_config
 from .layers import (
     Affine,
@@ -44,7 +61,7 @@ from .training.run import Run, load
 from .training.train import explain, train, value_and_grad
 
 if TYPE_CHECKING:
-    from . import curvature, theory
+    from . import curvature, data, interop, theory
     from .curvature import (
         gauss_newton,
         hessian,
@@ -64,7 +81,8 @@ __version__ = "0.1.0"
 # what most programs do without is imported when it is first asked for
 LATER = {
     "flow": ".training.flow", "Flow": ".training.flow",
-    "theory": ".theory", "curvature": ".curvature", "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep",
+    "data": ".data", "interop": ".interop", "theory": ".theory", "curvature": ".curvature",
+    "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep",
     **dict.fromkeys(
         ("gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density"), ".curvature"
     ),
@@ -108,15 +126,18 @@ __all__ = [
     "balancedness",
     "compress",
     "curvature",
+    "data",
     "effective_rank",
     "explain",
     "flow",
     "gauss_newton",
     "hessian",
+    "interop",
     "invariance",
     "kernel_distance",
     "kernels",
     "layer_singular_values",
+    "layers",
     "load",
     "losses",
     "misalignment",
@@ -125,6 +146,7 @@ __all__ = [
     "ntk_trace",
     "optim",
     "project",
+    "record",
     "resume",
     "sharpness",
     "show_config",
@@ -137,6 +159,8 @@ __all__ = [
     "value_and_grad",
 ]
 
+MODULES = ("curvature", "data", "interop", "kernels", "layers", "losses", "optim", "record", "theory")
+
 
 def __getattr__(name: str) -> Any:
     if name not in LATER:
@@ -148,4 +172,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LATER})
+    # modules that were imported on the way are no part of it
+    return sorted({*__all__, *MODULES, "__doc__", "__file__", "__name__", "__path__", "__version__"})

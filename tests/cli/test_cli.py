@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -9,6 +10,7 @@ import resource
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -55,9 +57,10 @@ def refused(capsys, *arguments, status=2):
 # ---- the main job ----------------------------------------------------------------------------------------------------------
 
 
-def test_train_digits(here, capsys):
+def test_train_digits(here, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     pytest.importorskip("tqdm")
+    monkeypatch.setattr(cli_train, "terminal", lambda: True)
     assert cli.main(["train", "digits", "--steps", "3000"]) == 0
     out, err = capsys.readouterr()
     assert "3.00k/3.00k" in err  # the progress bar
@@ -67,11 +70,12 @@ def test_train_digits(here, capsys):
     # the same run by the library alone
     digits = data.load("digits")
     net = la.Network.dense([64, 32, 16, 10]).init("gaussian", rng=0, scale=1e-5)
-    record = {"alignment": 10, "singular_values": 10}
+    at = sorted({*range(0, 3001, 10), *range(1, 11)})  # more often at the beginning
+    record = {"alignment": at, "singular_values": at}
     same = la.train(net, digits.X, digits.Y, lr=float(run.lr[0]), steps=3000, record=record)
     assert np.array_equal(run.loss, same.loss)
     assert np.array_equal(run.history["singular_values"].values, same.history["singular_values"].values)
-    assert len(run.history["alignment"]) == 301
+    assert len(run.history["alignment"]) == 301 + 9
 
     # what is printed is what was done
     assert "digits: 1,797 samples of 8x8, 10 classes" in out
@@ -232,10 +236,36 @@ def test_tol_is_reported(here, capsys):
 def test_without_tqdm_there_is_no_bar(here, capsys, monkeypatch):
     find = cli_train.importlib.util.find_spec
     monkeypatch.setattr(cli_train.importlib.util, "find_spec", lambda name: None if name == "tqdm" else find(name))
+    monkeypatch.setattr(cli_train, "terminal", lambda: True)
     assert cli.main(["train", "digits", *FAST]) == 0
     out, err = capsys.readouterr()
     assert "no progress bar without tqdm: pip install 'linalign[cli]'" in out
     assert err == ""
+
+
+def test_no_bar_where_nobody_looks(here, capsys):
+    assert cli.main(["train", "digits", *FAST]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "tqdm" not in out
+
+
+def test_a_run_ends_when_nothing_moves(here, capsys):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 5))
+    np.savez("easy.npz", X=X, Y=X @ rng.standard_normal((5, 2)))
+    assert cli.main(["train", "easy.npz", "--hidden", "5", "--scale", "0.1", "--no-plot"]) == 0
+    assert "us a step (nothing moves any more; --steps goes on)" in capsys.readouterr().out
+    run = la.load("easy-run.npz")
+    assert run.stopped
+    assert run.steps < cli_train.STEPS / 10
+    # it is where it would be after as many steps again, up to the share of each layer that nobody sees
+    data = np.load("easy.npz")
+    later = la.train(run.network, X / np.abs(X).max(), data["Y"], lr=float(run.lr[0]), steps=cli_train.STEPS)
+    for a, b in zip(run.network.params, later.network.params, strict=True):
+        assert np.linalg.norm(a - b) <= 2 * cli_train.MOVES * np.linalg.norm(a)
+    assert cli.main(["train", "easy.npz", "--hidden", "5", "--scale", "0.1", "--no-plot", "--steps", "20000", "--quiet"]) == 0
+    assert la.load("easy-run.npz").steps == 20_000
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------
@@ -428,16 +458,25 @@ def command(*arguments):
 
 
 def test_ctrl_c_keeps_what_was_done(here):
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
     arguments = command("train", "digits", "--steps", "20000000", "--no-plot")
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    ours, theirs = pty.openpty()  # a bar is for terminals, of some width
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
         try:
-            seen = b""
-            while seen.count(b"\r") < 4 and process.poll() is None:  # the bar moves: training has begun
-                seen += os.read(process.stderr.fileno(), 100)
+            err = b""
+            while err.count(b"\r") < 4 and process.poll() is None:  # the bar moves: training has begun
+                err += os.read(ours, 100)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=60)
+            with contextlib.suppress(OSError):  # the other end is closed
+                while more := os.read(ours, 1000):
+                    err += more
         finally:
             process.kill()
+            os.close(ours)
+    err = err.replace(b"\r\n", b"\n")
     assert process.returncode == 130
     assert b"Traceback" not in err
     run = la.load(here / "digits.npz")

@@ -135,3 +135,21 @@ def test_nothing_of_the_callers_is_changed():
     la.train(net, X, Y, lr=1e-3, steps=5, reduce=["samples", "inputs", "width", "split"])
     for a, b in zip([*kept, *params], [X, Y, *net.params], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_that_does_not_repay_the_decomposition():
+    """A singular value decomposition that takes longer than the whole run is not made, unless it was asked for by name."""
+    rng = np.random.default_rng(0)
+    X, labels = rng.standard_normal((400, 300)), rng.integers(0, 3, 400)
+    net = la.Network.dense([300, 3]).init("xavier", rng=0)
+    asked = {"loss": "cross_entropy"}
+    once, named = la.explain(net, X, labels, steps=1, **asked), la.explain(net, X, labels, steps=1, reduce=["inputs"], **asked)
+    reasons = [row(plan, "inputs").why for plan in (once, named)]
+    assert reasons == ["the run is too short to repay the search", "X has full rank 300"]
+    # what was found for another network on the same data is there for a short run too
+    wide = X[:, :40] @ rng.standard_normal((40, 300))
+    plans = la.sweep(
+        lambda rng: net.init("xavier", rng=rng), wide, labels, grid={"steps": [10_000, 1], "rng": [0]}, lr=1e-6, keep_runs=True, threads=1,
+        tol=1e9, **asked,
+    )  # fmt: skip
+    assert [row(run, "inputs").applied for run in plans.runs] == [True, True]

@@ -80,7 +80,7 @@ def add_options(train: argparse.ArgumentParser) -> None:
         metavar="R",
         help='learning rate; a number, one a layer R,R,..., "certified" (see linalign check), or "auto", see below [auto]',
     )
-    add("--steps", type=int, default=STEPS, metavar="N", help=f"steps of gradient descent [{STEPS}]")
+    add("--steps", type=int, metavar="N", help=f"steps of gradient descent [{STEPS}, or until nothing moves any more]")
     add("--tol", type=float, metavar="L", help="stop when the loss is at most L [never]")
     add("--momentum", type=float, default=0.0, metavar="M", help="heavy ball, 0 <= M < 1, as torch's SGD [0]")
     add("--weight-decay", default="0", metavar="D", help="a number, or one a layer D,D,... [0]")
@@ -110,9 +110,12 @@ def run(options: argparse.Namespace) -> int:
     say = (lambda *lines: None) if options.quiet else print
     if not options.no_plot and importlib.util.find_spec("matplotlib") is None:
         raise Stop("the picture needs matplotlib, which is not installed; pip install 'linalign[plot]', or pass --no-plot", 2)
+    enough = options.steps is None
+    options.steps = STEPS if options.steps is None else options.steps
     if options.steps < 0:
         raise Stop(f"--steps is {options.steps}; a whole number of at least 0 was wanted", 2)
-    bar = not options.quiet and importlib.util.find_spec("tqdm") is not None
+    # in a file or a pipe a bar is a thousand lines
+    bar = not options.quiet and terminal() and importlib.util.find_spec("tqdm") is not None
     with refusals():
         data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
@@ -159,10 +162,11 @@ def run(options: argparse.Namespace) -> int:
                 say(plan)
             if before:
                 say(f"resumed    after {before:,} steps, which {options.checkpoint} keeps")
-            if not bar:
+            if terminal() and not bar:
                 say("no progress bar without tqdm: pip install 'linalign[cli]'")
             sys.stdout.flush()
-            done = la.train(net, data.X, Y, steps=options.steps, progress=bar, **how, **kept)
+            ends = {"stop": still(options)} if enough and how["record"] else {}
+            done = la.train(net, data.X, Y, steps=options.steps, progress=bar, **how, **kept, **ends)
             if plan is None:
                 say(done.plan)
             if proof is not None:
@@ -181,21 +185,45 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def terminal() -> bool:
+    """Whether what goes to standard error is seen as it comes."""
+    return sys.stderr.isatty()
+
+
+# a run ends where as many steps again would move no layer by more than this share of it
+MOVES = 1e-9
+
+
+def still(options: argparse.Namespace) -> Any:
+    """Whether nothing moves any more: gradient descent from here, with gradients that do not grow, changes nothing that can be seen."""
+
+    def ends(network: la.Network, state: la.record.State) -> bool:
+        ahead = options.steps / (1 - options.momentum)
+        moves = zip(state.lr, state.gradients, network.params, strict=True)
+        return all(ahead * lr * np.linalg.norm(gradient) <= MOVES * np.linalg.norm(theta) for lr, gradient, theta in moves)
+
+    return ends
+
+
 # ---- options into arguments ------------------------------------------------------------------------------------------------
 
 
 def recorded(given: Sequence[str], steps: int, validated: bool) -> dict[str, Any]:
     """What to record and when."""
-    record: dict[str, Any] = {} if "none" in given else dict.fromkeys(("alignment", "singular_values"), max(1, steps // POINTS))
+    every: Any = max(1, steps // POINTS)
+    if every > 1:
+        # more often at the beginning, where all may happen
+        every = sorted({*range(0, steps + 1, every), *np.geomspace(1, every, POINTS // 6).astype(int).tolist()})
+    record: dict[str, Any] = {} if "none" in given else dict.fromkeys(("alignment", "singular_values"), every)
     if validated:
-        record["validation_loss"] = max(1, steps // POINTS)
+        record["validation_loss"] = every
     for text in given:
-        name, _, every = text.partition("=")
+        name, _, asked = text.partition("=")
         if text == "none":
             continue
-        if not every:
+        if not asked:
             raise Stop(f"--record is {text!r}; NAME=EVERY was wanted, such as alignment=100 or alignment=log", 2)
-        record[name] = every if every == "log" else whole(f"--record {name}", every)
+        record[name] = asked if asked == "log" else whole(f"--record {name}", asked)
     return record
 
 
@@ -285,7 +313,15 @@ def write(run: la.Run, prefix: Path, data: Dataset, plot: bool) -> list[Path]:
 def report(run: la.Run, data: Dataset) -> list[str]:
     """The result in a few lines."""
     each = f", {1e6 * run.seconds / run.steps:.3g} us a step" if run.steps else ""
-    end = " (the loss reached --tol)" if run.converged else " (stopped by Ctrl-C)" if run.interrupted else ""
+    end = (
+        " (the loss reached --tol)"
+        if run.converged
+        else " (nothing moves any more; --steps goes on)"
+        if run.stopped
+        else " (stopped by Ctrl-C)"
+        if run.interrupted
+        else ""
+    )
     lines = [f"result     {run.steps:,} steps in {run.seconds:.3g} s{each}{end}"]
     least = f"; least squares {run.floor:.6g}, above it {run.excess[-1]:.3g}" if run.floor > 0 else ""
     lines.append(f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}{least}")

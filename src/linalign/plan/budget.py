@@ -46,6 +46,12 @@ class RunBudget:
             limit = min(limit, (SEARCH_SHARE * run - calls) * cost.MACHINES[machine.ISA][1].rate)
         return limit
 
+    def repaid(self, macs: float) -> bool:
+        """Whether so many multiply-adds take no longer than the run without them."""
+        if not self.thrifty or self.steps is None:
+            return True
+        return macs / cost.MACHINES[machine.ISA][1].rate <= self.steps * self.nanoseconds()
+
     def too_little(self, before: Problem, after: Problem) -> str | None:
         """Why the smaller problem does not pay; None if it does."""
         old, new = (cost.choose(problem, self.descent)[0] for problem in (before, after))

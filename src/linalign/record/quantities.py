@@ -6,6 +6,7 @@ of a record of a network with layers `W_i (k_i, k_{i-1})`, i = 1..d:
 loss                  ()         the loss
 validation_loss       ()         the loss on the data that `train(..., validation=(X, Y))` was given
 gradient_norm         ()         `sqrt(sum_i ||dL/dtheta_i||^2)`
+layer_gradient_norms  (d,)       `||dL/dtheta_i||` of each layer; costs a step on the data as given
 alignment             (d - 1,)   cosine of each interface, `linalign.alignment`; 1 is aligned
 misalignment          (d - 1,)   its sine, accurate near 0; 0 is aligned
 alignment_svd         ()         the authors' score: best partner of every vector of an upper layer, `linalign.alignment_svd`
@@ -15,6 +16,7 @@ top_invariance        ()         top singular vectors against those of the start
 balancedness          (d - 1,)   `||W_{i+1}^T W_{i+1} - W_i W_i^T||_F`
 singular_values       (r,)       of the product `W_d ... W_1`, r = min(k_0, k_d), largest first
 layer_singular_values (d, m)     of each layer, m the most a layer has; short rows end in nan
+nuclear_norm          ()         their sum for the product, `sum_j s_j`
 effective_rank        ()         `exp` of the entropy of the normalised singular values of the product
 sharpness             ()         largest eigenvalue of the Hessian of the loss, in the metric of the descent, `linalign.sharpness`
 edge                  ()         `lr * sharpness / (2 (1 + momentum))`: gradient descent is stable below 1
@@ -42,6 +44,11 @@ from ..validate import Array
 from .state import State
 
 
+def table() -> str:
+    """The lines of the names above, for other pages of help."""
+    return "\n".join(line for line in (__doc__ or "").splitlines() if line.split(" ")[0] in QUANTITIES)
+
+
 def _layer_singular_values(state: State) -> Array:
     """Rows are layers; short rows are filled with nan."""
     values = spectrum.layer_values(state.matrices())
@@ -55,6 +62,7 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss,
     "validation_loss": lambda state: state.validation_loss,
     "gradient_norm": lambda state: state.gradient_norm,
+    "layer_gradient_norms": lambda state: np.array([np.linalg.norm(gradient) for gradient in state.gradients]),
     "alignment": lambda state: np.array([cosine for _, cosine in state.observe.angles()]),
     "misalignment": lambda state: np.array([sine for sine, _ in state.observe.angles()]),
     "alignment_svd": lambda state: state.vector_scores()["alignment_svd"],
@@ -64,6 +72,7 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
     "balancedness": lambda state: state.observe.balancedness(),
     "singular_values": lambda state: state.observe.singular_values(),
     "layer_singular_values": _layer_singular_values,
+    "nuclear_norm": lambda state: np.sum(state.observe.singular_values()),
     "effective_rank": lambda state: state.observe.effective_rank(),
     "sharpness": lambda state: state.sharpness,
     "edge": lambda state: state.edge,

@@ -22,11 +22,13 @@ from ..validate import Array
 from .biases import join, resized, separate
 from .complement import factors
 from .products import add_product, product
-from .reduction import Budget, Found, Reduction, Refused, off
+from .reduction import TOO_SHORT, Budget, Found, Reduction, Refused, off
 from .samples import rank, singular
 
 # what the coordinates may miss of the data
 TOLERANCE = 1e-10
+# a singular value decomposition of X takes as long as so many products of it with a matrix of its smaller side
+SVD = 8
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ class InputReduction(Reduction):
     takes_biases = True
 
     def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
+        assert problem.X is not None
+        if problem.facts.inputs is None and problem.facts.singular is None:
+            n, k = problem.X.shape
+            if not budget.repaid(SVD * n * k * min(n, k)):
+                return TOO_SHORT
         smaller, lift, done = reduce(problem, descent)
         if no := off(done.residual, TOLERANCE):
             return no

@@ -57,6 +57,9 @@ class Budget(Protocol):
     def affordable(self, directions: int = 0) -> float:
         """Multiply-adds that a search may take, beside its own calls and those for `directions` grown one by one."""
 
+    def repaid(self, macs: float) -> bool:
+        """Whether so many multiply-adds take no longer than the run without them."""
+
     def too_little(self, before: Problem, after: Problem) -> str | None:
         """Why the smaller problem does not pay; None if it does."""
 

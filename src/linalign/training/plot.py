@@ -26,6 +26,8 @@ GREY = "#6e6e6e"
 POINTS = 4000
 # a floor below this share of the loss is its rounding
 ROUNDING = 1e-15
+# steps are on a log scale where less than this share of what happens comes after the first hundredth of them
+EARLY = 0.1
 
 
 def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str | None = None) -> Figure:
@@ -44,14 +46,19 @@ def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str 
     for name, draw in (("alignment", _alignment), ("singular_values", _singular_values)):
         if name in run.history and run.history[name].values.size:
             panels.append((draw, run.history[name]))
+    early = _early(run)
     # padding: room for the last tick of each axis
     figure = Figure(figsize=(1.2 + 4.4 * len(panels), 4.3), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
     for ax, (draw, history) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         draw(ax, run) if history is None else draw(ax, history)
         ax.set_xlabel("step of gradient descent")
         ax.set_xlim(0, max(run.steps, 1))
+        if early:
+            # step 0 has its place beside the powers of ten
+            ax.set_xscale("symlog", linthresh=1, linscale=0.3)
         ax.xaxis.set_major_formatter(_step)
-        ax.locator_params(axis="x", nbins=5)
+        if not early:
+            ax.locator_params(axis="x", nbins=5)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(True, color="#e6e6e6", linewidth=0.8)
         ax.set_axisbelow(True)
@@ -94,8 +101,23 @@ def _step(value: float, position: int | None) -> str:
 
 def _thinned(values: Array) -> tuple[Array, Array]:
     """Steps and values, at most `POINTS` of them, first and last among them."""
-    at = np.unique(np.linspace(0, len(values) - 1, POINTS).round().astype(np.int64)) if len(values) > POINTS else np.arange(len(values))
+    if len(values) <= POINTS:
+        return np.arange(len(values)), values
+    # half of them even, half of them close at the beginning, for either scale
+    even, log = np.linspace(0, len(values) - 1, POINTS // 2), np.geomspace(1, len(values) - 1, POINTS // 2)
+    at = np.unique(np.concatenate([even, log]).round().astype(np.int64))
     return at, values[at]
+
+
+def _early(run: Run) -> bool:
+    """Whether nearly all that happens to the loss, on the scale that it is drawn on, happens in the first hundredth of the steps."""
+    if run.steps < 1000:
+        return False
+    shown = run.loss if run.floor > ROUNDING * float(np.nanmax(run.loss)) else run.excess
+    if shown.min() <= 0 or shown.max() < 10 * shown.min():
+        return bool(np.ptp(shown[run.steps // 100 :]) <= EARLY * np.ptp(shown))
+    shown = np.log(np.maximum(shown, ROUNDING * shown.max()))
+    return bool(np.ptp(shown[run.steps // 100 :]) <= EARLY * np.ptp(shown))
 
 
 def _loss(ax: Axes, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from ..plan.planner import make_plan
 from ..problem.network import Network
 from ..problem.problem import make_problem
 from ..problem.stream import streamed
+from ..record import quantities
 from ..validate import Array
 from .automatic_rate import AUTO
 from .execute import execute
@@ -110,9 +112,12 @@ def train(
     rng : int or numpy.random.Generator
         What they are drawn with.
     record : dict
-        `{name: every}`; name one of `linalign.record.QUANTITIES`, every a number of steps, "log", a list or a range of steps. The last
+        `{name: every}`, every a number of steps, "log", a list or a range of steps; read from `run.history[name].values`. The last
         step is always recorded. Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the
         network, or with the network and the state where they take two (`linalign.record.State`: step, loss, gradients, ...).
+        Names, and the shape of a record:
+
+        NAMES
     reduce : "auto", "none", or a list of reductions
     pivot : "auto" or 0..d
         Where the identity enters the chain; all give the same gradient.
@@ -186,6 +191,11 @@ def train(
     with for_loop(workers, made.implementation):
         run = execute(made, work, descent, options, progress=progress, threads=count(workers), before=before, checkpoint=mark)
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
+
+
+if train.__doc__:  # not with python -OO
+    # what can be recorded is described where it is computed
+    train.__doc__ = train.__doc__.replace("NAMES", textwrap.indent(quantities.table(), 8 * " ").lstrip())
 
 
 @named
