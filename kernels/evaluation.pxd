@@ -12,7 +12,8 @@ cdef inline int places(arrays, list params, bint single, void** found, bint writ
     cdef size_t itemsize = sizeof(float) if single else sizeof(double)
     cdef char* at
     cdef Py_ssize_t whole = 0
-    if hasattr(arrays, "strides"):
+    # asking a list for what it has not takes as long as a small layer
+    if not isinstance(arrays, (list, tuple)) and hasattr(arrays, "strides"):
         for i in range(d):
             whole += params[i].size
         at = <char*>exactly(arrays, code, whole, None, writable)
