@@ -64,7 +64,8 @@ def sweep(
         Values for parameters of make_network, and for options of `train` (lr, loss, momentum, steps, ...). Every combination
         is run, the last key varying fastest.
     executor : concurrent.futures.Executor, optional
-        Where to run instead of threads of this process. Processes get everything by pickle.
+        Where to run instead of threads of this process. Processes get everything by pickle. `client.get_executor()` of dask's
+        `distributed` runs on a cluster: the data are sent once, and the runs of a worker that is lost are made again.
     threads : int, optional
         Threads to run in; as many as there are cores if None. Products use one thread each.
     path : str or path, optional

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..engine.threads import limit
+from .cluster import shared, slots
 from .job import Job
 from .journal import Outcome
 
@@ -72,9 +73,9 @@ def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) 
 
 def in_executor(job: Job, tasks: Sequence[Task], executor: Executor, stop: list[bool]) -> Generator[Outcome, None, None]:
     """Outcomes as they come, in batches. After `stop[0]`, batches that have not begun are cancelled, the others end."""
-    workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-    size = max(1, len(tasks) // (BATCHES_A_WORKER * workers))
-    pending = {executor.submit(_batch, job, tasks[i : i + size], stop, os.getpid()) for i in range(0, len(tasks), size)}
+    size = max(1, len(tasks) // (BATCHES_A_WORKER * slots(executor)))
+    whole = shared(executor, job)
+    pending = {executor.submit(_batch, whole, tasks[i : i + size], stop, os.getpid()) for i in range(0, len(tasks), size)}
     try:
         while pending:
             done, pending = wait(pending, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
