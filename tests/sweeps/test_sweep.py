@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_info
 import linalign as la
 from linalign.engine.threads import limit
 from linalign.plan import budget
+from linalign.record import Sum
 from linalign.reduce.stream import compress
 from linalign.sweeps.sweep import sweep
 from tests.oracles.draws import gaussian
@@ -396,3 +397,29 @@ def test_what_does_not_pickle_is_named():
             sweep(lambda rng: network(rng), X, Y, grid={"rng": [0]}, lr=0.1, steps=1, executor=pool)
         with pytest.raises(TypeError, match="record does not pickle"):
             sweep(network, X, Y, grid={"rng": [0]}, lr=0.1, steps=1, executor=pool, record={(lambda net: 1.0): 1})
+
+
+def small(net):
+    return float(np.abs(net.params[0]).max())
+
+
+def low(state):
+    return state.loss < 1.0
+
+
+def test_what_is_watched_stands_in_the_journal(tmp_path):
+    options = {"lr": 1e-2, "steps": 30, "validation": (X[:4], Y[:4]), "stop": low}
+    options["record"] = {Sum(small, 2): 5, "validation_loss": 10}
+    grid = {"rng": range(3), "width": [2, 3]}
+    path = tmp_path / "kept"
+    first = sweep(network, X, Y, grid=grid, **options, path=path)
+    before = path.read_bytes()
+    again = sweep(network, X, Y, grid=grid, **options, path=path)
+    assert path.read_bytes() == before
+    for name in ("sum of small", "validation_loss"):
+        np.testing.assert_array_equal(again.histories[name].values, first.histories[name].values)
+    for other, what in ((Sum(small, 3), "record"), (None, "validation")):
+        changed = {**options, **({"record": {other: 5, "validation_loss": 10}} if other else {"validation": (X[:5], Y[:5])})}
+        with pytest.raises(ValueError, match=f"holds a sweep with another {what}; pass another path"):
+            sweep(network, X, Y, grid=grid, **changed, path=path)
+        assert path.read_bytes() == before

@@ -12,6 +12,7 @@ import numpy as np
 from .. import losses, optim
 from ..optim.batches import plain
 from ..problem.stream import Stream
+from ..record.functions import Sum
 from ..reduce.reduction import Reduction
 from ..validate import Array
 
@@ -102,6 +103,8 @@ def describe(name: str, value: Any) -> Any:
         return [[describe(name, key), describe(f"{name}[{key!r}]", item)] for key, item in value.items()]
     if isinstance(value, Stream):
         return describe(name, value.source)
+    if isinstance(value, Sum):
+        return {"sum": describe(name, value.fn), "each": value.each}
     if isinstance(value, np.random.Generator):
         return {"generator": plain(value.bit_generator.state)}
     if isinstance(value, (optim.Rule, Reduction)) and not dataclasses.is_dataclass(value):

@@ -96,7 +96,9 @@ class Kept:
         groups = {"start": list(self.start), "params": memory.params or [], "numbers": [memory.numbers]}
         groups["sums"] = [total for _, total in self.sums.values()]
         groups |= {f"own_{k}": slot for k, slot in enumerate(memory.slots or [])}
-        groups |= {f"slot_{k}": slot for k, slot in enumerate(slots)}
+        # of a network that runs as it is given, the two are one
+        if not _equal(slots, memory.slots or []):
+            groups |= {f"slot_{k}": slot for k, slot in enumerate(slots)}
         for name, group in groups.items():
             arrays |= {f"kept_{name}_{i}": array for i, array in enumerate(group)}
         return json.dumps({
@@ -115,7 +117,7 @@ def from_description(text: str, arrays: Mapping[str, Array]) -> Kept:
     def numbered(name: str) -> Slots:
         return [groups[f"{name}_{k}"] for k in range(sum(group.startswith(f"{name}_") for group in groups))]
 
-    slots, place = numbered("slot"), described["place"]
+    slots, place = numbered("slot") or numbered("own"), described["place"]
     return Kept(
         options={name: decode(value, arrays) for name, value in described["options"].items()},
         start=groups["start"],
@@ -128,4 +130,11 @@ def from_description(text: str, arrays: Mapping[str, Array]) -> Kept:
         missing=tuple(described["missing"]),
         key=None if described.get("key") is None else (described["key"][0], described["key"][1]),
         sums={name: (following, total) for (name, following), total in zip(described["sums"].items(), groups["sums"], strict=True)},
+    )
+
+
+def _equal(some: Slots, others: Slots) -> bool:
+    """Whether both are the same numbers."""
+    return [len(slot) for slot in some] == [len(slot) for slot in others] and all(
+        np.array_equal(a, b) for mine, theirs in zip(some, others, strict=True) for a, b in zip(mine, theirs, strict=True)
     )
