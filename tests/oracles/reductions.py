@@ -175,8 +175,7 @@ def recorded_distance(name, full, less):
     return float(np.max(np.abs(u - v), initial=0.0)) / (scale or 1.0)
 
 
-# scores in [0, 1], cosines and what they lack to one among them
-SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance", "top_invariance", "kernel_distance")
+SCORES = ("alignment", "misalignment", "alignment_svd", "alignment_top", "invariance", "top_invariance")
 LEAST = {"balancedness": lambda run: max(float(np.sum(W**2)) for W in run.network.matrices())}
 
 
@@ -191,4 +190,6 @@ def assert_same(full, less, tolerance=TOLERANCE):
             assert off <= tolerance, f"{name} differs by {off:.1e}"
 
 
-EVERYTHING = tuple(name for name in QUANTITIES if name != "validation_loss")
+# of the network as given, by searches of their own: tests/record/test_curvature.py has them under every kind of plan
+CURVATURE = ("sharpness", "edge", "hessian_eigenvalues", "gauss_newton_top", "ntk_trace", "kernel_distance")
+EVERYTHING = tuple(name for name in QUANTITIES if name not in ("validation_loss", *CURVATURE))

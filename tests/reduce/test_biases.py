@@ -19,13 +19,10 @@ from linalign.reduce.width import RESIDUAL_TOLERANCE
 from tests.examples import examples
 from tests.oracles.reductions import EVERYTHING, STARTS, TOLERANCE, applied, assert_same, haar, problem, row
 from tests.oracles.reductions import both as runs
-from tests.record.test_curvature import NAMES as CURVATURE
 
 pytestmark = pytest.mark.usefixtures("whatever_holds")
 
 LOSSES = ("squared", "mse", "logistic", "cross_entropy")
-# what the small network tells; curvature is that of the network as given, and dear
-OF_MATRICES = tuple(name for name in EVERYTHING if name not in CURVATURE)
 
 
 def both(net, X, Y, reduce=REDUCTIONS, **options):
@@ -55,7 +52,7 @@ def test_inputs(loss, options):
             STARTS["gaussian"](rng, k), [0.3 * rng.standard_normal(m) if there else None for m, there in zip(k[1:], biases, strict=True)]
         )
         X, Y, kind = affine_target(rng, k, 9, 5, loss)
-        full, less = both(net, X, Y, loss=kind, reduce=["inputs"], record=OF_MATRICES, steps=500, **options)
+        full, less = both(net, X, Y, loss=kind, reduce=["inputs"], record=EVERYTHING, steps=500, **options)
         assert applied(less) == ("inputs",)
         # rank(X) columns and the constant coordinate
         assert less.plan.widths_after == (6, 7, 8, 4)
@@ -73,7 +70,7 @@ def test_width_holds_the_biases(size, widths, loss):
     net = biased(W, [size * rng.standard_normal(m) for m in k[1:]])
     X, Y, kind = affine_target(rng, k, 25, 4, loss)
     # without decay all that is recorded is taken of the small network
-    full, less = both(net, X, Y, loss=kind, steps=100, momentum=0.5, record=OF_MATRICES)
+    full, less = both(net, X, Y, loss=kind, steps=100, momentum=0.5, record=EVERYTHING)
     assert_same(full, less)
     full, less = both(net, X, Y, loss=kind, steps=500, momentum=0.5, weight_decay=0.02)
     assert less.plan.widths_after == widths
@@ -171,7 +168,7 @@ def test_affine_layers_over_dense_ones_are_dense_ones(bias, loss):
     rng = np.random.default_rng(5)
     net = residual_network(rng, bias)
     X, Y, kind = affine_target(rng, net.widths, 12, 3, loss)
-    full, less = both(net, X, Y, loss=kind, record=OF_MATRICES, steps=500)
+    full, less = both(net, X, Y, loss=kind, record=EVERYTHING, steps=500)
     assert row(less, "offsets").what == "layers 1, 2, 3 -> dense"
     assert {"offsets", "inputs"} <= set(applied(less))
     assert_same(full, less)
