@@ -105,3 +105,14 @@ def test_equal_eigenvalues_are_found_as_often_as_they_are_there():
     for k in (2, 3, 5):
         found = la.sharpness(net, X, Y, k=k, which="BE", tol=1e-8)
         assert np.abs(found - np.concatenate([whole[:k], whole[-k:]])).max() <= 1e-7 * np.abs(whole).max()
+
+
+def test_eigenvalues_that_are_zero_are_found():
+    # at a minimum of a wide network most are
+    net = la.Network.dense([8, 20, 3]).init("gaussian", rng=0, scale=1.0)
+    X = np.random.default_rng(0).standard_normal((4, 8))
+    whole = np.linalg.eigvalsh(la.hessian(net, X, net(X)).toarray())
+    found = la.sharpness(net, X, net(X), k=3, which="BE", tol=1e-8)
+    assert np.abs(found - np.concatenate([whole[:3], whole[-3:]])).max() <= 1e-7 * whole[-1]
+    nothing = la.sharpness(net.with_params([theta * 0 for theta in net.params]), X, np.zeros((4, 3)), k=2)
+    assert np.array_equal(nothing, [0, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from .operators import CurvatureOperator, hessian
 # as many parameters have all their eigenvalues found at once
 SMALL = 128
 ENDS = ("LA", "SA", "BE")
+# restarts of Lanczos
+PATIENCE = 200
 
 
 def sharpness(
@@ -94,25 +97,58 @@ def _end(operator: CurvatureOperator, k: int, which: str, tol: float, begin: Arr
     So those that were found are moved to the other end, and what is left is searched, until nothing there is beyond the last of them.
     """
     size, sign = operator.shape[0], 1.0 if which == "LA" else -1.0
-    # nearby, few directions are enough; SciPy's 20 products are for a start that knows nothing
-    directions = min(max(2 * k + 2, 8), size - 1) if near else None
-    values, vectors = scipy.sparse.linalg.eigsh(operator, k=k, which=which, v0=begin, tol=tol, ncv=directions)
-    reach = 2 * float(np.abs(values).max())
+    scale = _size(operator, begin)
+    if scale == 0:
+        return np.zeros(k), np.eye(size, k, dtype=operator.dtype)
+    # ARPACK's tolerance is relative to each eigenvalue, and some are zero: all are moved away from there
+    shift = 2 * sign * scale
+    values, vectors = _lanczos_ends(lambda v: operator @ v + shift * v, operator, k, which, tol, begin, near)
     draws = np.random.default_rng(0)
     while k > 1:
 
         def moved(v: Array, values: Array = values, vectors: Array = vectors) -> Array:
-            return np.asarray(operator @ v - vectors @ ((values + sign * reach) * (vectors.T @ v.ravel())))
+            return np.asarray(operator @ v + shift * v - vectors @ ((values + shift) * (vectors.T @ v)))
 
-        rest = scipy.sparse.linalg.LinearOperator(operator.shape, matvec=moved, dtype=operator.dtype)
-        v0 = draws.standard_normal(size).astype(operator.dtype)
-        value, vector = scipy.sparse.linalg.eigsh(rest, k=1, which=which, v0=v0, tol=tol)
+        value, vector = _lanczos_ends(moved, operator, 1, which, tol, draws.standard_normal(size).astype(operator.dtype), False)
         worst = int(np.argmin(sign * values))
-        if sign * (value[0] - values[worst]) <= tol * reach:
+        if sign * (value[0] - values[worst]) <= tol * scale:
             break
         values, vectors = np.append(np.delete(values, worst), value), np.hstack([np.delete(vectors, worst, axis=1), vector])
     order = np.argsort(values)
-    return values[order], vectors[:, order]
+    return values[order] - shift, vectors[:, order]
+
+
+def _size(operator: CurvatureOperator, begin: Array) -> float:
+    """A size of the operator, at most its norm: by a few powers."""
+    found, v = 0.0, begin + 0.1 * np.random.default_rng(1).standard_normal(len(begin)).astype(begin.dtype)
+    for _ in range(3):
+        v = operator @ (v / np.linalg.norm(v))
+        length = float(np.linalg.norm(v))
+        if length == 0:
+            break
+        found = max(found, length)
+    return found
+
+
+def _lanczos_ends(
+    product: Callable[[Array], Array], operator: CurvatureOperator, k: int, which: str, tol: float, begin: Array, near: bool,
+) -> tuple[Array, Array]:  # fmt: skip
+    """SciPy's Lanczos with few directions where the start is near, SciPy's 20, and more where these do not get there.
+
+    Raises: ArithmeticError.
+    """
+    size = operator.shape[0]
+    whole = scipy.sparse.linalg.LinearOperator(operator.shape, matvec=lambda v: product(v.ravel()), dtype=operator.dtype)
+    counts = ([max(2 * k + 2, 8)] if near else []) + [max(2 * k + 1, 20), max(4 * k, 80)]
+    for count in counts:
+        try:
+            found: tuple[Array, Array] = scipy.sparse.linalg.eigsh(
+                whole, k=k, which=which, v0=begin, tol=tol, ncv=min(count, size - 1), maxiter=PATIENCE
+            )
+            return found
+        except scipy.sparse.linalg.ArpackNoConvergence:
+            continue
+    raise ArithmeticError(f"the eigenvalues at the end {which!r} lie too close together for tol={tol:g}; pass a larger one")
 
 
 @dataclass(frozen=True, eq=False)

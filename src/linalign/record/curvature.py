@@ -39,19 +39,25 @@ class Watched:
         return made
 
     def top(self, network: Network, part: bool = False) -> float:
-        """The largest eigenvalue."""
+        """The largest eigenvalue; nan where the search did not end."""
         key = "part" if part else "whole"
-        values, vectors = eigenvalues(self.operator(network, part), 1, "LA", TOLERANCE, self._vectors.get(key))
+        try:
+            values, vectors = eigenvalues(self.operator(network, part), 1, "LA", TOLERANCE, self._vectors.get(key))
+        except ArithmeticError:
+            return np.nan
         self._vectors[key] = np.ascontiguousarray(vectors[:, 0])
         return float(values[0])
 
     def ends(self, network: Network) -> Array:
-        """The smallest and the largest eigenvalues, ascending; nan where there are not so many."""
+        """The smallest and the largest eigenvalues, ascending; nan where there are not so many, or the search did not end."""
         operator = self.operator(network, False)
         count = min(ENDS, operator.shape[0] // 2)
         found = np.full(2 * ENDS, np.nan)
         if count:
-            values = eigenvalues(operator, count, "BE", TOLERANCE, None)[0]
+            try:
+                values = eigenvalues(operator, count, "BE", TOLERANCE, None)[0]
+            except ArithmeticError:
+                return found
             found[ENDS - count : ENDS], found[ENDS : ENDS + count] = values[:count], values[count:]
         return found
 
