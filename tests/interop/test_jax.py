@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 
@@ -92,3 +93,7 @@ def test_without_jax_one_line_says_what_is_missing():
     assert (
         found.stderr.strip().splitlines()[-1] == "ImportError: linalign.interop.jax needs JAX; install it with: pip install 'linalign[jax]'"
     )
+
+
+def test_the_example_of_the_docstring():
+    assert doctest.testmod(sys.modules[as_function.__module__]).failed == 0

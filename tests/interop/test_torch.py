@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import subprocess
 import sys
 
@@ -392,3 +393,7 @@ def test_without_torch_one_line_says_what_is_missing():
     assert found.stderr.strip().splitlines()[-1] == (
         "ImportError: linalign.interop.torch needs PyTorch; install it with: pip install 'linalign[torch]'"
     )
+
+
+def test_the_example_of_the_docstring():
+    assert doctest.testmod(interop).failed == 0

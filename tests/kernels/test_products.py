@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import threading
 from itertools import pairwise
 
@@ -212,3 +213,7 @@ BAD = [
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call(*draw((6, 5, 4), 9))
+
+
+def test_the_example_of_the_docstring():
+    assert doctest.testmod(kernels).failed == 0
