@@ -156,9 +156,29 @@ def test_optimisers_of_scipy_see_the_excess_to_its_last_digit(seed):
     options = {"ftol": 0.0, "gtol": 1e-10, "maxiter": 20_000, "maxfun": 50_000}
     found = scipy.optimize.minimize(**objective.scipy(excess=True), method="L-BFGS-B", options=options)
     assert np.abs(objective.gradient(found.x)).max() <= 1e-10
-    # SciPy's Newton-CG takes a curvature p.Hp of 3 eps for none, p being a gradient at first: it stops where that is some 1e-8
-    found = scipy.optimize.minimize(**objective.scipy(excess=True), method="Newton-CG", options={"xtol": 1e-14})
+    # SciPy's Newton-CG takes a curvature p.Hp of 3 eps for none, p being a gradient at first: it ends with the step that falls below
+    found = scipy.optimize.minimize(**objective.scipy(excess=True, second=True), method="Newton-CG", options={"xtol": 1e-14})
     assert np.abs(objective.gradient(found.x)).max() < 2 * np.sqrt(3 * U)
+    found = scipy.optimize.minimize(**objective.scipy(excess=True, second=True), method="trust-ncg", options={"gtol": 1e-10})
+    assert np.abs(objective.gradient(found.x)).max() <= 1e-10
+
+
+def test_products_with_the_hessian():
+    net, X, Y = draw([4, 5, 3], 40)
+    objective, r = la.Objective(net, X, Y, loss="mse"), np.random.default_rng(1)
+    for _ in range(3):
+        theta, v = objective.flat + 0.1 * r.standard_normal(objective.flat.size), r.standard_normal(objective.flat.size)
+        want = la.hessian(objective.with_params(theta), X, Y, loss="mse") @ v
+        for _ in range(2):
+            assert np.array_equal(objective.hessian_product(theta, v), want)
+        # a difference of gradients: off by the third derivative times the square of the step, and by rounding over it
+        step = 1e-6
+        slopes = [objective.gradient(theta + sign * step * v) for sign in (1, -1)]
+        assert np.allclose(want, (slopes[0] - slopes[1]) / (2 * step), rtol=0, atol=1e-7)
+    with pytest.raises(
+        ValueError, match=r"^metric is 'matrix' but a Hessian is of the parameters; bind the objective with metric='parameters'$"
+    ):
+        la.Objective(net, X, Y, metric="matrix").hessian_product(theta, v)
 
 
 def test_the_excess_is_the_loss_above_its_floor():

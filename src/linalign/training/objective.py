@@ -75,6 +75,9 @@ class Objective:
         self.plan = plan
         """What is evaluated in place of the problem as given, and why."""
         self._net, self._floor, self._dtype = net, work.floor, net.dtype
+        # the Hessian and the parameters where it stands, once it is asked for
+        self._curvature: Any = None
+        self._stood = np.empty(0)
         # what a value is given with
         self._added = work.floor
         self._chain = bind(work.problem, descent, plan.pivot.at, plan.pivot.rows, workers)
@@ -146,13 +149,34 @@ class Objective:
         finally:
             self._added = floor
 
-    def scipy(self, *, excess: bool = False) -> dict[str, Any]:
+    def hessian_product(self, params: Params, vector: Any) -> Array:
+        """`H v (size,)`, the Hessian of L in the flat parameters at `params` times a vector: `linalign.hessian`, which stays where it is
+        for as long as `params` do.
+
+        Raises: ValueError with metric="matrix", whose gradient is not that of L in the parameters.
+        """
+        net, X, Y, loss, metric = self._given[:5]
+        if metric != "parameters":
+            raise ValueError(f"metric is {metric!r} but a Hessian is of the parameters; bind the objective with metric='parameters'")
+        at = np.concatenate([theta.ravel() for theta in self._layerwise(params)])
+        if self._curvature is None:
+            from ..curvature import hessian
+
+            self._curvature = hessian(net, X, Y, loss=loss)
+            self._stood = self.flat
+        if not np.array_equal(at, self._stood):
+            self._curvature, self._stood = self._curvature.at(self.with_params(at)), at
+        return np.asarray(self._curvature @ vector)
+
+    def scipy(self, *, excess: bool = False, second: bool = False) -> dict[str, Any]:
         """Arguments of `scipy.optimize.minimize`: `minimize(**objective.scipy(), method="L-BFGS-B")`.
 
         `excess`: what is minimised is `L - floor`. A line search sees no descent below the rounding of its function, some 1e-16 of a
         loss of size one, which a gradient of 1e-8 is enough for; of the excess it does.
+        `second`: with `hessp`, for `method="Newton-CG"`, `"trust-ncg"` and others that take products with the Hessian.
         """
-        return {"fun": self.excess_and_grad if excess else self.value_and_grad, "x0": self.flat, "jac": True}
+        found = {"fun": self.excess_and_grad if excess else self.value_and_grad, "x0": self.flat, "jac": True}
+        return {**found, "hessp": self.hessian_product} if second else found
 
     def _evaluate(self, params: Params, out: Params | None) -> float:
         try:
