@@ -16,6 +16,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # xdist collects in each of its processes, and the names must be the same there
+    named = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if named:
+        raise pytest.UsageError(f"{named[0]} is named after an address; pass ids=")
     whole = config.args in ([], ["tests"]) or [str(arg) for arg in config.args] == [str(config.rootpath / "tests")]
     count = sum(item.get_closest_marker("oracle") is not None for item in items)
     if required.REQUIRED and whole and count < LEAST_ORACLE_TESTS:

@@ -122,7 +122,8 @@ def test_the_law_is_that_of_noise_on_all_labels():
 
 
 @pytest.mark.parametrize("options", [{"optimizer": "adam"}, {"optimizer": "muon"}, {"update": "cyclic"}, {"loss": la.losses.Huber(1.0)},
-                                     {"optimizer": "sam"}, {"lr": lambda t: 1e-3 / (1 + t)}], ids=str)  # fmt: skip
+                                     {"optimizer": "sam"}, {"lr": lambda t: 1e-3 / (1 + t)}],
+                         ids=["adam", "muon", "cyclic", "huber", "sam", "schedule"])  # fmt: skip
 @pytest.mark.parametrize("batch", [{}, {"batch": 7}], ids=str)
 def test_noise_with_rules_batches_and_losses(batch, options):
     # the kernel against the reference, with labels and gradients that have noise
