@@ -115,8 +115,12 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
     wanted = [name for name in wanted if name != "biases"]
     if unknown := [name for name in wanted if name not in REDUCTIONS]:
         raise ValueError(f"plan uses the reduction {unknown[0]!r}, which is not one of this package; pass it in reduce= instead of plan")
-    pivot = plan.pivot.at if descent.update == "simultaneous" and plan.implementation == "kernel" else "auto"
-    made, work = make_plan(problem, descent, reduce=wanted, pivot=pivot, implementation=plan.implementation)
+    free = descent.update == "cyclic" or plan.implementation != "kernel"
+    if problem.ragged and plan.pivot.at and not free:
+        cost.choose(problem, descent, plan.pivot.at)  # which says that it cannot be
+    # the pivot with its rows in flight, which may be those of the data or of the first layer
+    chosen = None if free else (plan.pivot, plan.pivot_why, plan.rejected)
+    made, work = make_plan(problem, descent, reduce=wanted, chosen=chosen, implementation=plan.implementation)
     for theirs_r, ours_r in zip(plan.reductions, made.reductions, strict=True):
         if (theirs_r.applied, theirs_r.what) != (ours_r.applied, ours_r.what):
             wants, has = (f"{r.name} {r.what or 'off'}" for r in (theirs_r, ours_r))
@@ -126,14 +130,15 @@ def follow(plan: Plan, problem: Problem, descent: Descent) -> tuple[Plan, Work]:
 
 def make_plan(
     problem: Problem, descent: Descent, *, reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel",
-    steps: int | None = None,
+    steps: int | None = None, chosen: Choice | None = None,
 ) -> tuple[Plan, Work]:  # fmt: skip
-    """The plan and the work it describes. `steps`: how long the run will be, if that is known.
+    """The plan and the work it describes. `steps`: how long the run will be, if that is known; `chosen`: the pivot of an earlier plan.
 
     Raises: ValueError, TypeError for unknown reductions or pivots.
     """
     order, allowed = in_order(check_reduce(reduce))
     at = check_pivot(pivot, problem.net.depth)
+    asked = at if chosen is None else chosen[0]
     work = Work(problem, biases.homogeneous(problem))
     given, problem = problem, work.problem
     carried = _biases(given, problem)
@@ -151,7 +156,8 @@ def make_plan(
         # what overflows all the same fails its check with nan
         with np.errstate(over="ignore", invalid="ignore"):
             done = _reduced(order, work, descent, allowed, budget)
-    chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
+    if chosen is None:
+        chosen = work.choose(descent) if at == "auto" else cost.choose(work.problem, descent, at)
     if work.split is not None:
         chosen = chosen[0], "of the whole; each part has its own", ()
 
@@ -160,7 +166,7 @@ def make_plan(
 
     if any(row.applied and not reduction.of_data for reduction, row in zip(order, done, strict=True)):
         return write(), work
-    return _once(problem, ("plan", *descent.key, at, *done), write), work
+    return _once(problem, ("plan", *descent.key, asked, *done), write), work
 
 
 def _once(problem: Problem, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:

@@ -191,6 +191,16 @@ class Loop:
         constants = self.state.observe.constants()
         return names if constants is not None and self.engine.prepare_scores(*constants) else ()
 
+    def _advance_as_far(self, values: Array, scored: tuple[str, ...]) -> int:
+        """`_advance`; where a schedule, or a stream, raises for one of the steps to come, it raises here when that step is the next."""
+        while True:
+            try:
+                return self._advance(values, scored)
+            except Exception:
+                if len(values) == 1:
+                    raise
+                values = values[: len(values) // 2]
+
     def _advance(self, values: Array, scored: tuple[str, ...]) -> int:
         """A slice of steps, whose losses go into `values`; how many were taken."""
         count = len(values)
@@ -231,7 +241,7 @@ class Loop:
                 values = self.losses.rest(self.done)[
                     : min(size, longest, self.recorder.next_after(self.done, self.steps, scored) - self.done)
                 ]
-                took = self._advance(values, scored)
+                took = self._advance_as_far(values, scored)
                 self.done += took
                 if shown is not None:
                     shown.update(took)

@@ -153,9 +153,9 @@ def _as_before(
     names = {item.name: item for item in options.reduce if isinstance(item, Reduction)} if not isinstance(options.reduce, str) else {}
     wanted = [names.get(row.name, row.name) for row in run.plan.reductions if row.applied and row.name != "biases"]
     free = descent.update == "cyclic" or run.plan.implementation != "kernel"
+    chosen = None if free else (run.plan.pivot, run.plan.pivot_why, run.plan.rejected)
     try:
-        made, work = make_plan(problem, descent, reduce=wanted, pivot="auto" if free else run.plan.pivot.at,
-                               implementation=run.plan.implementation)  # fmt: skip
+        made, work = make_plan(problem, descent, reduce=wanted, chosen=chosen, implementation=run.plan.implementation)
         rows = [[(row.name, row.what) for row in plan.reductions if row.applied] for plan in (made, run.plan)]
         before = _before(run, memory, kept)
         if rows[0] != rows[1] or work.floor != run.floor:
