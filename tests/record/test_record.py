@@ -116,6 +116,7 @@ PUBLIC = {
 
 def test_every_quantity_is_tested_here():
     others = {"loss", "validation_loss", "gradient_norm", "invariance", "top_invariance", "layer_singular_values", "modes", "params"}
+    others |= {"nuclear_norm", "layer_gradient_norms"}  # tests/test_help.py
     # tests/record/test_curvature.py
     curvature = {"sharpness", "edge", "hessian_eigenvalues", "gauss_newton_top", "ntk_trace", "kernel_distance"}
     assert set(QUANTITIES) == set(PUBLIC) | others | curvature
