@@ -68,7 +68,8 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     elif array.dtype.kind == "c":
         raise TypeError(f"{name} is {array.dtype}; linalign is real: pass {name}.real, or real and imaginary parts stacked")
     elif _is_text(array):
-        raise TypeError(f"{name} holds text; numbers were wanted: number classes with numpy.unique({name}, return_inverse=True)[1]")
+        fix = "number classes with numpy.unique(Y, return_inverse=True)[1]" if name == "Y" else "convert it with .astype(float)"
+        raise TypeError(f"{name} holds text; numbers were wanted: {fix}")
     elif array.dtype.kind != "f":
         raise TypeError(f"{name} has dtype {array.dtype}; numbers were wanted: convert it with .astype(float)")
     native = array.dtype.newbyteorder("=")

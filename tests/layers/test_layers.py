@@ -377,7 +377,7 @@ DEPENDENT = np.array([np.eye(2), np.ones((2, 2)), np.ones((2, 2)) - 2 * np.eye(2
         (lambda: la.Subspace(np.ones((3, 1, 2))), ValueError, "basis has 3 matrices of 2 entries, so they are dependent; at most 2 can be independent"),
         (lambda: la.Fixed(np.ones(3)), ValueError, "weight has shape (3,); a matrix (out, in) was wanted"),
         (lambda: la.Fixed([[np.nan]]), ValueError, "weight[0, 0] is nan; every entry must be finite: drop or fill such rows"),
-        (lambda: la.Fixed([["a"]]), TypeError, "weight holds text; numbers were wanted"),
+        (lambda: la.Fixed([["a"]]), TypeError, "weight holds text; numbers were wanted: convert it with .astype(float)"),
         (lambda: la.Scaled(np.zeros((2, 2))), ValueError, "weight is zero, so its scale changes nothing; use linalign.Fixed"),
         (lambda: la.Scaled(np.zeros((0, 2))), ValueError, "weight has shape (0, 2); a matrix (out, in) was wanted"),
         (lambda: la.Conv1d(4, 5), ValueError, "kernel_size is 5 but the image has 4 entries; the kernel must fit: use at most 4, or a larger image"),
