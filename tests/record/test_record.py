@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import linalign as la
 from linalign import losses
+from linalign.record.curvature import TOLERANCE
 from linalign.record.quantities import QUANTITIES
 from linalign.record.schedule import schedule
 from tests.oracles.checks import U64
@@ -205,6 +206,9 @@ def test_values_do_not_depend_on_the_reductions(start, how):
         ):
             continue
         tolerance = 1e-10 * max(size, np.abs(plain.loss[0]))
+        if name in ("sharpness", "edge", "hessian_eigenvalues", "gauss_newton_top"):
+            # each run searches for itself, to this share of the largest
+            tolerance = 2 * TOLERANCE * np.abs(kept.values).max()
         assert np.allclose(found.values, kept.values, rtol=1e-10, atol=tolerance, equal_nan=True), name
 
 
