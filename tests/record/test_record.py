@@ -120,7 +120,8 @@ def test_every_quantity_is_tested_here():
     others |= {"nuclear_norm", "layer_gradient_norms"}  # tests/test_help.py
     # tests/record/test_curvature.py
     curvature = {"sharpness", "edge", "hessian_eigenvalues", "gauss_newton_top", "ntk_trace", "kernel_distance"}
-    assert set(QUANTITIES) == set(PUBLIC) | others | curvature
+    norms = {"nuclear_norm", "layer_gradient_norms"}  # tests/test_help.py
+    assert set(QUANTITIES) == set(PUBLIC) | others | curvature | norms
 
 
 def test_the_documentation_has_the_names_and_shapes_of_all():
