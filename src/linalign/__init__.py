@@ -20,7 +20,7 @@ What can be recorded: `help(linalign.record)`. Tables and files: `linalign.data.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import kernels, layers, losses, optim, record
+from . import layers, losses, optim, record
 from .engine.config import show_config
 from .layers import (
     Affine,
@@ -81,7 +81,7 @@ __version__ = "0.1.0"
 # what most programs do without is imported when it is first asked for
 LATER = {
     "flow": ".training.flow", "Flow": ".training.flow",
-    "data": ".data", "interop": ".interop", "theory": ".theory", "curvature": ".curvature",
+    "data": ".data", "interop": ".interop", "kernels": ".kernels", "theory": ".theory", "curvature": ".curvature",
     "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep",
     **dict.fromkeys(
         ("gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density"), ".curvature"

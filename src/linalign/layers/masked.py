@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy  # which imports scipy.sparse when it is first asked for
 
 from ..cached import cached_property
 from ..validate import Array, plain
@@ -30,14 +30,14 @@ class Masked(ArrayLayer):
     n_in: int
 
     def __init__(self, mask: Any) -> None:
-        if not sparse.issparse(mask):
+        if not scipy.sparse.issparse(mask):
             mask = np.asarray(plain("mask", mask))
             if mask.dtype != bool:
                 raise TypeError(f"mask has dtype {mask.dtype}; bool was wanted, True for a parameter: pass mask != 0")
         if mask.ndim != 2 or 0 in mask.shape:
             raise ValueError(f"mask has shape {mask.shape}; a matrix (out, in) was wanted")
         # a sum of duplicates may be zero, and a stored zero is no parameter
-        places = sparse.csr_array(mask, copy=True)
+        places = scipy.sparse.csr_array(mask, copy=True)
         places.sum_duplicates()
         places.eliminate_zeros()
         if not places.nnz:
@@ -96,7 +96,7 @@ class Masked(ArrayLayer):
 
     def sparse(self, theta: Array) -> Any:
         """W as a matrix of scipy.sparse, by rows."""
-        return sparse.csr_array((theta, self.cols, self.indptr), shape=self.shape)
+        return scipy.sparse.csr_array((theta, self.cols, self.indptr), shape=self.shape)
 
     def matrix(self, theta: Array) -> Array:
         W = np.zeros(self.shape, dtype=theta.dtype)

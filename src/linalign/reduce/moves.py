@@ -11,7 +11,7 @@ from itertools import product as pairs
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy  # which imports scipy.sparse when it is first asked for
 
 from ..cached import cached_property
 from ..layers import AntiCirculant, Circulant, Layer
@@ -59,7 +59,7 @@ class Taps(Layer):
         return Form("sparse", arrays={"indptr": ptr, "cols": self.cols, "index": self.index, "sign": None})
 
     def _sparse(self, theta: Array) -> Any:
-        return sparse.csr_array((theta.ravel()[self.index], (self.rows, self.cols)), shape=self.sides)
+        return scipy.sparse.csr_array((theta.ravel()[self.index], (self.rows, self.cols)), shape=self.sides)
 
     def matrix(self, theta: Array) -> Array:
         return np.asarray(self._sparse(theta).toarray())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy  # which imports scipy.sparse when it is first asked for
 
 from ..validate import Array
 from .chain import norm
@@ -56,7 +56,7 @@ def sine_cosine(parts: Sequence[Part], floor: float) -> tuple[float, float]:
 
 def angle(W: Any, V: Any, floor: float) -> tuple[float, float]:
     """The sine and cosine of the interface between W and V; (0, 1) if `||V W|| <= floor`."""
-    if W.shape[0] >= WIDE and not sparse.issparse(W) and not sparse.issparse(V):
+    if W.shape[0] >= WIDE and not scipy.sparse.issparse(W) and not scipy.sparse.issparse(V):
         quick = clear(*sums(W, V), floor)
         if quick is not None:
             return quick
@@ -73,7 +73,7 @@ def skew(W: Any, V: Any, Z: Any) -> tuple[float, float]:
     if k < 64 or k <= 4 * min(a, b):
         K = W @ made(Z.T @ V) if a <= b else made(W @ Z.T) @ V
         return frobenius(K - K.T), frobenius(K)
-    W, V, Z = (M.toarray() if sparse.issparse(M) else M for M in (W, V, Z))
+    W, V, Z = (M.toarray() if scipy.sparse.issparse(M) else M for M in (W, V, Z))
     if a < b:  # the roles of A and B can be exchanged: K becomes its transpose
         W, V, Z = V.T, W.T, Z.T
     # B lives in the few columns of Q: K = G Q^T, and only the part of G outside Q has no partner in K^T
@@ -130,14 +130,14 @@ def thin(A: Array) -> Any:
     probe = A[:: len(A) // PROBED]
     if np.count_nonzero(probe) > CLEARLY * SPARSE_SHARE * probe.size or np.count_nonzero(A) > SPARSE_SHARE * A.size:
         return A
-    return sparse.csr_array(A)
+    return scipy.sparse.csr_array(A)
 
 
 def made(A: Any) -> Any:
     """A product as it is best multiplied on: an array once it has filled in."""
-    return A.toarray() if sparse.issparse(A) and A.nnz > SPARSE_SHARE * math.prod(A.shape) else A
+    return A.toarray() if scipy.sparse.issparse(A) and A.nnz > SPARSE_SHARE * math.prod(A.shape) else A
 
 
 def frobenius(A: Any) -> float:
     """The Frobenius norm of either kind."""
-    return norm(A.data if sparse.issparse(A) else A)
+    return norm(A.data if scipy.sparse.issparse(A) else A)
