@@ -228,8 +228,8 @@ def test_layers_of_few_nonzeros_score_the_same_as_sparse_matrices(kind, monkeypa
     }
     chain = chains[kind]()
     made = []
-    array = interface.sparse.csr_array
-    monkeypatch.setattr(interface.sparse, "csr_array", lambda A: made.append(A.shape) or array(A))
+    array = interface.scipy.sparse.csr_array
+    monkeypatch.setattr(interface.scipy.sparse, "csr_array", lambda A: made.append(A.shape) or array(A))
     found = [al.alignment(chain), al.misalignment(chain), al.balancedness(chain)]
     assert made
     monkeypatch.setattr(interface, "SPARSE_SHARE", -1.0)
