@@ -117,11 +117,13 @@ def enter(
     return entrants, absent
 
 
-def compare(entered: Entered, leave_out: LeaveOut, steps: int, start: Any, workload: Workload) -> dict[str, float]:
-    """Every variant's weights against those of the first of NumPy's."""
+def compare(
+    entered: Entered, leave_out: LeaveOut, steps: int, start: Any, workload: Workload, bounds: Callable[..., list[float]] = check.bounds
+) -> dict[str, float]:
+    """Every variant's weights against those of the first of NumPy's, within `bounds`."""
     first = entered["numpy"][0]
     once, want = (first.process.call(worker.trained, first.variant, k) for k in (1, steps))
-    allowed = check.bounds(workload, start, once, steps)
+    allowed = bounds(workload, start, once, steps)
     errors = {}
     for library, entrants in entered.items():
         for who in list(entrants):

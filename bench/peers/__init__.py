@@ -1,7 +1,8 @@
 """One file a library, each written as its own users would write it at its best.
 
 A peer file has `variants(case) -> {name: function that builds a Runner}`; the fastest variant stands for the peer.
-All compute full-batch gradient descent with one learning rate, and skip the gradient in the inputs.
+All compute full-batch gradient descent with one learning rate, and skip the gradient in the inputs; those named `descent` and
+`diagonal` take the rule and the rows of each step from the case.
 """
 
 from __future__ import annotations

@@ -1,0 +1,39 @@
+"""linalign with a rule and batches, through its public interface alone. The rows are drawn before the loop, as the peers' are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..descents import DescentCase
+from ..workloads import Array
+from .linalign_train import Train
+
+
+def variants(case: DescentCase) -> dict[str, Callable[[], Descend]]:
+    return {"train": lambda: Descend(case)}
+
+
+class Descend(Train):
+    def __init__(self, case: DescentCase) -> None:
+        self.descent = case
+        # layers without parameters, which the peers do not list
+        padded = (*case.weights, *(np.empty(0) for _ in case.layers[len(case.weights) :]))
+        # SGD by lr alone: no rule at all
+        super().__init__(replace(case, weights=padded), **({} if case.rule == "sgd" else {"optimizer": case.rule}))
+        self.orders: dict[int, Array | None] = {}
+
+    def prepare(self, steps: int) -> None:
+        if steps not in self.orders:
+            self.orders[steps] = self.descent.order(steps)
+
+    def run(self, steps: int, **changed: Any) -> None:
+        self.prepare(steps)
+        rows = self.orders[steps]
+        super().run(steps, **({} if rows is None else {"order": rows}), **changed)
+
+    def weights(self) -> list[Array]:
+        return [W for W in super().weights() if W.size]

@@ -1,0 +1,47 @@
+"""NumPy: two diagonal layers and a sum, one row a step by SGD: products of vectors into buffers made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..descents import DescentCase
+from ..workloads import Array
+
+
+def variants(case: DescentCase) -> dict[str, Callable[[], Diagonals]]:
+    return {"in place": lambda: Diagonals(case)}
+
+
+class Diagonals:
+    def __init__(self, case: DescentCase) -> None:
+        self.case = case
+        self.u, self.v = (W.copy() for W in case.weights)
+        # lr x beside x: one product less
+        self.rows = list(zip(case.X, case.X * case.lr, case.Y[:, 0].tolist(), strict=True))
+        self.product, self.change = np.empty_like(self.u), np.empty_like(self.u)
+        self.kept: dict[int, list[int]] = {}
+
+    def prepare(self, steps: int) -> None:
+        if steps not in self.kept:
+            order = self.case.order(steps)
+            assert order is not None
+            self.kept[steps] = order[:, 0].tolist()
+
+    def run(self, steps: int) -> None:
+        self.prepare(steps)
+        u, v, product, change, rows = self.u, self.v, self.product, self.change, self.rows
+        multiply, subtract = np.multiply, np.subtract
+        for i in self.kept[steps]:
+            x, scaled, y = rows[i]
+            multiply(u, v, product)
+            # lr (f - y) x
+            multiply(scaled, product.dot(x) - y, change)
+            multiply(change, v, product)
+            multiply(change, u, change)
+            subtract(u, product, u)
+            subtract(v, change, v)
+
+    def weights(self) -> list[Array]:
+        return [self.u.copy(), self.v.copy()]
