@@ -29,7 +29,7 @@ def variants(case: DescentCase) -> dict[str, Callable[[], Descending]]:
 
 
 def _bfloat16() -> Descending:
-    raise ValueError("torch.optim.Muon iterates in bfloat16, whose rounding it enlarges to a share of the step: no double precision")
+    raise ValueError("it iterates in bfloat16: of a gradient of low rank it enlarges the rounding, to a third of the step here")
 
 
 class Descending:
