@@ -50,7 +50,7 @@ KEPT = 8
 _KNOWN: OrderedDict[bytes, Compressed] = OrderedDict()
 
 
-class _DeepLinear(BaseEstimator):  # type: ignore[misc]
+class _DeepLinear(BaseEstimator):
     """What the three estimators share: their parameters, and training."""
 
     def __init__(
@@ -159,7 +159,7 @@ def _blocks(X: Any, Y: Array, x_mean: Array, y_mean: Array, root: Array) -> Iter
         yield (rows - x_mean) * root[part], (Y[part] - y_mean) * root[part]
 
 
-class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):  # type: ignore[misc]
+class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
     """Linear regression by gradient descent on a deep linear network, `f(x) = W_d ... W_1 (x - m) + c`.
 
     The loss is the weighted mean of squares over rows and outputs. It trains on the rank(X) rows that the data amount to (T7.1), so
@@ -219,7 +219,7 @@ class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):  # type
         return np.asarray(X @ self.coef_.T + self.intercept_)
 
 
-class DeepLinearClassifier(ClassifierMixin, _DeepLinear):  # type: ignore[misc]
+class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
     """Softmax regression by gradient descent on a deep linear network.
 
     The scores of the classes are `f(x) = W_d ... W_1 x + c`: the inputs are centred, and with `fit_intercept` gain a constant,
@@ -294,7 +294,7 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):  # type: ignore[misc]
         return tags
 
 
-class DeepLinearAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Quadratic):  # type: ignore[misc]
+class DeepLinearAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Quadratic):
     """Autoencoder without nonlinearities: the network learns `f(x) = x`, its code is at the narrowest layer.
 
     With `weight_decay` the code turns to the principal axes; without, it spans their space. Parameters and attributes: as
