@@ -83,7 +83,7 @@ class Descent(Workload):
 
 @dataclass(frozen=True)
 class DiagonalDescent(Descent):
-    """`f(x) = sum_j u_j v_j x_j`: two diagonal layers and a fixed sum, as the studies of the bias of gradient noise have it."""
+    """`f(x) = sum_j v_j u_j x_j`: a diagonal layer and one output, as the studies of the bias of gradient noise have it."""
 
     peers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "numpy": ("numpy_diagonal",), "torch": ("torch_diagonal",), "jax": ("jax_diagonal",), "linalign": ("linalign_descent",),
@@ -99,8 +99,8 @@ class DiagonalDescent(Descent):
         rng = np.random.default_rng(zlib.crc32(self.name.encode()))
         X = rng.standard_normal((self.n, k)) / (np.sqrt(self.n) + np.sqrt(k))
         target = np.where(np.arange(k) < max(1, k // 20), 1.0, 0.0)
-        weights = tuple(0.3 + 0.1 * rng.standard_normal(k) for _ in range(2))
-        layers = (("Diagonal", (k,)), ("Diagonal", (k,)), ("Fixed", (np.ones((1, k)),)))
+        weights = tuple(0.3 + 0.1 * rng.standard_normal(shape) for shape in ((k,), (1, k)))
+        layers = (("Diagonal", (k,)), ("Dense", (k, 1)))
         return DescentCase(
             X, (X @ target)[:, None], weights, self.loss, self.lr, self.options, layers, self.rule, self.batch,
             zlib.crc32(self.name.encode()),

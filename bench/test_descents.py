@@ -25,8 +25,8 @@ ROWS = (
         shows="the step that most studies of gradient noise take, 1e5 to 1e6 times",
     ),
     DescentStep(
-        SECTION, DiagonalDescent("SGD, one sample a step, diagonal net of 100, n=40", (100, 100, 100, 1), 40, 1e-1, batch=1), aim=8,
-        shows="diagonal layers on one sample: three vectors of 100 a step",
+        SECTION, DiagonalDescent("SGD, one sample a step, diagonal net of 100, n=40", (100, 100, 1), 40, 1e-1, batch=1), aim=8,
+        shows="a diagonal layer and one output, on one sample: products of vectors of 100",
     ),
     DescentStep(
         SECTION, Descent("SGD, batch 32, 32-32-32-32-32, n=1000", MIDDLE, 1000, 1e-2, batch=32), aim=4,

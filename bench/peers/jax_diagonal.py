@@ -1,4 +1,4 @@
-"""JAX: two diagonal layers and a sum, one row a step: the scan of `jax_descent` on vectors."""
+"""JAX: a diagonal layer and one output, one row a step: the scan of `jax_descent` on vectors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Diagonals(Scan):
     loss = staticmethod(_loss)
 
     def __init__(self, case: DescentCase, unroll: int) -> None:
-        super().__init__(case, [jnp.array(W) for W in case.weights], unroll, True)
+        super().__init__(case, [jnp.array(W.ravel()) for W in case.weights], unroll, True)
 
     def weights(self) -> list[Array]:
-        return [np.array(w) for w in self.W]
+        u, v = (np.array(w) for w in self.W)
+        return [u, v[None]]

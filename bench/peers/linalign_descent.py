@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from ..descents import DescentCase
 from ..workloads import Array
@@ -20,10 +17,8 @@ def variants(case: DescentCase) -> dict[str, Callable[[], Descend]]:
 class Descend(Train):
     def __init__(self, case: DescentCase) -> None:
         self.descent = case
-        # layers without parameters, which the peers do not list
-        padded = (*case.weights, *(np.empty(0) for _ in case.layers[len(case.weights) :]))
         # SGD by lr alone: no rule at all
-        super().__init__(replace(case, weights=padded), **({} if case.rule == "sgd" else {"optimizer": case.rule}))
+        super().__init__(case, **({} if case.rule == "sgd" else {"optimizer": case.rule}))
         self.orders: dict[int, Array | None] = {}
 
     def prepare(self, steps: int) -> None:
@@ -34,6 +29,3 @@ class Descend(Train):
         self.prepare(steps)
         rows = self.orders[steps]
         super().run(steps, **({} if rows is None else {"order": rows}), **changed)
-
-    def weights(self) -> list[Array]:
-        return [W for W in super().weights() if W.size]

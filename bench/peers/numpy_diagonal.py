@@ -1,4 +1,4 @@
-"""NumPy: two diagonal layers and a sum, one row a step by SGD: products of vectors into buffers made once."""
+"""NumPy: a diagonal layer and one output, one row a step by SGD: products of vectors into buffers made once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def variants(case: DescentCase) -> dict[str, Callable[[], Diagonals]]:
 class Diagonals:
     def __init__(self, case: DescentCase) -> None:
         self.case = case
-        self.u, self.v = (W.copy() for W in case.weights)
+        self.u, self.v = (W.flatten() for W in case.weights)
         # lr x beside x: one product less
         self.rows = list(zip(case.X, case.X * case.lr, case.Y[:, 0].tolist(), strict=True))
         self.product, self.change = np.empty_like(self.u), np.empty_like(self.u)
@@ -44,4 +44,4 @@ class Diagonals:
             subtract(v, change, v)
 
     def weights(self) -> list[Array]:
-        return [self.u.copy(), self.v.copy()]
+        return [self.u.copy(), self.v[None].copy()]

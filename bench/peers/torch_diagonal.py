@@ -1,4 +1,4 @@
-"""PyTorch: two diagonal layers and a sum, one row a step by SGD: as its users train, and by hand in place."""
+"""PyTorch: a diagonal layer and one output, one row a step by SGD: as its users train, and by hand in place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ..descents import DescentCase
+from ..workloads import Array
 from .torch_descent import Descending
 
 
@@ -17,8 +18,12 @@ def variants(case: DescentCase) -> dict[str, Callable[[], Diagonals]]:
 class Diagonals(Descending):
     def __init__(self, case: DescentCase) -> None:
         super().__init__(case)
-        self.W = [torch.tensor(W) for W in case.weights]
+        self.W = [torch.tensor(W).flatten() for W in case.weights]
         self.xs, self.ys = self.X.unbind(), self.Y[:, 0]
+
+    def weights(self) -> list[Array]:
+        u, v = super().weights()
+        return [u, v[None]]
 
     def prepare(self, steps: int) -> None:
         if steps not in self.orders:
