@@ -1,5 +1,7 @@
 """Settings of every test, and what a run says of the oracles that it did not have."""
 
+import signal
+
 import pytest
 
 from tests import examples, required
@@ -12,6 +14,9 @@ LEAST_ORACLE_TESTS = 600
 
 
 def pytest_configure(config):
+    # a shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "oracle: compares with a program that nobody here wrote (tests/required.py)")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from tests.examples import times
 
 from . import killed_child
 from .test_resume import Decaying, assert_same_bits, problem
+
+# where `tests` is found
+ROOT = Path(__file__).parents[2]
 
 
 def kept(**options):
@@ -30,7 +34,7 @@ def test_killed_at_random_moments_the_same_call_ends_with_the_same_bits(tmp_path
     child = [sys.executable, killed_child.__file__, str(tmp_path)]
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import linalign, tests.training.killed_child"], env=env, check=True)
+    subprocess.run([sys.executable, "-c", "import linalign, tests.training.killed_child"], env=env, check=True, cwd=ROOT)
     start = time.perf_counter() - began
     killed = 0
     for _ in range(times(10, 50)):
