@@ -1,6 +1,5 @@
 """The command line's rules, batches, schedules, validation and checkpoints: what the library does with the same arguments."""
 
-import os
 import signal
 
 import numpy as np
@@ -124,7 +123,7 @@ def test_ctrl_c_and_on(here, capsys, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, previous)
         monkeypatch.undo()
-    os.chdir(here)
+    monkeypatch.chdir(here)
     err = capsys.readouterr().err
     assert "stopped by Ctrl-C after 100 of 300 steps, which train-run.npz keep; the same command goes on from kept.npz" in err
     assert la.load("kept.npz").steps == 100

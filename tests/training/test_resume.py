@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_in_a_new_process(tmp_path):
     net, X, Y = problem()
     options = {"lr": 2e-3, "optimizer": "muon", "batch": 7, "rng": 3, "average": 0.9}
     la.train(net, X, Y, steps=FIRST, **options).save(tmp_path / "cut.npz")
-    subprocess.run([sys.executable, "-c", CHILD, tmp_path / "cut.npz", tmp_path / "all.npz"], check=True)
+    subprocess.run([sys.executable, "-c", CHILD, tmp_path / "cut.npz", tmp_path / "all.npz"], check=True, cwd=Path(__file__).parents[2])
     assert_same_bits(la.train(net, X, Y, steps=FIRST + REST, **options), la.load(tmp_path / "all.npz"))
 
 
