@@ -143,6 +143,14 @@ def forward(layers: Sequence[Any], params: Params, X: Array) -> list[Array]:
     return A
 
 
+def backward(layers: Sequence[Any], params: Params, D: Array) -> list[Array]:
+    """`D_d = D, D_{i-1} = D_i W_i`: what D, at the outputs, is behind every layer, `D_1` first."""
+    found = [D]
+    for layer, theta in zip(reversed(layers[1:]), reversed(params[1:]), strict=True):
+        found.insert(0, layer.adjoint(theta, found[0]))
+    return found
+
+
 def end_to_end(layers: Sequence[Any], params: Params) -> Array:
     """`P = W_d ... W_1`."""
     return forward(layers, params, np.eye(layers[0].shape[1], dtype=params[0].dtype))[-1].T
@@ -157,11 +165,7 @@ def gradients(layers: Sequence[Any], params: Params, X: Array | None, objective:
         X = np.eye(layers[0].shape[1], dtype=params[0].dtype)
     A = forward(layers, params, X)
     value, D = objective(A[-1])
-    grads: Params = []
-    for i in reversed(range(len(layers))):
-        grads.insert(0, layers[i].grad(D, A[i]))
-        D = layers[i].adjoint(params[i], D)
-    return value, grads
+    return value, [layer.grad(D_i, A_i) for layer, D_i, A_i in zip(layers, backward(layers, params, D), A, strict=False)]
 
 
 def pivot_gradients(layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, pivot: int) -> tuple[float, Params]:
@@ -202,32 +206,6 @@ def cotangent(layer: Any, direction: Array, D: Array) -> Array:
         return np.zeros((len(D), layer.shape[1]), dtype=D.dtype)
     moved = layer.adjoint(direction, D)
     return moved if layer.offset is None else moved - D @ layer.offset.astype(D.dtype)
-
-
-def hessian_product(
-    layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, second: Second, V: Params, gauss_newton: bool = False,
-) -> Params:  # fmt: skip
-    """The Hessian of the loss in the parameters times V, or Gauss-Newton's part of it (docs/theory, T13.1, from pivot 0).
-
-    `A'_i = A_{i-1} V_i^T + A'_{i-1} W_i^T`, `D'_d = second(A_d, A'_d)`, `D'_{i-1} = D'_i W_i + D_i V_i`,
-    `(H V)_i = <A_k, D'_i^T A_{i-1} + D_i^T A'_{i-1}>`; Gauss-Newton leaves out every term with an undifferentiated D.
-    """
-    if X is None:
-        X = np.eye(layers[0].shape[1], dtype=params[0].dtype)
-    A = forward(layers, params, X)
-    dA = [np.zeros_like(X)]
-    for i, layer in enumerate(layers):
-        dA.append(tangent(layer, V[i], A[i]) + layer.apply(params[i], dA[i]))
-    D, dD = objective(A[-1])[1], second(A[-1], dA[-1])
-    found: Params = []
-    for i in reversed(range(len(layers))):
-        H = layers[i].grad(dD, A[i])
-        found.insert(0, H if gauss_newton else H + layers[i].grad(D, dA[i]))
-        dD = layers[i].adjoint(params[i], dD)
-        if not gauss_newton:
-            dD = dD + cotangent(layers[i], V[i], D)
-            D = layers[i].adjoint(params[i], D)
-    return found
 
 
 # ------------------------------------------------------------------ products by themselves (linalign.kernels)

@@ -10,7 +10,7 @@ import scipy.sparse.linalg
 
 from .. import reference, validate
 from ..layers import Dense, Layer
-from ..layers.homogeneous import Homogeneous
+from ..layers.homogeneous import Homogeneous, beside_ones, chain_of
 from ..problem.network import Network
 from ..validate import Array
 from .metric import METRICS, Metric
@@ -143,8 +143,7 @@ def of_rows(net: Network, name: str, X: Any, metric: str) -> Factors:
     rows = validate.matrix(name, X, net.dtype, columns=net.widths[0])
     layers: Sequence[Layer] = net.layers
     if net.has_biases:
-        layers = [Homogeneous(layer, i == net.depth - 1) for i, layer in enumerate(net.layers)]
-        rows = np.hstack([rows, np.ones((len(rows), 1), dtype=net.dtype)])
+        layers, rows = chain_of(net.layers), beside_ones(rows)
     return Factors(layers, net.params, rows, metric)
 
 
@@ -155,9 +154,7 @@ class Factors:
         """`layers` without biases, which are those of `Homogeneous` ones."""
         self.n, self.outputs, dtype = len(rows), layers[-1].shape[0], rows.dtype
         A = reference.forward(layers, list(params), rows)
-        S = [np.eye(self.outputs, dtype=dtype)]
-        for layer, theta in zip(layers[:0:-1], params[:0:-1], strict=True):
-            S.insert(0, layer.adjoint(theta, S[0]))
+        S = reference.backward(layers, list(params), np.eye(self.outputs, dtype=dtype))
         self.dense: list[tuple[Array, Array]] = []
         self.others: list[Array | None] = []
         scale = Metric(layers, metric)

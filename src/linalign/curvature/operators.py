@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from .. import reference, validate
+from ..layers.flat import split
 from ..losses import Loss
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
@@ -35,23 +36,19 @@ class CurvatureOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[mis
             problem = samples.reduce(problem)[0]
         self._problem, self._part, self._metric = problem, part, Metric(problem.net.layers, metric)
         self._shapes = [theta.shape for theta in problem.net.params]
-        self._ends = np.cumsum([theta.size for theta in problem.net.params])[:-1]
         size = problem.net.size
         super().__init__(dtype=problem.net.dtype, shape=(size, size))
         self._stand(problem)
 
     def _stand(self, problem: Problem) -> None:
         """What every product needs of the point."""
-        layers, params, dtype = problem.net.layers, problem.net.params, problem.net.dtype
+        layers, params, dtype = problem.net.layers, list(problem.net.params), problem.net.dtype
         X = np.eye(problem.net.widths[0], dtype=dtype) if problem.X is None else problem.X
-        self._A = reference.forward(layers, list(params), X)
+        self._A = reference.forward(layers, params, X)
         self._second = problem.loss.second(problem.T, problem.factor)
         self._D: list[Array] = []
         if not self._part:
-            D = problem.loss.objective(problem.T, problem.factor)(self._A[-1])[1]
-            self._D = [D]
-            for layer, theta in zip(layers[:0:-1], params[:0:-1], strict=True):
-                self._D.insert(0, layer.adjoint(theta, self._D[0]))
+            self._D = reference.backward(layers, params, problem.loss.objective(problem.T, problem.factor)(self._A[-1])[1])
 
     def at(self, network: Network) -> CurvatureOperator:
         """The same operator where another network of the same layers stands; the data are not looked at again."""
@@ -64,14 +61,15 @@ class CurvatureOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[mis
         return moved
 
     def _matvec(self, vector: Array) -> Array:
-        return self._metric.outside(self._product(self._metric.inside(self._split(vector.ravel()))))
-
-    def _split(self, vector: Array) -> list[Array]:
-        pieces = np.split(vector.astype(self.dtype, copy=False), self._ends)
-        return [piece.reshape(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+        flat = vector.ravel().astype(self.dtype, copy=False)
+        return self._metric.outside(self._product(self._metric.inside(split(flat, self._shapes))))
 
     def _product(self, V: list[Array]) -> list[Array]:
-        """`reference.hessian_product`, with what does not depend on V worked out before."""
+        """H V, or Gauss-Newton's part, which leaves out every term with an undifferentiated D (T13.1, from pivot 0).
+
+        `A'_i = A_{i-1} V_i^T + A'_{i-1} W_i^T`, `D'_d = second(A_d, A'_d)`, `D'_{i-1} = D'_i W_i + D_i V_i`,
+        `(H V)_i = <A_k, D'_i^T A_{i-1} + D_i^T A'_{i-1}>`.
+        """
         layers, params, A, D = self._problem.net.layers, self._problem.net.params, self._A, self._D
         dA: list[Array | None] = [None]
         for i, layer in enumerate(layers):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..layers.flat import split
 from ..plan.cost import Pivot
 from ..problem.descent import Descent
 from ..problem.problem import Problem
@@ -24,7 +25,6 @@ class FlowEngine(ChainEngine):
         super().__init__(problem, descent, pivot, threads)
         layers, params = problem.net.layers, problem.net.params
         self._shapes = [theta.shape for theta in params]
-        self._ends = np.cumsum([theta.size for theta in params])[:-1]
         self.start = np.concatenate([theta.ravel() for theta in params])
         self.evaluations = 0
         matrix = descent.metric == "matrix"
@@ -32,7 +32,7 @@ class FlowEngine(ChainEngine):
 
     def split(self, flat: Array) -> list[Array]:
         """Views of a flat vector, one a layer."""
-        return [part.reshape(shape) for part, shape in zip(np.split(flat, self._ends), self._shapes, strict=True)]
+        return split(flat, self._shapes)
 
     def slope(self, time: float, flat: Array) -> Array:
         """`-dL/dtheta` there, one vector; `TOO_FAR` where the loss is not finite. Raises: what a loss in Python raised."""

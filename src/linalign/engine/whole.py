@@ -35,11 +35,14 @@ class Whole:
             value, found = reference.gradients(small.net.layers, list(params), small.X, small.loss.objective(small.T, small.factor))
         return value + small.floor - self._full.floor, found
 
-    def value(self, params: Sequence[Array]) -> float:
-        """The loss without the floor of the problem that is run."""
+    def loss(self, params: Sequence[Array]) -> float:
+        """The loss."""
         small = self._small
         assert small.X is not None
         with np.errstate(all="ignore"):
             F = reference.forward(small.net.layers, list(params), small.X)[-1]
-            value = small.loss.objective(small.T, small.factor)(F)[0]
-        return value + small.floor - self._full.floor
+            return float(small.loss.objective(small.T, small.factor)(F)[0]) + small.floor
+
+    def value(self, params: Sequence[Array]) -> float:
+        """The loss without the floor of the problem that is run."""
+        return self.loss(params) - self._full.floor

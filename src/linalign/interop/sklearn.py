@@ -32,6 +32,7 @@ except ImportError:
     ) from None
 
 from ..layers import Dense, Layer
+from ..layers.homogeneous import beside_ones
 from ..losses import CrossEntropy, Loss, Squared
 from ..problem.compressed import Compressed
 from ..problem.network import Network
@@ -254,7 +255,7 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
         mean = X.mean(axis=0, dtype=np.float64) if self.fit_intercept else np.zeros(X.shape[1])
         rows = (X - mean).astype(X.dtype)
         if self.fit_intercept:
-            rows = np.hstack([rows, np.ones((len(rows), 1), dtype=X.dtype)])
+            rows = beside_ones(rows)
         self._train(rows, np.eye(len(self.classes_), dtype=X.dtype)[labels], CrossEntropy(), X.dtype)
         P = self.network_.matrix()
         coef = P[:, : X.shape[1]]

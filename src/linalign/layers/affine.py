@@ -10,13 +10,14 @@ import numpy as np
 
 from ..cached import cached_property
 from ..validate import Array
+from .around import Around
 from .arrays import ArrayLayer, real_frozen
 from .base import OWN_PRODUCTS, Border, Form, Layer
 from .biased import Biased
 from .table import shifted
 
 
-class AffineLayer(ArrayLayer):
+class AffineLayer(Around, ArrayLayer):
     """`W = B + sum_k theta_k A_k`: gradients are those of the layer that is trained, at W (T16.1)."""
 
     layer: Layer
@@ -42,24 +43,8 @@ class AffineLayer(ArrayLayer):
         return self.added if inner is None else self.added + inner
 
     @property
-    def linear(self) -> Layer:
-        return self.layer.linear
-
-    @property
     def shape(self) -> tuple[int, int]:
         return self.layer.shape
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        return self.layer.param_shape
-
-    @property
-    def multiplicity(self) -> Array:
-        return self.layer.multiplicity
-
-    @property
-    def orthonormal(self) -> bool:
-        return self.layer.orthonormal
 
     @property
     def work(self) -> int:
@@ -74,9 +59,6 @@ class AffineLayer(ArrayLayer):
 
     def coordinates(self, matrix: Array) -> Array:
         return self.layer.coordinates(matrix)
-
-    def solve_gram(self, coordinates: Array) -> Array:
-        return self.layer.solve_gram(coordinates)
 
     def project(self, matrix: Array) -> Array:
         return self.layer.project(matrix - self.added.astype(matrix.dtype))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..cached import cached_property
 from ..validate import Array
+from .around import Around
 from .base import OWN_PRODUCTS, Border, Form, Layer
 from .table import bordered
 
 
 @dataclass(frozen=True)
-class Homogeneous(Layer):
+class Homogeneous(Around, Layer):
     """`[W b; 0 1]` of a layer with or without a bias, or `[W b]` for the last layer of a network; the parameters are the same.
 
     Rows that stand for many samples have other numbers than 1 as their last coordinate, so that a bias enters as `o b^T` and its
@@ -29,18 +31,6 @@ class Homogeneous(Layer):
         return (out if self.last else out + 1, inputs + 1)
 
     @property
-    def param_shape(self) -> tuple[int, ...]:
-        return self.layer.param_shape
-
-    @property
-    def multiplicity(self) -> Array:
-        return self.layer.multiplicity
-
-    @property
-    def orthonormal(self) -> bool:
-        return self.layer.orthonormal
-
-    @property
     def work(self) -> int:
         return self.layer.work + 1
 
@@ -54,10 +44,6 @@ class Homogeneous(Layer):
             fixed[out, inputs] = 1.0
         fixed.flags.writeable = False
         return fixed
-
-    @property
-    def linear(self) -> Layer:
-        return self.layer.linear
 
     @cached_property
     def form(self) -> Form:
@@ -92,9 +78,6 @@ class Homogeneous(Layer):
         out, inputs = self.layer.shape
         return self.layer.coordinates(matrix[:out, :inputs]) + self.layer.constant_coordinates(matrix[:out, inputs])
 
-    def solve_gram(self, coordinates: Array) -> Array:
-        return self.layer.solve_gram(coordinates)
-
     def apply(self, theta: Array, A: Array) -> Array:
         a, o = A[:, :-1], A[:, -1:]
         out, b = self.layer.apply(theta, a), self.layer.constant(theta)
@@ -114,3 +97,13 @@ class Homogeneous(Layer):
     def grad(self, D: Array, A: Array) -> Array:
         d = D[:, : self.layer.shape[0]]
         return self.layer.grad(d, A[:, :-1]) + self.layer.constant_coordinates(d.T @ A[:, -1])
+
+
+def chain_of(layers: Sequence[Layer]) -> list[Homogeneous]:
+    """Layers, of which some have biases, as a linear chain on rows beside a constant coordinate."""
+    return [Homogeneous(layer, i == len(layers) - 1) for i, layer in enumerate(layers)]
+
+
+def beside_ones(rows: Array) -> Array:
+    """`[X 1]`: the rows that such a chain takes."""
+    return np.hstack([rows, np.ones((len(rows), 1), dtype=rows.dtype)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,8 +64,28 @@ class Loss(ABC):
         return type(self).second is not Loss.second
 
 
+class Formula(Loss):
+    """A loss of the outputs whose value, gradient and second derivative are functions of `reference.py`."""
+
+    formula: ClassVar[str]
+    """What they are called there; a class that is made of this one may be of another kind."""
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What they take besides outputs, targets and factor."""
+        return ()
+
+    def objective(self, T: Array | None, factor: float) -> reference.Objective:
+        formula: Callable[..., tuple[float, Array]] = getattr(reference, self.formula)
+        return lambda F: formula(F, T, factor, *self.numbers)
+
+    def second(self, T: Array | None, factor: float) -> reference.Second:
+        formula: Callable[..., Array] = getattr(reference, f"{self.formula}_second")
+        return lambda F, V: formula(F, V, T, factor, *self.numbers)
+
+
 @dataclass(frozen=True)
-class Mean(Loss):
+class Mean(Formula):
     """A sum over outputs, and the mean or the sum over samples."""
 
     reduction: str = "mean"

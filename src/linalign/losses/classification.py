@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import reference, validate
+from .. import validate
 from ..validate import Array
 from .base import Mean
 
@@ -32,12 +32,7 @@ class Logistic(Signs):
     """`sum log(1 + exp(-y f(x)))` over outputs, mean (or sum) over samples; labels -1 and 1."""
 
     kind: ClassVar[str] = "logistic"
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.logistic(F, T, factor)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.logistic_second(F, V, T, factor)
+    formula: ClassVar[str] = "logistic"
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,7 @@ class Exponential(Signs):
     """`sum exp(-y f(x))` over outputs, mean (or sum) over samples; labels -1 and 1."""
 
     kind: ClassVar[str] = "exponential"
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.exponential(F, T, factor)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.exponential_second(F, V, T, factor)
+    formula: ClassVar[str] = "exponential"
 
 
 @dataclass(frozen=True)
@@ -58,12 +48,7 @@ class Hinge(Signs):
     """`sum max(0, 1 - y f(x))` over outputs, mean (or sum) over samples; labels -1 and 1. The slope at margin 1 is 0."""
 
     kind: ClassVar[str] = "hinge"
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.hinge(F, T, factor)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.hinge_second(F, V, T, factor)
+    formula: ClassVar[str] = "hinge"
 
 
 @dataclass(frozen=True)
@@ -71,12 +56,7 @@ class SquaredHinge(Signs):
     """`sum max(0, 1 - y f(x))^2` over outputs, mean (or sum) over samples; labels -1 and 1."""
 
     kind: ClassVar[str] = "squared_hinge"
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.squared_hinge(F, T, factor)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.squared_hinge_second(F, V, T, factor)
+    formula: ClassVar[str] = "squared_hinge"
 
 
 @dataclass(frozen=True)
@@ -87,6 +67,7 @@ class CrossEntropy(Mean):
     """
 
     kind: ClassVar[str] = "cross_entropy"
+    formula: ClassVar[str] = "cross_entropy"
 
     def targets(self, Y: Any, n: int, k_d: int, dtype: np.dtype[Any]) -> Array:
         labels = self._labels(validate.plain("Y", Y), n, k_d)
@@ -120,9 +101,3 @@ class CrossEntropy(Mean):
         if array is None and k_d > 1 and getattr(Y, "shape", None) == (n, 1):
             raise ValueError(f"Y has shape {(n, 1)}; integer labels (n,) or probabilities (n, {k_d}) were wanted: pass Y[:, 0]")
         return array
-
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.cross_entropy(F, T, factor)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.cross_entropy_second(F, V, T, factor)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .. import reference, validate
-from ..validate import Array
-from .base import Loss
+from .. import validate
+from .base import Formula
 
 _MEANS: dict[str, Callable[[int, int], float]] = {
     "sum": lambda n, k: 1.0,
@@ -18,7 +17,7 @@ _MEANS: dict[str, Callable[[int, int], float]] = {
 
 
 @dataclass(frozen=True)
-class Squared(Loss):
+class Squared(Formula):
     """`a * sum ||f(x) - y||^2`, with `a = 1/2` (or 1 if not `half`) over the size of the mean.
 
     `reduction`: "sum", "samples" (mean over samples) or "entries" (mean over samples and outputs, as torch's MSELoss).
@@ -28,6 +27,7 @@ class Squared(Loss):
     half: bool = True
     reduction: str = "sum"
     kind: ClassVar[str] = "squared"
+    formula: ClassVar[str] = "squared"
     real_targets: ClassVar[bool] = True
     quadratic: ClassVar[bool] = True
 
@@ -37,15 +37,9 @@ class Squared(Loss):
     def factor(self, n: int, k_d: int) -> float:
         return (0.5 if self.half else 1.0) * _MEANS[self.reduction](n, k_d)
 
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.squared(F, T, factor)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.squared_second(F, V, T, factor)
-
 
 @dataclass(frozen=True)
-class Huber(Loss):
+class Huber(Formula):
     """`sum h(f(x) - y)`, `h(r) = r^2 / 2` up to `|r| = delta` and `delta (|r| - delta / 2)` beyond, as torch's HuberLoss.
 
     `reduction`: "mean" over samples and outputs, "samples" or "sum". Source: Huber, 1964. Raises: ValueError, TypeError.
@@ -54,6 +48,7 @@ class Huber(Loss):
     delta: float = 1.0
     reduction: str = "mean"
     kind: ClassVar[str] = "huber"
+    formula: ClassVar[str] = "huber"
     real_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -63,8 +58,6 @@ class Huber(Loss):
     def factor(self, n: int, k_d: int) -> float:
         return _MEANS["entries" if self.reduction == "mean" else self.reduction](n, k_d)
 
-    def objective(self, T: Array | None, factor: float) -> reference.Objective:
-        return lambda F: reference.huber(F, T, factor, self.delta)
-
-    def second(self, T: Array | None, factor: float) -> reference.Second:
-        return lambda F, V: reference.huber_second(F, V, T, factor, self.delta)
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return (self.delta,)

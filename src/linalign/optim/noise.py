@@ -9,6 +9,7 @@ Gradient noise of step t is `gradient_noise draw(1, t, size)`, layer after layer
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..layers.flat import split
 from ..validate import Array
 
 # numbers of label noise that are drawn at a time
@@ -58,6 +60,5 @@ class Noise:
         """The noise of the step, counted from 0, one array a layer; None without."""
         if not self.gradients:
             return None
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        drawn = self.gradients * _normal(self.key, GRADIENTS, step, (sum(sizes),))
-        return [part.reshape(shape) for part, shape in zip(np.split(drawn, np.cumsum(sizes)[:-1]), shapes, strict=True)]
+        drawn = self.gradients * _normal(self.key, GRADIENTS, step, (sum(map(math.prod, shapes)),))
+        return split(drawn, shapes)

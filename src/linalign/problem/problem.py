@@ -70,7 +70,7 @@ def batched(problem: Problem, batch: int, ragged: bool) -> Problem:
 
 def whole(problem: Problem) -> Problem:
     """The same problem, of all rows at every step."""
-    return replace(problem, batch=None, ragged=False, facts=DataFacts())
+    return problem if problem.batch is None else replace(problem, batch=None, ragged=False, facts=DataFacts())
 
 
 def _completed(Y: Any, dtype: Any, widths: tuple[int, ...]) -> Array:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import reference
 from ..cached import cached_property
+from ..engine.whole import Whole
 from ..losses import Loss
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
-from ..reduce import samples
 from ..reduce.biases import homogeneous
 from ..validate import Array
 
@@ -59,19 +58,12 @@ class Validated:
         self._given = problem
 
     @cached_property
-    def _small(self) -> Problem:
-        full = homogeneous(self._given)
-        if full.loss.quadratic and full.rows > full.net.widths[0]:
-            return samples.reduce(full)[0]
-        return full
+    def _whole(self) -> Whole:
+        return Whole(homogeneous(self._given))
 
     def __call__(self, params: Sequence[Array]) -> float:
         """The loss. Cost: for a quadratic loss, once `4 n k^2`, and then independent of n."""
-        small = self._small
-        assert small.X is not None
-        with np.errstate(all="ignore"):
-            F = reference.forward(small.net.layers, list(params), small.X)[-1]
-            return float(small.loss.objective(small.T, small.factor)(F)[0]) + small.floor
+        return self._whole.loss(params)
 
 
 def validation(value: Any) -> Validation | None:

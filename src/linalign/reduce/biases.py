@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..layers import Biased, Dense, Layer
-from ..layers.homogeneous import Homogeneous
+from ..layers.homogeneous import Homogeneous, beside_ones, chain_of
 from ..problem.facts import DataFacts
 from ..problem.network import Network
 from ..problem.problem import Problem
@@ -24,12 +24,10 @@ def homogeneous(problem: Problem) -> Problem:
     if not net.has_biases:
         return problem
     assert problem.X is not None
-    layers = [Homogeneous(layer, i == net.depth - 1) for i, layer in enumerate(net.layers)]
     if problem.facts.homogeneous is None:
-        ones = np.ones((len(problem.X), 1), dtype=problem.X.dtype)
-        problem.facts.homogeneous = np.hstack([problem.X, ones]), DataFacts()
+        problem.facts.homogeneous = beside_ones(problem.X), DataFacts()
     X, facts = problem.facts.homogeneous
-    chain = type(net)._adopt(tuple(layers), net.params)
+    chain = type(net)._adopt(tuple(chain_of(net.layers)), net.params)
     return Problem(chain, X, problem.T, problem.loss, problem.factor, problem.floor, facts, problem.batch, problem.ragged)
 
 

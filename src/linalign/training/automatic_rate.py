@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layers.homogeneous import Homogeneous
+from ..layers.homogeneous import beside_ones, chain_of
 from ..losses import Loss, resolve
 from ..optim import SGD, Rule
-from ..optim.wrapped import Wrapped
+from ..optim.wrapped import innermost
 from ..problem.network import Network
 from ..problem.problem import Problem
 from ..reduce.biases import homogeneous
@@ -31,12 +31,11 @@ def automatic_rate(net: Network, X: Array, Y: Array, loss: str | Loss, *, n: int
     Shapes: `X (n, k_0)`, `Y (n, k_d)`, or compressed rows of `n` samples. Cost: `X^T X`, and a norm a layer.
     """
     kind = resolve(loss)
-    if kind.kind not in CURVATURE:
-        known = ", ".join(CURVATURE)
-        raise ValueError(f"lr is 'auto' but the curvature of the loss {kind.kind!r} is not known, only of {known}; pass a number")
-    factor = kind.factor(len(X) if n is None else n, Y.shape[1])
-    X, matrices = beside_ones(net, X)
-    return _rate(matrices, CURVATURE[kind.kind] * factor, (_largest(X), float(np.linalg.norm(X)), float(np.linalg.norm(Y))), momentum)
+    bound = curvature_of(kind) * kind.factor(len(X) if n is None else n, Y.shape[1])
+    matrices = net.matrices()
+    if net.has_biases:
+        X, matrices = beside_ones(X), [layer.matrix(theta) for layer, theta in zip(chain_of(net.layers), net.params, strict=True)]
+    return _rate(matrices, bound, (_largest(X), float(np.linalg.norm(X)), float(np.linalg.norm(Y))), momentum)
 
 
 def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]:
@@ -45,12 +44,8 @@ def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]
     Raises: ValueError for rules, losses and batches for which no curvature is known.
     """
     check(rule, problem.batch is not None)
-    while isinstance(rule, Wrapped):
-        rule = rule.base
-    kind = problem.loss.kind
-    if kind not in CURVATURE or problem.T is None:
-        known = ", ".join(CURVATURE)
-        raise ValueError(f"lr is 'auto' but the curvature of the loss {kind!r} is not known, only of {known}; pass a number")
+    rule, kind = innermost(rule), problem.loss.kind
+    bound = curvature_of(problem.loss, problem.T is not None)
     chain = homogeneous(problem)
     facts = chain.facts
     if facts.sizes is None:
@@ -66,7 +61,7 @@ def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]
         else:
             facts.sizes = _largest(chain.X), float(np.linalg.norm(chain.X)), targets
     momentum = rule.momentum if isinstance(rule, SGD) else 0.0
-    c = CURVATURE[kind] * problem.factor
+    c = bound * problem.factor
     if kind == "exponential":
         # its curvature is its value, which descent does not let grow: the worst sample of the start
         F = chain.net.matrix().T if chain.X is None else chain.X @ chain.net.matrix().T
@@ -75,10 +70,17 @@ def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]
     return for_metric(problem.net, _rate(chain.net.matrices(), c, facts.sizes, momentum), metric)
 
 
+def curvature_of(loss: Loss, has_targets: bool = True) -> float:
+    """The bound in `CURVATURE`. Raises: ValueError for a loss without one."""
+    if loss.kind not in CURVATURE or not has_targets:
+        known = ", ".join(CURVATURE)
+        raise ValueError(f"lr is 'auto' but the curvature of the loss {loss.kind!r} is not known, only of {known}; pass a number")
+    return CURVATURE[loss.kind]
+
+
 def check(rule: Rule, batched: bool) -> None:
     """That `lr="auto"` means something. Raises: ValueError."""
-    while isinstance(rule, Wrapped):
-        rule = rule.base
+    rule = innermost(rule)
     if not isinstance(rule, SGD):
         raise ValueError(f"lr is 'auto' but the optimizer is {rule.name}; 'auto' is for gradient descent: pass a number")
     if batched:
@@ -119,15 +121,6 @@ def _rate(matrices: list[Array], c: float, sizes: tuple[float, float, float], mo
     curvature = c * largest * max(at_start, grown)
     slowing = 1 - momentum if 0 <= momentum < 1 else 1.0  # other momenta are refused by train
     return slowing / curvature if curvature > 0 else 1.0
-
-
-def beside_ones(net: Network, X: Array) -> tuple[Array, list[Array]]:
-    """The rows and the matrices of the chain that a network with biases is."""
-    if not net.has_biases:
-        return X, net.matrices()
-    last = net.depth - 1
-    rows = np.hstack([X, np.ones((len(X), 1), dtype=X.dtype)])
-    return rows, [Homogeneous(layer, i == last).matrix(theta) for i, (layer, theta) in enumerate(zip(net.layers, net.params, strict=True))]
 
 
 def for_metric(net: Network, lr: float, metric: str) -> float | list[float]:

@@ -11,6 +11,7 @@ from .. import validate
 from ..engine.bind import bind
 from ..engine.engines import simultaneous
 from ..engine.threads import for_plan, limit
+from ..layers.flat import split
 from ..losses import Loss, resolve
 from ..plan import machine
 from ..plan.planner import make_plan
@@ -84,7 +85,6 @@ class Objective:
         self._start = [theta.copy() for theta in work.problem.net.params]
         self._shapes = [layer.param_shape for layer in net.layers]
         self._size = net.size
-        self._ends = np.cumsum([theta.size for theta in net.params])
         # the kernel's gradients are those in the parameters
         self._solved = [i for i, layer in enumerate(net.layers) if metric == "matrix" and not layer.orthonormal]
         # BLAS is held to one thread where it is called at all
@@ -192,7 +192,7 @@ class Objective:
             # what left the finite numbers may stand in the padding
             self._chain.restore(self._start)
         if out is not None and self._solved:
-            slopes = out if not isinstance(out, np.ndarray) else self._split(out)
+            slopes = out if not isinstance(out, np.ndarray) else split(out, self._shapes)
             for i in self._solved:
                 slopes[i][...] = self._net.layers[i].solve_gram(slopes[i])
         return float(value) + self._added
@@ -205,10 +205,6 @@ class Objective:
             found = self._chain.evaluate(params, out)
             return found
 
-    def _split(self, vector: Array) -> list[Array]:
-        """Views of a flat vector, one a layer."""
-        return [piece.reshape(shape) for piece, shape in zip(np.split(vector, self._ends[:-1]), self._shapes, strict=True)]
-
     def _layerwise(self, params: Any) -> list[Array]:
         """Checked: one array a layer. Raises: ValueError, TypeError."""
         params = validate.plain("params", params)
@@ -216,7 +212,7 @@ class Objective:
             vector = validate.real_array("params", params, self._dtype)
             if vector.shape != (self._size,):
                 raise ValueError(f"params has shape {vector.shape}; a vector of {self._size} numbers was wanted, or one array a layer")
-            return self._split(np.ascontiguousarray(vector))
+            return split(np.ascontiguousarray(vector), self._shapes)
         given = list(params)
         if len(given) != len(self._shapes):
             raise ValueError(f"params has {len(given)} arrays but the network has {len(self._shapes)} layers; pass one array a layer")

@@ -15,6 +15,7 @@ from .. import html
 from .. import layers as _layers
 from ..cached import cached_property
 from ..files import replacing
+from ..layers.flat import split
 from ..plan.plan import Plan
 from ..problem import metric
 from ..problem.network import Network
@@ -88,11 +89,10 @@ class Run:
             raise ValueError(
                 'the run recorded no parameters; train with record={"params": 100}, or pass run.network for the last one alone'
             )
-        layers, found = self.network.layers, []
-        for flat in self.history["params"].values:
-            parts = np.split(flat, np.cumsum([layer.size for layer in layers])[:-1])
-            found.append([layer.matrix(part.reshape(layer.param_shape)) for layer, part in zip(layers, parts, strict=True)])
-        return found
+        layers = self.network.layers
+        shapes = [layer.param_shape for layer in layers]
+        flats = self.history["params"].values
+        return [[layer.matrix(theta) for layer, theta in zip(layers, split(flat, shapes), strict=True)] for flat in flats]
 
     def __repr__(self) -> str:
         end = "converged" if self.converged else "interrupted" if self.interrupted else "stopped" if self.stopped else "all steps taken"
