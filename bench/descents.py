@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import check, worker
+from . import check
 from .entrants import Entrant, Loop, Pace
-from .rows import Entered, Itself, LeaveOut, Step, compare
+from .rows import Entered, Itself, LeaveOut, Step, compare, trained
 from .workloads import AUTO, Array, Case, Workload
 
 if TYPE_CHECKING:
@@ -141,27 +141,13 @@ class DescentStep(Step):
 class Reduced(Itself):
     """A step with every reduction that the rule keeps over one without: a share of its time, at most 1 if reducing pays."""
 
-    def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
+    def by_hand(self, workload: Workload) -> tuple[Any, Any, list[float]]:
         from .peers import numpy_descent
 
-        errors = {}
-        for label, workload in self.sides:
-            case, weights = workload.case(), []
-            assert isinstance(case, DescentCase)
-            for steps in (1, workload.check_steps):
-                runner = next(iter(numpy_descent.variants(case).values()))()
-                runner.run(steps)
-                weights.append(runner.weights())
-            bound = allowed(workload, case.weights, weights[0], workload.check_steps)
-            for who in list(entered.get(label, ())):
-                name = f"{label}: {who.how}"
-                try:
-                    got = who.process.call(worker.trained, who.variant, workload.check_steps)
-                except Exception as error:
-                    leave_out(label, who, error)
-                else:
-                    errors[name] = check.compare(name, got, weights[1], case.weights, bound)
-        return errors
+        case = workload.case()
+        assert isinstance(case, DescentCase)
+        first, last = trained(next(iter(numpy_descent.variants(case).values())), workload.check_steps)
+        return case.weights, last, allowed(workload, case.weights, first, workload.check_steps)
 
 
 def reduced(section: str, name: str, workload: Descent, **options: Any) -> Reduced:

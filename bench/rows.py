@@ -283,20 +283,12 @@ class Itself(Row):
         return [Loop(process, variant, multiple=self.multiple) for variant in variants], absent
 
     def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
-        """Each side against NumPy on the same rows, compressed by hand where there are many."""
-        from .peers import numpy_loop
-
+        """Each side against NumPy on the same rows."""
         errors = {}
         for label, workload in self.sides:
             if label not in entered:
                 continue
-            case = compressed(workload.case())
-            weights = []
-            for steps in (1, workload.check_steps):
-                runner = numpy_loop.Loop(case, lambda A, B, out: A.dot(B, out))
-                runner.run(steps)
-                weights.append(runner.weights())
-            allowed = check.bounds(workload, case.weights, weights[0], workload.check_steps)
+            start, wanted, allowed = self.by_hand(workload)
             for who in list(entered[label]):
                 name = f"{label}: {who.how}"
                 try:
@@ -304,5 +296,23 @@ class Itself(Row):
                 except Exception as error:
                     leave_out(label, who, error)
                 else:
-                    errors[name] = check.compare(name, got, weights[1], case.weights, allowed)
+                    errors[name] = check.compare(name, got, wanted, start, allowed)
         return errors
+
+    def by_hand(self, workload: Workload) -> tuple[Any, Any, list[float]]:
+        """Weights at the start and after the steps that are checked, and what these may be off by; data of many rows are compressed."""
+        from .peers import numpy_loop
+
+        case = compressed(workload.case())
+        first, last = trained(lambda: numpy_loop.Loop(case, lambda A, B, out: A.dot(B, out)), workload.check_steps)
+        return case.weights, last, check.bounds(workload, case.weights, first, workload.check_steps)
+
+
+def trained(make: Callable[[], Any], steps: int) -> tuple[Any, Any]:
+    """The weights of a program after one step, and after so many, from the start each time."""
+    found = []
+    for count in (1, steps):
+        runner = make()
+        runner.run(count)
+        found.append(runner.weights())
+    return found[0], found[1]

@@ -119,16 +119,11 @@ class GemmBatches(Gemm, _Ordered):
             once(1)
 
 
-class OneRow(_Ordered):
-    """SGD on one row: matrices meet vectors, and an outer product is added to each layer in place."""
+class RowByRow:
+    """What sees one row a step: their numbers, worked out before the clock runs."""
 
     def __init__(self, case: DescentCase) -> None:
-        super().__init__()
         self.case = case
-        self.W = [W.copy() for W in case.weights]
-        self.A = [np.empty(len(W), W.dtype) for W in self.W]
-        self.D = [np.empty_like(A) for A in self.A]
-        self.xs, self.ys = list(case.X), list(case.Y)
         self.kept: dict[int, list[int]] = {}
 
     def prepare(self, steps: int) -> None:
@@ -136,6 +131,17 @@ class OneRow(_Ordered):
             order = self.case.order(steps)
             assert order is not None
             self.kept[steps] = order[:, 0].tolist()
+
+
+class OneRow(RowByRow):
+    """SGD on one row: matrices meet vectors, and an outer product is added to each layer in place."""
+
+    def __init__(self, case: DescentCase) -> None:
+        super().__init__(case)
+        self.W = [W.copy() for W in case.weights]
+        self.A = [np.empty(len(W), W.dtype) for W in self.W]
+        self.D = [np.empty_like(A) for A in self.A]
+        self.xs, self.ys = list(case.X), list(case.Y)
 
     def run(self, steps: int) -> None:
         self.prepare(steps)
@@ -158,3 +164,6 @@ class OneRow(_Ordered):
                 dot(d, w, below)
                 ger(-1.0, a, d, 1, 1, wt, 1, 1, 1)
             ger(-1.0, x, D_1, 1, 1, WT_1, 1, 1, 1)
+
+    def weights(self) -> list[Array]:
+        return [W.copy() for W in self.W]

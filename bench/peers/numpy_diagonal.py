@@ -8,26 +8,20 @@ import numpy as np
 
 from ..descents import DescentCase
 from ..workloads import Array
+from .numpy_descent import RowByRow
 
 
 def variants(case: DescentCase) -> dict[str, Callable[[], Diagonals]]:
     return {"in place": lambda: Diagonals(case)}
 
 
-class Diagonals:
+class Diagonals(RowByRow):
     def __init__(self, case: DescentCase) -> None:
-        self.case = case
+        super().__init__(case)
         self.u, self.v = (W.flatten() for W in case.weights)
         # lr x beside x: one product less
         self.rows = list(zip(case.X, case.X * case.lr, case.Y[:, 0].tolist(), strict=True))
         self.product, self.change = np.empty_like(self.u), np.empty_like(self.u)
-        self.kept: dict[int, list[int]] = {}
-
-    def prepare(self, steps: int) -> None:
-        if steps not in self.kept:
-            order = self.case.order(steps)
-            assert order is not None
-            self.kept[steps] = order[:, 0].tolist()
 
     def run(self, steps: int) -> None:
         self.prepare(steps)
