@@ -2,12 +2,13 @@
 # make test   set up, then run the tests
 # make explore  set up, then try the property tests on many examples that nobody has seen; those that fail are kept in .hypothesis
 # make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
+# make docs   set up, then build the site in build/docs, gallery included; GALLERY=REGEX executes the pages whose names match only
 # make lint   set up, then style and types
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
 
-.PHONY: demo test explore bench bench-quick bench-kernels lint clean
+.PHONY: demo test explore bench bench-quick bench-kernels docs lint clean
 
 demo: .venv/demo.done
 	$(BIN)/linalign train digits
@@ -34,6 +35,10 @@ bench-kernels: .venv/bench.done
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -m kernels \
 	  --benchmark-json=bench/results/$$($(BIN)/python -m bench.machine)-kernels.json
 
+# warnings are errors; a link that leads nowhere too, and whatever would be fetched from elsewhere
+docs: .venv/docs.done
+	GALLERY='$(GALLERY)' $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
+
 lint: .venv/lint.done
 	$(BIN)/ruff check src tests bench docs setup.py
 	$(BIN)/ruff format --check src tests bench docs setup.py
@@ -52,6 +57,7 @@ lint: .venv/lint.done
 
 EXTRAS_demo := cli,plot,datasets
 EXTRAS_test := test
+EXTRAS_docs := docs
 EXTRAS_lint := lint
 
 # a CPU build of PyTorch where the index has one of this name; any other build does as well
