@@ -1,6 +1,7 @@
 # make demo   set up, then train a deep linear network on handwritten digits and draw it
 # make test   set up, then run the tests
-# make explore  set up, then try the property tests on many examples that nobody has seen; those that fail are kept in .hypothesis
+# make explore  set up, then try the property tests on many examples that nobody has seen, and kill checkpointed runs 50 times;
+#             examples that fail are kept in .hypothesis
 # make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
 # make docs   set up, then build the site in build/docs, gallery included; GALLERY=REGEX executes the pages whose names match only
 # make lint   set up, then style and types
@@ -18,7 +19,7 @@ test: .venv/test.done
 
 # not for a verdict on a change: what fails here may have failed before it
 explore: .venv/test.done
-	OPENBLAS_NUM_THREADS=1 LINALIGN_HYPOTHESIS=explore $(BIN)/python -m pytest -q -n auto -m hypothesis
+	OPENBLAS_NUM_THREADS=1 LINALIGN_HYPOTHESIS=explore $(BIN)/python -m pytest -q -n auto -m "hypothesis or exploring"
 
 # every row that is compared with a peer or with linalign itself, from long measurements; the data are kept
 bench: .venv/bench.done

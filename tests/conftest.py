@@ -18,6 +18,7 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "oracle: compares with a program that nobody here wrote (tests/required.py)")
+    config.addinivalue_line("markers", "exploring: does more under `make explore` (tests.examples.times)")
 
 
 def pytest_collection_modifyitems(config, items):

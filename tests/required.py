@@ -13,7 +13,7 @@ import os
 import pytest
 
 # as pip knows them; the versions are those that the tests were written against
-ORACLES = {"torch": "torch==2.13.0", "pyfaust": "pyfaust==3.41.0"}
+ORACLES = {"torch": "torch==2.13.0", "pyfaust": "pyfaust==3.41.0", "optax": "optax==0.2.8"}
 REQUIRED = os.environ.get("LINALIGN_ORACLES") == "required"
 
 

@@ -59,6 +59,32 @@ def test_rules_on_entries_keep_samples_alone(name):
     np.testing.assert_allclose(run.loss, plain.loss, rtol=1e-6 if name == "sign" else 1e-9)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "adagrad", "sign", "sgd"])
+def test_reducing_inputs_would_be_wrong_for_rules_on_entries(name):
+    # the rule on the data in a basis of their span, and back: the same run for a rule that commutes, another one for one that does not
+    net, X, Y = problem((30, 16, 5), 0)
+    how = {"loss": "mse", "lr": 1e-3, "steps": 20, "optimizer": name, "reduce": ["samples", "inputs"]}
+    V = np.linalg.svd(X)[2][:3].T
+    first, second = net.params
+    turned = la.train(la.Network.dense([3, 16, 5], [first @ V, second]), X @ V, Y, **{**how, "reduce": "none"})
+    run = la.train(net, X, Y, **how)
+    by = float(np.abs(run.network(X) - turned.network(X @ V)).max())
+    moved = float(np.abs(run.network(X) - net(X)).max())
+    if name == "sgd":
+        assert [r.name for r in run.plan.reductions if r.applied] == ["samples", "inputs"]
+        assert by <= 1e-12
+    else:
+        assert [r.name for r in run.plan.reductions if r.applied] == ["samples"]
+        assert by > 0.1 * moved
+
+
+def test_a_step_of_the_sign_on_one_sample():
+    # x = (2, 1): 3 lr of the prediction, which the norm of x alone would make sqrt(5) lr (T11.5)
+    X, net = np.array([[2.0, 1.0]]), la.Network.dense([2, 1], [np.zeros((1, 2))])
+    run = la.train(net, X, np.ones((1, 1)), lr=1e-3, steps=1, optimizer="sign")
+    assert run.network(X)[0, 0] == pytest.approx(3e-3, rel=1e-15)
+
+
 @pytest.mark.parametrize("rule", [*optim.RULES])
 def test_float32_follows_float64(rule):
     net, X, Y = problem((8, 6, 3), 1)

@@ -28,6 +28,7 @@ def kept(**options):
     return {"lr": 1e-3, "momentum": 0.9, "steps": 400, "checkpoint_every": 0.0, **options}
 
 
+@pytest.mark.exploring
 def test_killed_at_random_moments_the_same_call_ends_with_the_same_bits(tmp_path):
     # about a second a kill, most of which is the start of Python
     rng = np.random.default_rng(0)
