@@ -92,9 +92,9 @@ plt.show()
 # The number
 # ----------
 # Measured against the closed form in all 1,600 networks. The formula is that of the flow. Descent with the learning rate
-# :math:`\eta = 0.005` changes :math:`\lambda` by :math:`\eta^2` a step times what is left of the squared gradient, so that its kernels differ
-# relatively by some :math:`\eta` times the curvature: at the largest starts, of curvature 20, by a tenth of a distance of 0.25, and in the
-# median, at a curvature of 4, by less than 0.001.
+# :math:`\eta = 0.005` changes :math:`\lambda` by :math:`\eta^2` a step times what is left of the squared gradient, so that its kernels
+# differ relatively by some :math:`\eta` times the curvature: at the largest starts, of curvature 20, by a tenth of a distance of 0.25, and
+# in the median, at a curvature of 4, by less than 0.001.
 difference = np.abs(plane - theory)
 print(f"largest difference {difference.max():.4f}, median {np.median(difference):.1e}")
 assert np.median(difference) < 1e-3

@@ -66,8 +66,8 @@ plt.show()
 # %%
 # The number
 # ----------
-# Until a mode arrives it lies on :math:`(\sigma_0+\eta t)^d`. The polar factor of a diagonal matrix has entries 1 to a few roundings a step,
-# so 1000 steps leave less than 1e-12 in a number of size 8.
+# Until a mode arrives it lies on :math:`(\sigma_0+\eta t)^d`. The polar factor of a diagonal matrix has entries 1 to a few roundings a
+# step, so 1000 steps leave less than 1e-12 in a number of size 8.
 worst = 0.0
 for j, strength in enumerate(s):
     arrival = int((strength ** (1 / depth) - sigma_0) / lr)

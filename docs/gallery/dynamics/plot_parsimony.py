@@ -51,8 +51,8 @@ left.plot([], [], color="C0", linewidth=1, label="60 singular values of the midd
 left.plot(rho, color="C1", linewidth=2.5, linestyle=(0, (4, 3)), label=r"the scalar $\rho(t)$")
 left.set(xlabel="step of gradient descent", ylabel="singular value", title="54 of 60 directions are one scalar")
 left.legend(frameon=False, fontsize=9)
-for l, values in enumerate(spectra):
-    right.semilogy(range(1, 21), np.maximum(values[:20], 1e-17), "os^"[l], markersize=5, fillstyle="none", label=f"layer {l + 1}")
+for i, values in enumerate(spectra):
+    right.semilogy(range(1, 21), np.maximum(values[:20], 1e-17), "os^"[i], markersize=5, fillstyle="none", label=f"layer {i + 1}")
 right.axvline(2 * rank + 0.5, color="0.4", linestyle="--", linewidth=1)
 right.text(2 * rank + 0.8, 1e-3, f"2r = {2 * rank}", color="0.3")
 right.set(xlabel="number of the singular value", ylabel=r"singular value of $W_l - (\rho/\epsilon)\,W_l(0)$")
