@@ -6,14 +6,18 @@ import builtins
 import gzip
 import os
 import pickle
+import re
 import struct
 import sys
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 
 from linalign import data
-from linalign.data import tables
+from linalign.data import readers, tables
+from linalign.files.npz import FREE
 from tests.required import oracle
 
 X = np.array([[0.0, 4.0], [2.0, -8.0], [1.0, 6.0], [3.0, 5.0]])
@@ -247,6 +251,71 @@ def test_bad_numpy_files(tmp_path):
     says("4 inputs but 1 targets", tmp_path / "l.npz")
 
 
+def test_a_gzip_bomb_is_left_early(tmp_path):
+    # a thousand times as long as the file: left once what came is much, and more than any table unpacks to
+    for name in ("bomb.csv.gz", "bomb.npz"):
+        path = write(tmp_path / name, gzip.compress(bytes(FREE + 2**21), 1))
+        tracemalloc.start()
+        text = says(f"{path}: broken gzip file (", path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert re.search(r"\(\d[\d,]* bytes unpack to 6[\d,]* or more, over 200 times as many; unpack it yourself if you trust it\)", text)
+        assert peak < 2 * FREE
+    squeezed = gzip.compress(np.random.default_rng(0).integers(0, 2, 50_000).astype("u1").tobytes())
+    for cut in range(2, len(squeezed), 997):
+        says("broken gzip file", write(tmp_path / "cut.npy.gz", squeezed[:cut]))
+
+
+def test_headers_that_are_no_literals_and_zips_that_are_none(tmp_path):
+    # numpy.load answers these with TokenError, SyntaxError, RecursionError, RuntimeError and NotImplementedError
+    np.save(tmp_path / "a.npy", X)
+    good = (tmp_path / "a.npy").read_bytes()
+    for old, new in ((b"), }", b", (("), (b"'<f8'", b"'<f8 "), (b"(4, 2)", b"(((((("), (b"False", b"None ")):
+        says("broken or truncated NumPy file", write(tmp_path / "b.npy", good.replace(old, new)))
+    np.savez(tmp_path / "a.npz", x=X, y=LABELS)
+    good = (tmp_path / "a.npz").read_bytes()
+    for at, byte in ((6, 1), (8, 99), (4, 255)):
+        broken = bytearray(good)
+        for begin, more in ((b"PK\3\4", 0), (b"PK\1\2", 2)):
+            found = broken.index(begin)
+            broken[found + at + more] = byte
+        says("broken or truncated NumPy file (", write(tmp_path / "b.npz", bytes(broken)))
+    rng = np.random.default_rng(0)
+    for name in ("a.npy", "a.npz"):
+        good = (tmp_path / name).read_bytes()
+        for _ in range(200):
+            broken = bytearray(good)
+            broken[rng.integers(len(good))] ^= 1 << rng.integers(8)
+            text = f"{tmp_path}/c{name}: "
+            try:
+                data.load(write(tmp_path / f"c{name}", bytes(broken)))  # a bit of a number makes another number
+            except ValueError as error:
+                text = str(error)
+            assert text.startswith(f"{tmp_path}/c{name}: ")
+            assert "\n" not in text
+
+
+def test_a_bomb_in_a_spreadsheet_is_left_packed(tmp_path):
+    pytest.importorskip("pandas")
+    path = tmp_path / "bomb.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        file.writestr("xl/workbook.xml", bytes(FREE + 1))
+    says("bomb.xlsx: no .xlsx file, or a broken one (", path)
+    says("over 200 times as many; unpack it yourself if you trust it)", path)
+
+
+def test_arrays_are_not_copied_before_they_are_scaled(tmp_path):
+    values = np.random.default_rng(0).standard_normal((2000, 500))
+    np.savez(tmp_path / "a.npz", x=values, y=np.arange(2000.0))
+    tracemalloc.start()
+    x, _ = readers.read(tmp_path / "a.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(x, values)
+    # one piece is unpacked at a time
+    assert peak < values.nbytes + 4 * 2**20
+
+
 # ---- .csv ------------------------------------------------------------------------------------------------------------------
 
 PLAIN = "0,4,3\n2,-8,7\n1,6,7\n3,5,3\n"
@@ -382,6 +451,10 @@ def test_bad_idx(tmp_path):
     says("4 inputs but 3 targets", images(good, idx(LABELS[:3])))
     says("a-labels-idx1-ubyte: has 3 dimensions; labels have one", images(good, good))
     says("has 1 dimension; images have at least 2", images(idx(LABELS)))
+    for rank in (33, 65, 255):  # numpy cannot reshape to these
+        says(f"-images-idx3-ubyte: no IDX file, or a broken one: it has {rank} dimensions; at most 32 were wanted",
+             images(bytes([0, 0, 8, rank]) + struct.pack(">I", 1) * rank + b"a"))  # fmt: skip
+    says("the inputs have shape (0, 4294967295); at least", images(bytes([0, 0, 8, 2]) + struct.pack(">2I", 0, 2**32 - 1)))
     says("target is 3; for IDX images it is the path of the labels' file", images(good), target=3)
     says("nope: no such file", images(good), target="nope")
     (tmp_path / "a-labels-idx1-ubyte").unlink()

@@ -183,7 +183,7 @@ def test_on_a_full_disk_the_run_goes_on_with_the_old_file(tmp_path, monkeypatch)
     def full(fd):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(files.whole.os, "fsync", full)
     with pytest.warns(RuntimeWarning, match=r"kept was not written after \d+ steps \(No space left on device\); an older one is kept"):
         run = la.train(net, X, Y, **kept(), checkpoint=path)
     assert path.read_bytes() == before

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files.npz import check_zip
 from . import dialect
 from .readers import content_of, lines
 
@@ -32,6 +33,8 @@ def read(
         return _text(path, content, named, targets)
     reader = pd.read_parquet if suffix in (".parquet", ".pq") else pd.read_excel
     try:
+        if content[:2] == b"PK":
+            check_zip(content)
         frame = reader(io.BytesIO(content))
     except ImportError as error:
         raise ImportError(f"{path}: {str(error).splitlines()[0]}") from None

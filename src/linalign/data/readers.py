@@ -6,24 +6,26 @@ is a ValueError of one line that names the file, the place in it, what came and 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
-import pickle
 import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from ..files import Damaged, check_regular, damage, npy
+from ..files.npz import PIECE, Npz, check_unpacked, short
 from ..validate import Array
 from .columns import columns, is_index, label
 
 Pair = tuple[Array, Array]
+
+GZIP = b"\x1f\x8b"
 
 # names of the arrays in an .npz, lower or upper case
 PAIRS = (("x", "y"), ("x_train", "y_train"), ("data", "target"), ("images", "labels"), ("train_images", "train_labels"))
@@ -39,10 +41,10 @@ def read(path: Path, target: Any = None) -> Pair:
     """
     if path.is_dir():
         path = _images_in(path)
-    content = content_of(path)
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if suffix == ".npz":
-        return _npz(path, content, target)
+        return _npz(path, target)
+    content = content_of(path)
     if suffix == ".npy":
         return _npy(path, content, target)
     if suffix in (".csv", ".tsv"):
@@ -55,75 +57,117 @@ def read(path: Path, target: Any = None) -> Pair:
 
 def content_of(path: Path) -> bytes:
     """The bytes of a file, unzipped. Raises: FileNotFoundError, ValueError for what is empty or broken."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; pass a path to .npz, .npy, .csv or IDX, or the name 'digits'")
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: broken gzip file ({error}); fetch it again") from None
+    _check_there(path)
+    with path.open("rb") as file:
+        content = _unzipped(path, file) if file.peek(2)[:2] == GZIP else file.read()
     if not content:
         raise ValueError(f"{path}: the file is empty")
     return content
 
 
-def _numbers(path: Path, name: str, array: Array) -> Array:
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: {name} has dtype {array.dtype}; real numbers were wanted")
-    return array
+def _check_there(path: Path) -> None:
+    try:
+        found = check_regular(path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; pass the path of a file") from None
+    if found is None:
+        raise FileNotFoundError(f"{path}: no such file; pass a path to .npz, .npy, .csv or IDX, or the name 'digits'")
+
+
+def _unzipped(path: Path, file: IO[bytes]) -> bytes:
+    """What a gzip file holds, piece by piece, so that one that unpacks to far more than it is long is left early."""
+    pieces, after = [], 0
+    try:
+        with damage(), gzip.GzipFile(fileobj=file) as unzip:
+            while piece := unzip.read(PIECE):
+                pieces.append(piece)
+                after += len(piece)
+                check_unpacked(after, file.tell())
+    except Damaged as error:
+        raise ValueError(f"{path}: broken gzip file ({error}); fetch it again") from None
+    return b"".join(pieces)
+
+
+def _check_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{path}: {name} has dtype {dtype}; real numbers were wanted")
 
 
 # ---- NumPy's own files -----------------------------------------------------------------------------------------------------
 
 
-def _load(path: Path, get: Callable[[], Any]) -> Any:
+@contextlib.contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Damage inside is that of the file. Raises: ValueError."""
     try:
-        return get()
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError) as error:
-        if "allow_pickle" in str(error):
+        with damage():
+            yield
+    except Damaged as error:
+        if "pickled objects" in str(error):
             raise ValueError(f"{path}: holds pickled objects, which are never loaded; save plain arrays of numbers") from None
-        raise ValueError(f"{path}: broken or truncated NumPy file ({_line(error)})") from None
-    except (zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: broken or truncated NumPy file ({_line(error)})") from None
+        raise ValueError(f"{path}: broken or truncated NumPy file ({error})") from None
 
 
-def _line(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    return text.splitlines()[0]
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file to seek in; of one that is gzipped its contents in memory."""
+    _check_there(path)
+    with path.open("rb") as file:
+        begin = file.peek(2)[:2]
+        if not begin:
+            raise ValueError(f"{path}: the file is empty")
+        yield io.BytesIO(_unzipped(path, file)) if begin == GZIP else file
 
 
-def _npz(path: Path, content: bytes, target: Any) -> Pair:
-    if content[:2] != b"PK":
-        raise ValueError(f"{path}: no .npz file, it does not begin as one; write it with numpy.savez(path, X=X, Y=Y)")
-    with _load(path, lambda: np.load(io.BytesIO(content), allow_pickle=False)) as archive:
-        names = {name.lower(): name for name in archive.files}
-        pairs = [(names[x], names[y]) for x, y in PAIRS if x in names and y in names]
-        if target is not None:
-            if target not in archive.files:
-                raise ValueError(f"{path}: target is {target!r} but the arrays are {', '.join(archive.files)}")
-            inputs = [names[x] for x, _ in PAIRS if x in names and names[x] != target] or [n for n in archive.files if n != target][:1]
-            pairs = [(x, target) for x in inputs]
-        if not pairs:
-            wanted = ", ".join(f"{x}/{y}" for x, y in PAIRS)
-            raise ValueError(f"{path}: has the arrays {', '.join(archive.files) or 'none'}; a pair {wanted} was wanted")
-        x, y = pairs[0]
-        return _numbers(path, x, _load(path, lambda: archive[x])), _load(path, lambda: archive[y])
+def _npz(path: Path, target: Any) -> Pair:
+    with _opened(path) as file:
+        if file.read(2) != b"PK":
+            raise ValueError(f"{path}: no .npz file, it does not begin as one; write it with numpy.savez(path, X=X, Y=Y)")
+        with _damaged(path):
+            archive = Npz(file)
+        x, y = _pair(path, archive.names, target)
+        with _damaged(path):
+            kinds = {name: archive.header(name).dtype for name in (x, y)}
+        _check_numbers(path, x, kinds[x])
+        with _damaged(path):
+            return archive.read(x), archive.read(y)
+
+
+def _pair(path: Path, arrays: list[str], target: Any) -> tuple[str, str]:
+    """The names of inputs and targets. Raises: ValueError."""
+    names = {name.lower(): name for name in arrays}
+    pairs = [(names[x], names[y]) for x, y in PAIRS if x in names and y in names]
+    if target is not None:
+        if target not in arrays:
+            raise ValueError(f"{path}: target is {target!r} but the arrays are {_named(arrays)}")
+        inputs = [names[x] for x, _ in PAIRS if x in names and names[x] != target] or [n for n in arrays if n != target][:1]
+        pairs = [(x, target) for x in inputs]
+    if not pairs:
+        wanted = ", ".join(f"{x}/{y}" for x, y in PAIRS)
+        raise ValueError(f"{path}: has the arrays {_named(arrays) or 'none'}; a pair {wanted} was wanted")
+    return pairs[0]
+
+
+def _named(arrays: list[str]) -> str:
+    """Names out of a file, in a line that is no longer than one."""
+    shown = [name if name.isprintable() and len(name) <= 40 else short(name) for name in arrays[:20]]
+    return ", ".join(shown) + (f" and {len(arrays) - 20} more" if len(arrays) > 20 else "")
 
 
 def _npy_array(path: Path, content: bytes) -> Array:
-    if content[:6] != b"\x93NUMPY":
+    if content[:6] != npy.MAGIC:
         raise ValueError(f"{path}: no .npy file, it does not begin as one; write it with numpy.save(path, array)")
-    array: Array = _load(path, lambda: np.load(io.BytesIO(content), allow_pickle=False))
-    return array
+    with _damaged(path):
+        return npy.array(content)
 
 
 def _npy(path: Path, content: bytes, target: Any) -> Pair:
     array = _npy_array(path, content)
     if isinstance(target, (str, Path)) and not is_index(target):
         labels = _beside(path, target)
-        return _numbers(path, "the array", array), _npy_array(labels, content_of(labels))
-    _numbers(path, "the array", array)
+        _check_numbers(path, "the array", array.dtype)
+        return array, _npy_array(labels, content_of(labels))
+    _check_numbers(path, "the array", array.dtype)
     if array.ndim != 2 or array.shape[1] < 2:
         raise ValueError(f"{path}: shape {array.shape} has no column of targets; pass target= the .npy file of the targets")
     return _split(path, array, columns(path, target, array.shape[1], None))
@@ -271,6 +315,8 @@ def _idx(path: Path, content: bytes) -> Array:
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES or content[3] == 0:
         raise ValueError(f"{path}: no IDX file, it begins with {content[:4].hex(' ')}; 00 00, a type (08 for bytes) and a rank were wanted")
     rank = content[3]
+    if rank > npy.MOST_DIMENSIONS:
+        raise ValueError(f"{path}: no IDX file, or a broken one: it has {rank} dimensions; at most {npy.MOST_DIMENSIONS} were wanted")
     start = 4 + 4 * rank
     if len(content) < start:
         raise ValueError(f"{path}: truncated, {len(content)} bytes; its header alone has {start}")
@@ -279,5 +325,6 @@ def _idx(path: Path, content: bytes) -> Array:
     size = start + kind.itemsize * int(np.prod(shape, dtype=object))
     if len(content) != size:
         what = "truncated" if len(content) < size else "too long"
-        raise ValueError(f"{path}: {what}, {len(content)} bytes; {'x'.join(map(str, shape))} entries of {kind.itemsize} need {size}")
-    return np.frombuffer(content, kind, offset=start).reshape(shape)
+        sizes = "x".join(map(str, shape))
+        raise ValueError(f"{path}: {what}, {len(content)} bytes; {sizes} entries of {kind.itemsize} need {size}")
+    return np.frombuffer(content, kind, offset=start).reshape(shape) if size > start else np.zeros(shape, dtype=kind)

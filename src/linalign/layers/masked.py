@@ -9,9 +9,12 @@ import numpy as np
 import scipy  # which imports scipy.sparse when it is first asked for
 
 from ..cached import cached_property
-from ..validate import Array, plain
+from ..validate import Array, integer, plain
 from .arrays import ArrayLayer, frozen
 from .base import Form
+
+# of places, as the kernels count them
+MOST = int(np.iinfo(np.int32).max)
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -42,7 +45,7 @@ class Masked(ArrayLayer):
         places.eliminate_zeros()
         if not places.nnz:
             raise ValueError("mask is False everywhere, so the layer has no parameters; at least one entry must be True")
-        if places.nnz > np.iinfo(np.int32).max:
+        if places.nnz > MOST:
             raise ValueError(f"mask has {places.nnz} entries; at most 2147483647 can be")
         self._keep(places.indptr, places.indices, places.shape[1])
 
@@ -52,9 +55,20 @@ class Masked(ArrayLayer):
         object.__setattr__(self, "n_in", int(n_in))
 
     @classmethod
-    def from_parts(cls, **parts: Any) -> Masked:
+    def from_parts(cls, *, indptr: Any, cols: Any, n_in: Any) -> Masked:  # type: ignore[override]
+        """Raises: TypeError, ValueError for places that are in no matrix: the kernels go where these lead."""
+        starts, places, width = np.asarray(indptr), np.asarray(cols), integer("n_in", n_in, least=1, most=MOST)
+        whole = all(array.dtype.kind in "iu" and array.ndim == 1 and len(array) <= MOST for array in (starts, places))
+        if not whole or len(starts) < 2 or starts[0] != 0 or starts[-1] != len(places) or (starts[1:] < starts[:-1]).any():
+            raise ValueError("indptr and cols are no places of a sparse matrix by rows; make the layer of a mask")
+        if not len(places) or places.min() < 0 or places.max() >= width:
+            raise ValueError(f"cols are no columns of a matrix with {width}; make the layer of a mask")
+        # in a row no place stands twice, and they go up
+        begins = np.isin(np.arange(1, len(places)), starts)
+        if (places[1:] <= places[:-1])[~begins].any():
+            raise ValueError("cols do not go up in each row; make the layer of a mask")
         layer = cls.__new__(cls)
-        layer._keep(**parts)
+        layer._keep(starts, places, width)
         return layer
 
     def __repr__(self) -> str:

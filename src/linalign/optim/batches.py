@@ -51,14 +51,39 @@ class Place:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Place:
-        """The place that `to_dict` wrote. Raises: ValueError for a generator that NumPy has not."""
-        name = fields["generator"]["bit_generator"]
+        """The place that `to_dict` wrote. Raises: ValueError, TypeError, KeyError for anything else, and for a generator of no NumPy."""
+        name, left = fields["generator"]["bit_generator"], np.array(fields["left"], dtype=np.int64)
         kind = getattr(np.random, name, None)
         if not (isinstance(kind, type) and issubclass(kind, np.random.BitGenerator)):
             raise ValueError(f"the generator {name!r} is none of NumPy's")
         bits = kind(0)
+        _alike("the generator", plain(bits.state), fields["generator"])
         bits.state = fields["generator"]
-        return cls(fields["step"], np.random.Generator(bits), np.array(fields["left"], dtype=np.int64))
+        if left.ndim != 1 or (left < 0).any():
+            raise ValueError("what is left of an epoch is no list of rows")
+        return cls(validate.integer("step", fields["step"], least=0), np.random.Generator(bits), left)
+
+
+# where a generator stands in numbers that it has drawn: NumPy believes it, and reads there
+POSITIONS = {"pos": 624, "buffer_pos": 4}
+
+
+def _alike(name: str, pattern: Any, value: Any) -> None:
+    """Raises: ValueError where a state of a generator is of another form than that of one of its kind."""
+    if type(value) is not type(pattern):
+        raise ValueError(f"{name} is {type(value).__name__}; {type(pattern).__name__} was wanted")
+    if isinstance(pattern, dict):
+        if list(pattern) != list(value):
+            raise ValueError(f"{name} has {', '.join(map(str, value))}; {', '.join(pattern)} were wanted")
+        for key, item in pattern.items():
+            _alike(key, item, value[key])
+    elif isinstance(pattern, list):
+        if len(pattern) != len(value):
+            raise ValueError(f"{name} has {len(value)} entries; {len(pattern)} were wanted")
+        for one, other in zip(pattern, value, strict=True):
+            _alike(name, one, other)
+    elif isinstance(pattern, int) and not 0 <= value <= POSITIONS.get(name, 2**128 - 1):
+        raise ValueError(f"{name} is {value}; 0 to {POSITIONS.get(name, 2**128 - 1)} was wanted")
 
 
 def plain(state: Any) -> Any:
@@ -89,6 +114,8 @@ class Batches:
         self.most = int(batch) if isinstance(batch, numbers.Integral) else int(np.max(batch)) if not callable(batch) else n
         if rng is None and begin is None:
             raise ValueError(f"rng is None but order is {order!r}; pass a seed such as rng=0, so that the batches can be drawn again")
+        if begin is not None and len(begin.left) and begin.left.max() >= n:
+            raise ValueError(f"the run goes on with row {begin.left.max()} of an epoch but X has {n} rows; pass the data that it was of")
         self._begin = (begin or Place(0, validate.generator(rng), np.empty(0, dtype=np.int64))).copy()
         self._now = self._begin.copy()
         self._kept: list[Place] = []

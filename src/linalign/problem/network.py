@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import pairwise
@@ -13,6 +12,7 @@ import numpy as np
 
 from .. import html, validate
 from .. import init as _init
+from ..files import Name, named
 from ..layers import Dense, Layer, compose
 from ..layers.compose import with_constant
 from ..validate import Array
@@ -211,7 +211,7 @@ class Network:
         self.params  # noqa: B018 - a network without parameters is refused here
         return NetworkOperator(self)
 
-    def save_weights(self, path: str | os.PathLike[str], names: Iterable[str] | None = None) -> Path:
+    def save_weights(self, path: Name, names: Iterable[str] | None = None) -> Path:
         """Write the parameters to a `.npz` or `.safetensors` file: `name.weight` of each layer, and `name.bias` where it has one.
 
         `names`: one a layer, by default "0", "1", ..., as the layers of a Sequential in PyTorch are called.
@@ -219,13 +219,13 @@ class Network:
         """
         return weights.write(path, weights.to_arrays(self._layers, self.params, names))
 
-    def load_weights(self, path: str | os.PathLike[str], names: Iterable[str] | None = None) -> Network:
+    def load_weights(self, path: Name, names: Iterable[str] | None = None) -> Network:
         """The same layers with the parameters of a file, `.npz` or `.safetensors`, in its dtype.
 
         `names`: as in `save_weights`; where they are given, what else the file holds is left alone.
         Raises: ValueError, TypeError naming an array that is missing or does not fit; OSError if it cannot be read.
         """
-        return self.with_params(weights.from_arrays(self._layers, weights.read(path), names, os.fspath(path)))
+        return self.with_params(weights.from_arrays(self._layers, weights.read(path), names, named(path)))
 
     def with_params(self, params: Iterable[Any]) -> Network:
         """The same layers with other parameters."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import zipfile
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
@@ -12,7 +10,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..files import Name, check_regular, replacing
+from ..files import Damaged, Name, check_regular, named, replacing
+from ..files.damage import line
+from ..files.npy import MOST_DIMENSIONS
+from ..files.npz import Npz, short
 from ..layers import Layer
 from ..layers.biased import Biased
 from ..validate import Array
@@ -80,27 +81,27 @@ def write(path: Name, arrays: dict[str, Array]) -> Path:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         else:
             _write_safetensors(file, arrays)
-    return Path(path)
+    return Path(named(path))
 
 
 def read(path: Name) -> dict[str, Array]:
     """The arrays of a file by name. Raises: ValueError for another ending or a broken file; OSError if it cannot be read."""
-    ending, where = _ending(path), os.fspath(path)
+    ending, where = _ending(path), named(path)
     status = check_regular(path)
     with open(path, "rb") as file:
-        if ending == ".safetensors":
-            return _read_safetensors(file, where, 0 if status is None else status.st_size)
         try:
-            with np.load(file, allow_pickle=False) as found:
-                return {name: found[name] for name in found.files}
-        except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            if ending == ".safetensors":
+                return _read_safetensors(file, where, 0 if status is None else status.st_size)
+            with Npz(file) as found:
+                return {name: found.read(name) for name in found}
+        except Damaged as error:
             raise ValueError(f"{where} is no .npz file of arrays ({error})") from None
 
 
 def _ending(path: Name) -> str:
-    ending = Path(path).suffix
+    ending = Path(named(path)).suffix
     if ending not in ENDINGS:
-        raise ValueError(f"path is {os.fspath(path)!r}; a name that ends with .npz or .safetensors was wanted")
+        raise ValueError(f"path is {named(path)!r}; a name that ends with .npz or .safetensors was wanted")
     return ending
 
 
@@ -126,16 +127,30 @@ def _read_safetensors(file: IO[bytes], where: str, size: int) -> dict[str, Array
         raise ValueError(f"{where} is no .safetensors file: {size} bytes cannot hold a header of {length}")
     try:
         header = json.loads(file.read(length))
-        entries = {name: (e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items() if name != "__metadata__"}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{where} is no .safetensors file: its header cannot be read ({error})") from None
-    data, found = file.read(), {}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no .safetensors file: its header cannot be read ({line(error)})") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{where} is no .safetensors file: its header cannot be read (it is no object)")
+    entries = {name: _entry(where, name, entry) for name, entry in header.items() if name != "__metadata__"}
+    found, begins, there = {}, 8 + length, size - 8 - length
     for name, (kind, shape, begin, end) in entries.items():
-        if kind not in KINDS:
-            raise TypeError(f"{name!r} of {where} is {kind}; F64 or F32 was wanted")
-        whole = all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end))
-        if not whole or end > len(data) or end - begin != prod(shape) * KINDS[kind].itemsize:
-            raise ValueError(f"{where} is broken: {name!r} of shape {shape} cannot be its bytes {begin} to {end} of {len(data)}")
-        array = np.frombuffer(data, KINDS[kind], prod(shape), begin).reshape(shape)
-        found[name] = array.astype(array.dtype.newbyteorder("="))
+        if end > there or end - begin != prod(shape) * kind.itemsize:
+            raise ValueError(f"{where} is broken: {short(name)} of shape {shape} cannot be its bytes {begin} to {end} of {there}")
+        file.seek(begins + begin)
+        array = np.fromfile(file, kind, prod(shape))
+        found[name] = array.reshape(shape).astype(kind.newbyteorder("="), copy=False)
     return found
+
+
+def _entry(where: str, name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    """What a header says of an array. Raises: ValueError for what cannot be; TypeError for numbers that linalign does not compute in."""
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
+        raise ValueError(f"{where} is no .safetensors file: its header cannot be read ({short(name)} is {short(entry)})")
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"{where} is broken: {short(name)} of shape {short(shape)} at {short(offsets)}")
+    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, *offsets)):
+        raise ValueError(f"{where} is broken: {short(name)} of shape {short(shape)} cannot be at {short(offsets)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise TypeError(f"{short(name)} of {where} is {short(kind).strip(chr(39))}; F64 or F32 was wanted")
+    return KINDS[kind], tuple(shape), offsets[0], offsets[1]

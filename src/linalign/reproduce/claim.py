@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import Damaged, damage
+from ..files.npz import Npz
 from .setting import Setting
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ class Verdict:
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays of a claim, and how they came about."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return arrays, json.loads(str(arrays.pop("about")))
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with open(path, "rb") as handle, Npz(handle) as file, damage():
+            arrays = {name: file.read(name) for name in file}
+            return arrays, json.loads(str(arrays.pop("about")))
+    except Damaged as error:
         raise ValueError(f"{path}: holds no measurements of a claim ({error})") from None

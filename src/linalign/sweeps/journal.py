@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import check_regular
+from ..files import Name, check_regular, named
 from ..problem.metric import UNSAID
 from ..record.recorder import History
 from ..training.described import describe
@@ -61,9 +61,9 @@ class Journal:
     A line is written at once and in one piece. What a kill left of a last line is dropped; the run is made again.
     """
 
-    def __init__(self, path: str | os.PathLike[str], described: Mapping[str, Any]) -> None:
+    def __init__(self, path: Name, described: Mapping[str, Any]) -> None:
         """Raises: OSError if the file cannot be read or written or is a device, ValueError if it holds something else or another sweep."""
-        self.path = os.fspath(path)
+        self.path = named(path)
         check_regular(self.path)
         self.done: dict[int, Outcome] = {}
         header = {NAME: FORMAT, **described}

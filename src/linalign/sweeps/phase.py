@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import validate
+from ..files import Name
 from ..training.plot import GREY, PALETTE, save
 from ..validate import Array
 
@@ -52,7 +52,7 @@ def _last(history: Any) -> Any:
 
 def plot(
     sweep: Sweep, x: str, y: str | None = None, value: str | Callable[[dict[str, Any]], float] = "loss",
-    path: str | os.PathLike[str] | None = None,
+    path: Name | None = None,
 ) -> Figure:  # fmt: skip
     """See `Sweep.plot`."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from .. import html
 from ..cached import cached_property
+from ..files import Name
 from ..record.recorder import History
 from ..training.run import Run
 from ..validate import Array
@@ -132,7 +132,7 @@ class Sweep:
 
     def plot(
         self, x: str, y: str | None = None, value: str | Callable[[dict[str, Any]], float] = "loss",
-        path: str | os.PathLike[str] | None = None,
+        path: Name | None = None,
     ) -> Any:  # fmt: skip
         """A phase diagram: `value` by colour over the keys x and y of the grid, the median over all other keys.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import losses, validate
 from ..engine.threads import limit
+from ..files import Name, named
 from ..plan.planner import check_reduce
 from ..problem.compressed import Compressed
 from ..problem.network import Network
@@ -41,8 +42,8 @@ def sweep(
     grid: Mapping[str, Iterable[Any]],
     executor: Executor | None = None,
     threads: int | None = None,
-    path: str | os.PathLike[str] | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    path: Name | None = None,
+    checkpoint: Name | None = None,
     checkpoint_every: float = 60.0,
     keep_runs: bool = False,
     progress: bool = False,
@@ -127,7 +128,7 @@ def sweep(
     return Sweep(axes, [found[index] for index in sorted(found)], len(found) < len(points))
 
 
-def _journal(path: str | os.PathLike[str] | None, described: Mapping[str, Any] | None) -> AbstractContextManager[Journal | None]:
+def _journal(path: Name | None, described: Mapping[str, Any] | None) -> AbstractContextManager[Journal | None]:
     return contextlib.nullcontext() if path is None or described is None else contextlib.closing(Journal(path, described))
 
 
@@ -141,7 +142,7 @@ def _forget(path: str | None) -> None:
 def _prefix(checkpoint: Any) -> str | None:
     if checkpoint is None:
         return None
-    prefix: str = os.fspath(checkpoint)
+    prefix = named(checkpoint)
     folder = os.path.dirname(os.path.abspath(prefix))
     if not os.path.isdir(folder):
         raise OSError(f"checkpoint is {prefix} but {folder} is no directory; make it, or pass another path")

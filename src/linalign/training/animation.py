@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import validate
-from ..files import replacing
+from ..files import Name, named, replacing
 
 if TYPE_CHECKING:
     from .run import Run
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 FORMATS = (".gif", ".webp", ".png")
 
 
-def animate(run: Run, path: str | os.PathLike[str], *, frames: int = 60, seconds: float = 6.0) -> Path:
+def animate(run: Run, path: Name, *, frames: int = 60, seconds: float = 6.0) -> Path:
     """See `Run.animate`."""
-    target = Path(path)
+    target = Path(named(path))
     if target.suffix.lower() not in FORMATS:
-        raise ValueError(f"path is {os.fspath(path)}; an animation is a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        raise ValueError(f"path is {named(path)}; an animation is a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     count = validate.integer("frames", frames, least=2)
     duration = validate.real("seconds", seconds, above=0)
     from .plot import plot_run

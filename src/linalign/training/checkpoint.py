@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import layers, validate
-from ..files import check_regular
+from ..files import Name, check_regular, named
 from ..plan.plan import Plan
 from ..plan.planner import Work
 from ..problem.compressed import Compressed
@@ -39,9 +39,9 @@ class Checkpoint:
     for instance, is reported by a warning, and the run goes on with the old one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: Any, net: Network, X: Any, Y: Any, options: Options) -> None:
+    def __init__(self, path: Name, every: Any, net: Network, X: Any, Y: Any, options: Options) -> None:
         """Raises: OSError if the file cannot be read, or is a directory or a device; ValueError, TypeError if it holds something else."""
-        self.path = os.fspath(path)
+        self.path = named(path)
         self.every = validate.real("checkpoint_every", every, least=0)
         self._key = {
             "layers": [describe("net", layers.describe(layer)) for layer in net.layers],
@@ -60,7 +60,7 @@ class Checkpoint:
         """The run that the file holds, if there is one."""
         if not os.path.exists(self.path):
             return None
-        run, more = read(self.path)
+        run, more = read(self.path, KEY)
         if KEY not in more or run.kept is None:
             raise ValueError(f"checkpoint {self.path} holds a run that was no checkpoint; pass another path")
         other = _difference(json.loads(str(more[KEY])), json.loads(json.dumps(self._key)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,25 @@ def encode(value: Any, name: str, arrays: dict[str, Any]) -> Any:
         arrays[name] = value
         return {"array": name}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: encode(item, f"{name}_{key}", arrays) for key, item in value.items()}}
+        # arrays are called after places and not after keys, which may be any text, and one another's beginning
+        return {"dict": {key: encode(item, f"{name}_{i}", arrays) for i, (key, item) in enumerate(value.items())}}
     kind = type(value)
     if KNOWN.get(kind.__name__) is kind:
-        return {"type": kind.__name__, "fields": {item.name: encode(getattr(value, item.name), f"{name}_{item.name}", arrays)
-                                                  for item in dataclasses.fields(value)}}  # fmt: skip
+        return {"type": kind.__name__, "fields": {item.name: encode(getattr(value, item.name), f"{name}_{i}", arrays)
+                                                  for i, item in enumerate(dataclasses.fields(value))}}  # fmt: skip
     raise Unwritable(f"a file does not hold {kind.__name__}")
+
+
+def arrays_of(value: Any) -> Iterator[Any]:
+    """The names of the arrays that `decode` asks for; of what is no such value, anything."""
+    if isinstance(value, list):
+        for item in value:
+            yield from arrays_of(item)
+    elif isinstance(value, dict) and "array" in value:
+        yield value["array"]
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from arrays_of(item)
 
 
 def decode(value: Any, arrays: Mapping[str, Array]) -> Any:

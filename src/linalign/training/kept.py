@@ -81,7 +81,7 @@ class Kept:
         return {"described": self.describe(arrays), "arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(from_description(state["described"], state["arrays"]).__dict__)
+        self.__dict__.update(from_description(json.loads(state["described"]), state["arrays"]).__dict__)
 
     def describe(self, arrays: dict[str, Any]) -> str:
         """All of it as JSON and, in `arrays`, as arrays whose names begin with `kept_`."""
@@ -109,15 +109,15 @@ class Kept:
         })  # fmt: skip
 
 
-def from_description(text: str, arrays: Mapping[str, Array]) -> Kept:
-    """What `Kept.describe` wrote. Raises: KeyError, TypeError, ValueError if it did not."""
-    described = json.loads(text)
+def from_description(described: Mapping[str, Any], arrays: Mapping[str, Array]) -> Kept:
+    """What `Kept.describe` wrote, out of JSON. Raises: KeyError, TypeError, ValueError if it did not."""
     groups = {name: [arrays[f"kept_{name}_{i}"] for i in range(count)] for name, count in described["groups"].items()}
 
     def numbered(name: str) -> Slots:
         return [groups[f"{name}_{k}"] for k in range(sum(group.startswith(f"{name}_") for group in groups))]
 
-    slots, place = numbered("slot") or numbered("own"), described["place"]
+    slots = numbered("slot") or numbered("own")
+    place = None if described["place"] is None else Place.from_dict(described["place"])
     return Kept(
         options={name: decode(value, arrays) for name, value in described["options"].items()},
         start=groups["start"],
@@ -126,7 +126,7 @@ def from_description(text: str, arrays: Mapping[str, Array]) -> Kept:
         memory=Memory(described["step"], described["began"], groups["params"], numbered("own"), np.asarray(groups["numbers"][0])),
         value=float.fromhex(described["value"]),
         find_slots=lambda: slots,
-        find_place=lambda: None if place is None else Place.from_dict(place),
+        find_place=lambda: None if place is None else place.copy(),
         missing=tuple(described["missing"]),
         key=None if described.get("key") is None else (described["key"][0], described["key"][1]),
         sums={name: (following, total) for (name, following), total in zip(described["sums"].items(), groups["sums"], strict=True)},

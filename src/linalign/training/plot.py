@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import replacing
+from ..files import Name, named, replacing
 from ..layers.words import spell
 from ..record.recorder import History
 from ..validate import Array
@@ -30,7 +29,7 @@ ROUNDING = 1e-15
 EARLY = 0.1
 
 
-def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str | None = None) -> Figure:
+def plot_run(run: Run, path: Name | None = None, *, data: str | None = None) -> Figure:
     """The loss of a run and, where they were recorded, the alignment of its layers and its singular values end to end.
 
     `path`: also save the figure there; the extension chooses the format (.png, .svg, .pdf). `data`: the name of the data, for
@@ -68,12 +67,12 @@ def plot_run(run: Run, path: str | os.PathLike[str] | None = None, *, data: str 
     return figure
 
 
-def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
+def save(figure: Figure, path: Name, dpi: int) -> None:
     """Write a figure in the format that the extension names, matplotlib's own without one.
 
     Raises: ValueError for an unknown extension; OSError if it cannot be written.
     """
-    target = Path(path)
+    target = Path(named(path))
     kind = target.suffix[1:].lower()
     if not kind:
         kind = figure.canvas.get_default_filetype()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import html
-from .. import layers as _layers
 from ..cached import cached_property
-from ..files import replacing
+from ..files import Damaged, Name, damage, named, replacing
+from ..files.npz import Npz
 from ..layers.flat import split
 from ..plan.plan import Plan
 from ..problem import metric
 from ..problem.network import Network
 from ..record.recorder import History
 from ..validate import Array
-from .kept import Kept, from_description
+from .kept import Kept
+from .stored import FORMAT, OtherFormat, from_file, to_arrays
 
 if TYPE_CHECKING:
     from .certified_run import Promise
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +115,7 @@ class Run:
 
         return to_pandas(self, names)
 
-    def animate(self, path: str | os.PathLike[str], *, frames: int = 60, seconds: float = 6.0) -> Path:
+    def animate(self, path: Name, *, frames: int = 60, seconds: float = 6.0) -> Path:
         """The picture of `plot` drawn step after step, as a .gif, .webp or animated .png of so many frames.
 
         Raises: ImportError without matplotlib; ValueError for another extension; OSError if it cannot be written.
@@ -128,46 +124,24 @@ class Run:
 
         return animate(self, path, frames=frames, seconds=seconds)
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+    def plot(self, path: Name | None = None) -> Any:
         """A figure of the loss, alignment and singular values, saved at `path` if given. Raises: ImportError without matplotlib."""
         from .plot import plot_run
 
         return plot_run(self, path)
 
-    def save(self, path: str | os.PathLike[str], **beside: Any) -> Path:
+    def save(self, path: Name, **beside: Any) -> Path:
         """Write the run to `path` (npz, no pickle); an old file stays whole until the new one is on the disk, also among threads.
 
         `beside`: arrays of your own, under names that the run does not use.
 
-        Raises: OSError if it cannot be written, or is a directory or a device.
+        Raises: OSError if it cannot be written, or is a directory or a device; ValueError, TypeError for arrays under names of the run's,
+        or of objects.
         """
-        layers = [_layers.describe(layer) for layer in self.network.layers]
-        # what a layer holds as arrays stands beside the description, under the layer's number
-        held = {f"layer_{i}_{key}": array for i, layer in enumerate(layers) for key, array in _take_arrays(layer)}
-        described = {
-            "format": FORMAT,
-            "layers": layers,
-            "plan": self.plan.to_dict(),
-            "history": list(self.history),
-            "floor": self.floor,
-            "steps": self.steps,
-            "converged": self.converged,
-            "interrupted": self.interrupted,
-            "stopped": self.stopped,
-            "seconds": self.seconds,
-            "certificate": None if self.certificate is None else self.certificate.to_dict(),
-        }
-        arrays: dict[str, Any] = {"run": np.array(json.dumps(described)), "excess": self.excess, "lr": self.lr, **held}
-        arrays |= {f"param_{i}": theta for i, theta in enumerate(self.network.params)}
-        if self.average is not None:
-            arrays |= {f"average_{i}": theta for i, theta in enumerate(self.average.params)}
-        for name, kept in self.history.items():
-            arrays |= {f"steps_{name}": kept.steps, f"values_{name}": kept.values}
-        if self.kept is not None:
-            arrays["kept"] = np.array(self.kept.describe(arrays))
+        arrays = to_arrays(self, beside)
         with replacing(path) as file:
-            np.savez(file, **arrays, **beside)
-        return Path(path)
+            np.savez(file, **arrays)
+        return Path(named(path))
 
 
 def _last(kept: History) -> str:
@@ -177,77 +151,26 @@ def _last(kept: History) -> str:
     return shown if len(values) <= 6 else f"{shown}, ... ({len(values):,} numbers)"
 
 
-def load(path: str | os.PathLike[str]) -> Run:
-    """The run that `Run.save` wrote.
+def load(path: Name) -> Run:
+    """The run that `Run.save` wrote. Nothing is unpickled, and arrays of yours beside it are not read.
 
-    Raises: OSError if the file cannot be read, ValueError if it holds no run.
+    Raises: OSError if the file cannot be read, ValueError naming it if it holds no run, or is damaged.
     """
     return read(path)[0]
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Run, dict[str, Array]]:
-    """The run, and all arrays of its file. Raises: as `load`."""
+def read(path: Name, *beside: str) -> tuple[Run, dict[str, Array]]:
+    """The run, and those of these arrays beside it that are there. Raises: as `load`."""
+    where = named(path)
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        described = json.loads(str(arrays["run"]))
-        version = described["format"]
-        if version == FORMAT:
-            return _from_arrays(described, arrays), arrays
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         with open(path, "rb") as handle:
             zipped = handle.read(2) == b"PK"
-        if not zipped:
-            raise ValueError(
-                f"{os.fspath(path)} holds no run, it is no .npz file; Run.save writes one, linalign.data.load reads data"
-            ) from None
-        raise ValueError(f"{os.fspath(path)} holds no run ({error}); Run.save writes one") from None
-    raise ValueError(f"{os.fspath(path)} has format {version}; this version reads format {FORMAT}")
-
-
-def _take_arrays(layer: dict[str, Any]) -> list[tuple[str, Array]]:
-    """The arrays of a description, taken out of it; those of a layer in it come after its name and a point."""
-    found = []
-    for key, value in list(layer.items()):
-        if isinstance(value, dict):
-            found += [(f"{key}.{inner}", array) for inner, array in _take_arrays(value)]
-        elif isinstance(value, np.ndarray):
-            found.append((key, layer.pop(key)))
-    return found
-
-
-def _put_array(layer: dict[str, Any], key: str, array: Array) -> None:
-    outer, point, inner = key.partition(".")
-    if point:
-        _put_array(layer[outer], inner, array)
-    else:
-        layer[key] = array
-
-
-def _from_arrays(described: dict[str, Any], arrays: dict[str, Array]) -> Run:
-    for i, layer in enumerate(described["layers"]):
-        prefix = f"layer_{i}_"
-        for name, array in arrays.items():
-            if name.startswith(prefix):
-                _put_array(layer, name.removeprefix(prefix), array)
-    network = Network(
-        [_layers.from_description(layer) for layer in described["layers"]],
-        [arrays[f"param_{i}"] for i in range(len(described["layers"]))],
-    )
-    history = {name: History(arrays[f"steps_{name}"], arrays[f"values_{name}"]) for name in described["history"]}
-    return Run(
-        network=network, excess=arrays["excess"], floor=described["floor"], history=history, steps=described["steps"],
-        converged=described["converged"], interrupted=described["interrupted"], stopped=described.get("stopped", False), lr=arrays["lr"],
-        plan=Plan.from_dict(described["plan"]), seconds=described["seconds"],
-        average=network.with_params([arrays[f"average_{i}"] for i in range(network.depth)]) if "average_0" in arrays else None,
-        kept=from_description(str(arrays["kept"]), arrays) if "kept" in arrays else None,
-        certificate=_promise(described.get("certificate")),
-    )  # fmt: skip
-
-
-def _promise(described: dict[str, Any] | None) -> Promise | None:
-    if described is None:
-        return None
-    from .certified_run import Promise
-
-    return Promise.from_dict(described)
+            if not zipped:
+                raise ValueError(f"{where} holds no run, it is no .npz file; Run.save writes one, linalign.data.load reads data")
+            with Npz(handle) as file, damage():
+                fields = from_file(file)
+                return Run(**fields), {name: file.read(name) for name in beside if name in file}
+    except OtherFormat as other:
+        raise ValueError(f"{where} has format {other}; this version reads format {FORMAT}") from None
+    except Damaged as error:
+        raise ValueError(f"{where} holds no run ({error}); Run.save writes one") from None

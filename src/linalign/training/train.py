@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from .. import validate
 from ..engine.engines import simultaneous
 from ..engine.rules import ReferenceSource
 from ..engine.threads import count, for_loop, for_plan
+from ..files import Name
 from ..losses import Loss
 from ..optim import Rule
 from ..plan.plan import Plan
@@ -64,7 +64,7 @@ def train(
     label_noise: float = 0.0,
     gradient_noise: float = 0.0,
     stream: Any = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: Name | None = None,
     checkpoint_every: float = 60.0,
 ) -> Run:
     """Train a deep linear network by gradient descent on the full data.

@@ -130,7 +130,7 @@ def test_nothing_is_left_of_what_failed(tmp_path, monkeypatch):
 
     for name in ("fsync", "chmod", "replace"):
         with monkeypatch.context() as patch:
-            patch.setattr(files.os, name, fails)
+            patch.setattr(files.whole.os, name, fails)
             with pytest.raises(OSError, match=os.strerror(errno.EIO)), replacing(path) as file:
                 file.write(b"new")
         assert path.read_bytes() == b"old"

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the paths to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-Name = str | os.PathLike[str]
+Name = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+def named(path: Name) -> str:
+    """The path as text, however it was given; os.fsencode of it is the path again. Raises: TypeError for what is no path."""
+    return os.fsdecode(path)
 
 
 def check_regular(path: Name) -> os.stat_result | None:
@@ -24,9 +29,9 @@ def check_regular(path: Name) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), named(path))
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "no regular file; pass the path of one", os.fspath(path))
+        raise OSError(errno.EINVAL, "no regular file; pass the path of one", named(path))
     return found
 
 
@@ -38,13 +43,13 @@ def replacing(path: Name) -> Iterator[IO[bytes]]:
     threads and processes may write to one path: the last to finish has it. Raises: OSError if it cannot be written.
     """
     old = check_regular(path)
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(named(path)))
     # a name that has nothing of the target's fits where the target's does; "x" takes the umask into account, as mkstemp does not
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         file = open(temporary, "xb")  # noqa: SIM115 - closed below, before it is renamed
     except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        raise OSError(error.errno, error.strerror, named(path)) from None
     try:
         with file:
             yield file
