@@ -111,6 +111,32 @@ def test_children_made_while_threads_train():
     run(WHILE_THREADS_TRAIN)
 
 
+WHILE_A_MODULE_IS_IMPORTED = """
+names = [name for name in la.__all__ if name in la.LATER]
+first = threading.Event()
+
+def work():
+    for name in names:
+        first.set()
+        getattr(la, name)
+
+def task():
+    assert [getattr(la, name) for name in names]
+
+assert "linalign.training.train" not in sys.modules
+worker = threading.Thread(target=work)
+worker.start()
+first.wait()
+for _ in range(8):
+    ended(child(task))
+worker.join()
+"""
+
+
+def test_children_made_while_a_thread_imports():
+    run(WHILE_A_MODULE_IS_IMPORTED)
+
+
 WHILE_A_PROPERTY_IS_COMPUTED = """
 basis = np.random.default_rng(0).standard_normal((60, 30, 30))
 stop = False

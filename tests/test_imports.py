@@ -134,8 +134,16 @@ def test_no_property_holds_a_lock_while_it_is_computed():
 HEAVY = ["matplotlib", "sklearn", "torch", "jax", "pandas", "tqdm", "dask", "pytest", "hypothesis"]
 
 
-def test_importing_the_package_imports_nothing_optional():
-    code = f"import sys, linalign; print([m for m in {HEAVY} if m in sys.modules])"
+def test_importing_the_package_loads_the_kernels_and_little_else():
+    # other rooms are imported when a name of theirs is asked for
+    code = "import sys, linalign; print(*sorted({m.split('.')[1] for m in sys.modules if m.startswith('linalign.')}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "_kernels" in found.stdout.split()
+    assert not {"training", "sweeps", "record", "theory", "scores", "interop", "data", "cli"} & set(found.stdout.split())
+
+
+def test_training_imports_nothing_optional():
+    code = f"import sys; from linalign import *; print([m for m in {HEAVY} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=None)
     assert found.stdout.strip() == "[]"
 
@@ -155,6 +163,15 @@ print(module.squared(np.ones((2, 2)), np.zeros((2, 2)), 0.5)[0], [m for m in sys
 
 
 # ---- the public names ------------------------------------------------------------------------------------------------------
+
+
+def test_public_names_are_listed_alike():
+    # once for type checkers, once with where they are at run time
+    tree = ast.parse(FILES["__init__"].read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {(node.module, alias.name) for node in block.body for alias in node.names}
+    assert typed == {(home[1:], name) for home, names in la.HOMES.items() for name in names} | {(None, name) for name in la.MODULES}
+    assert set(la.__all__) == {name for _, name in typed}
 
 
 def test_public_names():

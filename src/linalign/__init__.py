@@ -17,51 +17,17 @@ What can be recorded: `help(linalign.record)`. Tables and files: `linalign.data.
 `linalign.interop`. What is proved about data and a start before training: `linalign.theory`. On the command line: `linalign --help`.
 """
 
+import os
 from importlib import import_module
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from . import layers, losses, optim, record
-from .engine.config import show_config
-from .layers import (
-    Affine,
-    AntiCirculant,
-    BlockDiagonal,
-    Circulant,
-    Conv1d,
-    Conv2d,
-    Dense,
-    Diagonal,
-    Fixed,
-    Hankel,
-    Layer,
-    Masked,
-    Residual,
-    Scaled,
-    Skew,
-    Subspace,
-    Symmetric,
-    Tied,
-    Toeplitz,
-    project,
-)
-from .plan.plan import Plan
-from .problem.compressed import Compressed
-from .problem.network import Network
-from .record.recorder import History
-from .reduce.stream import compress
-from .scores.baseline import alignment_baseline
-from .scores.certificate import AlignmentCertificate, alignment_certificate
-from .scores.interfaces import alignment, balancedness, misalignment
-from .scores.spectrum import effective_rank, layer_singular_values, singular_values
-from .scores.vector_scores import alignment_svd, alignment_top, invariance, top_invariance
-from .training.errors import DivergenceError
-from .training.objective import Objective
-from .training.resume import resume
-from .training.run import Run, load
-from .training.train import explain, train, value_and_grad
+# at once: whether the kernels are there is said here, their threads hear of every fork, and BLAS is counted as it is set up
+from .engine import bind as _bind
+from .engine import threads as _threads
 
 if TYPE_CHECKING:
-    from . import curvature, data, interop, theory
+    from . import curvature, data, interop, kernels, layers, losses, optim, record, theory
     from .curvature import (
         gauss_newton,
         hessian,
@@ -72,21 +38,81 @@ if TYPE_CHECKING:
         sharpness,
         spectral_density,
     )
+    from .engine.config import show_config
+    from .layers import (
+        Affine,
+        AntiCirculant,
+        BlockDiagonal,
+        Circulant,
+        Conv1d,
+        Conv2d,
+        Dense,
+        Diagonal,
+        Fixed,
+        Hankel,
+        Layer,
+        Masked,
+        Residual,
+        Scaled,
+        Skew,
+        Subspace,
+        Symmetric,
+        Tied,
+        Toeplitz,
+        project,
+    )
+    from .plan.plan import Plan
+    from .problem.compressed import Compressed
+    from .problem.network import Network
+    from .record.recorder import History
+    from .reduce.stream import compress
+    from .scores.baseline import alignment_baseline
+    from .scores.certificate import AlignmentCertificate, alignment_certificate
+    from .scores.interfaces import alignment, balancedness, misalignment
+    from .scores.spectrum import effective_rank, layer_singular_values, singular_values
+    from .scores.vector_scores import alignment_svd, alignment_top, invariance, top_invariance
     from .sweeps.result import Sweep
     from .sweeps.sweep import sweep
+    from .training.errors import DivergenceError
     from .training.flow import Flow, flow
+    from .training.objective import Objective
+    from .training.resume import resume
+    from .training.run import Run, load
+    from .training.train import explain, train, value_and_grad
 
 __version__ = "0.1.0"
 
-# what most programs do without is imported when it is first asked for
-LATER = {
-    "flow": ".training.flow", "Flow": ".training.flow",
-    "data": ".data", "interop": ".interop", "kernels": ".kernels", "theory": ".theory", "curvature": ".curvature",
-    "Sweep": ".sweeps.result", "sweep": ".sweeps.sweep",
-    **dict.fromkeys(
-        ("gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density"), ".curvature"
+# every name is imported when it is first asked for: who uses one room does not wait for all others
+HOMES = {
+    ".curvature": (
+        "gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density",
     ),
+    ".engine.config": ("show_config",),
+    ".layers": (
+        "Affine", "AntiCirculant", "BlockDiagonal", "Circulant", "Conv1d", "Conv2d", "Dense", "Diagonal", "Fixed", "Hankel", "Layer",
+        "Masked", "Residual", "Scaled", "Skew", "Subspace", "Symmetric", "Tied", "Toeplitz", "project",
+    ),
+    ".plan.plan": ("Plan",),
+    ".problem.compressed": ("Compressed",),
+    ".problem.network": ("Network",),
+    ".record.recorder": ("History",),
+    ".reduce.stream": ("compress",),
+    ".scores.baseline": ("alignment_baseline",),
+    ".scores.certificate": ("AlignmentCertificate", "alignment_certificate"),
+    ".scores.interfaces": ("alignment", "balancedness", "misalignment"),
+    ".scores.spectrum": ("effective_rank", "layer_singular_values", "singular_values"),
+    ".scores.vector_scores": ("alignment_svd", "alignment_top", "invariance", "top_invariance"),
+    ".sweeps.result": ("Sweep",),
+    ".sweeps.sweep": ("sweep",),
+    ".training.errors": ("DivergenceError",),
+    ".training.flow": ("Flow", "flow"),
+    ".training.objective": ("Objective",),
+    ".training.resume": ("resume",),
+    ".training.run": ("Run", "load"),
+    ".training.train": ("explain", "train", "value_and_grad"),
 }  # fmt: skip
+MODULES = ("curvature", "data", "interop", "kernels", "layers", "losses", "optim", "record", "theory")
+LATER = {name: home for home, names in HOMES.items() for name in names}
 
 __all__ = [
     "Affine",
@@ -159,14 +185,17 @@ __all__ = [
     "value_and_grad",
 ]
 
-MODULES = ("curvature", "data", "interop", "kernels", "layers", "losses", "optim", "record", "theory")
+# a child that is forked while a thread imports a module would wait for that thread, which it has not: forks wait for imports instead
+_importing = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LATER:
+    if name not in LATER and name not in MODULES:
         raise AttributeError(f"module 'linalign' has no attribute {name!r}")
-    module = import_module(LATER[name], __name__)
-    found = module if LATER[name] == f".{name}" else getattr(module, name)
+    with _importing:
+        found = import_module(f".{name}", __name__) if name in MODULES else getattr(import_module(LATER[name], __name__), name)
     globals()[name] = found
     return found
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import json
 import os
 import pickle
 import re
 import stat
-import sys
 import zipfile
 
 import numpy as np
@@ -18,7 +18,7 @@ import pytest
 import linalign as la
 from linalign.record.quantities import QUANTITIES
 
-run_module = sys.modules["linalign.training.run"]
+run_module = importlib.import_module("linalign.training.run")
 
 
 def make(dtype=np.float64, **options):

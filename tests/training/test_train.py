@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 import re
@@ -24,7 +25,7 @@ from linalign.engine.threads import count, limit
 from tests.oracles.checks import U64
 from tests.oracles.extended import LD
 
-loop = sys.modules["linalign.training.loop"]
+loop = importlib.import_module("linalign.training.loop")
 IMPLEMENTATIONS = ["kernel", "reference"]
 # what a run may be made of: the compiled chain on the problem as given, all reductions, plain NumPy
 WAYS = {"as given": {"reduce": "none"}, "reduced": {}, "reference": {"implementation": "reference"}}
