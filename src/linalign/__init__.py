@@ -23,8 +23,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 # at once: whether the kernels are there is said here, their threads hear of every fork, and BLAS is counted as it is set up
-from .engine import bind as _bind
-from .engine import threads as _threads
+from .engine import bind as _bind  # noqa: F401
+from .engine import threads as _threads  # noqa: F401
 
 if TYPE_CHECKING:
     from . import curvature, data, interop, kernels, layers, losses, optim, record, theory
