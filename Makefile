@@ -39,6 +39,7 @@ bench-kernels: .venv/bench.done
 # warnings are errors; a link that leads nowhere too, and whatever would be fetched from elsewhere
 docs: .venv/docs.done
 	GALLERY='$(GALLERY)' $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
+	$(BIN)/python docs/sphinxext/check.py build/docs
 
 lint: .venv/lint.done
 	$(BIN)/ruff check src tests bench docs setup.py
@@ -58,8 +59,13 @@ lint: .venv/lint.done
 
 EXTRAS_demo := cli,plot,datasets
 EXTRAS_test := test
-EXTRAS_docs := docs
 EXTRAS_lint := lint
+
+# the reference imports what joins PyTorch
+.venv/docs.done: .venv/created $(SOURCES)
+	$(BIN)/pip install --quiet torch==2.13.0 || $(BIN)/pip install --quiet torch
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	touch $@
 
 # a CPU build of PyTorch where the index has one of this name; any other build does as well
 .venv/bench.done: .venv/created $(SOURCES)

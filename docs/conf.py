@@ -14,6 +14,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from sphinx.errors import ConfigError
+
 import linalign
 
 project = "linalign"
@@ -21,13 +23,33 @@ author = "The linalign developers"
 project_copyright = "The linalign developers, BSD-3-Clause"
 version = release = linalign.__version__
 
-extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx_gallery.gen_gallery", "sphinxext.markdown", "sphinxext.sources"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "sphinxext.benchmarks",
+    "sphinxext.docstrings",
+    "sphinxext.markdown",
+    "sphinxext.reference",
+    "sphinxext.sources",
+]
+# quotes stay as they are typed: many are code
+smartquotes = False
 exclude_patterns = ["gallery", "sphinxext"]
 
 # Markdown, with the anchors that GitHub makes of headings
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
+
+# signatures on lines of their own; what the types are is said in words
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+maximum_signature_line_length = 100
+python_use_unqualified_type_names = True
+add_module_names = False
 
 # what does not come from this site is not fetched: MathJax is the copy that stands in `_static`
 mathjax_path = "mathjax/tex-chtml.js"
@@ -40,6 +62,9 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "linalign"},
+    "header_links_before_dropdown": 6,
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
     "navbar_align": "left",
     "show_prev_next": True,
     "show_toc_level": 2,
@@ -63,8 +88,8 @@ sphinx_gallery_conf = {
     "only_warn_on_example_error": False,
     "remove_config_comments": True,
     "show_signature": False,
-    "show_memory": False,
-    "min_reported_time": 0,
+    # these pages would fetch scripts from elsewhere
+    "write_computation_times": False,
     "plot_gallery": "True",
 }
 
@@ -98,4 +123,8 @@ def copy_mathjax(app: Any, error: Exception | None) -> None:
 
 
 def setup(app: Any) -> None:
+    from sphinxext.names import MISSING
+
+    if MISSING:
+        raise ConfigError(f"the reference describes {', '.join(MISSING)}, which is not installed: see the target docs of the Makefile")
     app.connect("build-finished", copy_mathjax)

@@ -112,7 +112,7 @@ def flow(
     >>> import linalign as la, numpy as np
     >>> net = la.Network.from_matrices([[[0.1]], [[0.1]]])
     >>> found = la.flow(net, [[1.0]], [[1.0]], times=[0, 5.0])  # p(t) = e^2t / (e^2t - 1 + 1 / p_0)
-    >>> abs(float(found.network.matrix()[0, 0]) - np.exp(10) / (np.exp(10) + 99)) < 1e-7
+    >>> bool(abs(found.network.matrix()[0, 0] - np.exp(10) / (np.exp(10) + 99)) < 1e-7)
     True
     """
     problem = make_problem(net, X, Y, loss)
