@@ -29,7 +29,7 @@ class Row(ABC):
     """A row of the table, a group of pytest-benchmark's.
 
     `shows` says what the row is for. `aim` is the ratio that it is to keep: to the fastest peer at least, or where linalign is
-    compared with itself (`at_most`) at most; what misses it is marked. `headline` is its line in the README's table, if any.
+    compared with itself (`at_most`) at most; what misses it is marked. `headline` is its line in the table of docs/benchmarks.md, if any.
     """
 
     aim: float | None = field(default=None, kw_only=True)

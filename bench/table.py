@@ -1,7 +1,7 @@
 """Our table, from a JSON file of pytest-benchmark's: `python -m bench.table FILE [--markdown]`.
 
 One line a row, losing and missing ones too; the ratio is the fastest peer's median over linalign's. `--markdown` prints the
-rows with a headline for the README. Products of the kernels have a grid of their own, by BLAS and by the tile.
+rows with a headline for docs/benchmarks.md. Products of the kernels have a grid of their own, by BLAS and by the tile.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _formatted(line: Line, columns: Sequence[str], width: int) -> str:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The rows with a headline, as a table for the README."""
+    """The rows with a headline, as a table for docs/benchmarks.md."""
     out = ["| problem | linalign | fastest peer | times as fast |", "|---|---|---|---|"]
     for (_, name), entries in rows(found).items():
         headline, line, best = entries[0].about.get("headline"), lines(name, entries)[0], fastest(entries)
@@ -266,7 +266,7 @@ def markdown(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.table", description="The table of a file that `pytest bench --benchmark-json` wrote.")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--markdown", action="store_true", help="the rows of the README")
+    parser.add_argument("--markdown", action="store_true", help="the rows of docs/benchmarks.md")
     options = parser.parse_args()
     found = json.loads(options.file.read_text())
     print(markdown(found) if options.markdown else text(found))

@@ -2,6 +2,7 @@
 
 `<a id="t1-1"></a>` becomes a target of Sphinx; a link to a file outside `docs/` leads to the page that shows the file (sources.py), or to
 the page of the site that is made of it. A page that says `<!-- text of ../CONTRIBUTING.md -->` and no more is made of that file.
+Code such as `la.train` leads to the page of that name in the reference, and the head of the gallery to the gallery that is made of it.
 `<!-- pages: a b -->`, which a code host does not show, puts these pages below the one that says so.
 """
 
@@ -13,19 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .names import NAMES, page_of
+
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 FENCE = re.compile(r"^(?P<fence>```+|:::+|~~~+).*?^(?P=fence) *$", flags=re.S | re.M)
 ANCHORS = re.compile(r'^(?:<a id="[^"\n]+"></a>)+$', flags=re.M)
 LINK = re.compile(r"(?<=\]\()(?!#|[a-z]+:)([^()\s#]+)(#[^()\s]+)?\)")
 PAGES = re.compile(r"^<!-- pages:([^>]+) -->$", flags=re.M)
+WHOLE = re.compile(r"!?\[[^\]]*\]\([^)]*\)")
+NAME = re.compile(r"`(?:la|linalign)\.([A-Za-z_][\w.]*\w)(?:\([^`\n]*\))?`")
+HEAD = DOCS / "gallery" / "GALLERY_HEADER.rst"
 OTHER = re.compile(r"\s*<!-- text of (\S+) -->\s*")
 
 
-def outside_code(text: str, change: Callable[[str], str]) -> str:
-    """The text, with what stands between fenced blocks changed."""
+def outside(kept: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
+    """The text, with what stands between such places changed."""
     parts, at = [], 0
-    for found in FENCE.finditer(text):
+    for found in kept.finditer(text):
         parts += [change(text[at : found.start()]), found[0]]
         at = found.end()
     return "".join([*parts, change(text[at:])])
@@ -48,6 +54,8 @@ def as_myst(text: str, docname: str, base: Path, pages: dict[Path, str], shown: 
 
     def link(found: re.Match[str]) -> str:
         path, anchor = (base / found[1]).resolve(), found[2] or ""
+        if path == HEAD:
+            return f"{os.path.relpath(DOCS / 'auto_gallery' / 'index.rst', here)})"
         if path in pages:
             path = DOCS / pages[path]
         if path.is_relative_to(DOCS) and path.suffix in (".md", ".png", ".svg"):
@@ -57,12 +65,16 @@ def as_myst(text: str, docname: str, base: Path, pages: dict[Path, str], shown: 
         shown.add(path)
         return f"{up}source/{path.relative_to(ROOT).as_posix()}.html{anchor}){{.external}}"
 
+    def name(found: re.Match[str]) -> str:
+        known = f"linalign.{found[1]}"
+        return f"[{found[0]}]({up}{page_of(known)}.rst)" if known in NAMES else found[0]
+
     def change(part: str) -> str:
         part = ANCHORS.sub(lambda found: "\n".join(f"({name})=" for name in re.findall(r'"([^"]+)"', found[0])), part)
         part = PAGES.sub(lambda found: "\n".join(["```{toctree}", ":hidden:", "", *found[1].split(), "```"]), part)
-        return LINK.sub(link, part)
+        return outside(WHOLE, LINK.sub(link, part), lambda text: NAME.sub(name, text))
 
-    return outside_code(text, change)
+    return outside(FENCE, text, change)
 
 
 def read(app: Any, docname: str, source: list[str]) -> None:
