@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 
 from ..layers.homogeneous import beside_ones, chain_of
@@ -107,15 +109,20 @@ def _largest(X: Array) -> float:
     return float(np.linalg.eigvalsh(gram)[-1])
 
 
+def _norm(A: Array) -> float:
+    """The largest singular value, from the Gram matrix of the smaller side: no SVD."""
+    scale = float(np.abs(A).max(initial=0.0))
+    return scale * _largest(A / scale) ** 0.5 if scale > 0 else 0.0
+
+
 def _rate(matrices: list[Array], c: float, sizes: tuple[float, float, float], momentum: float) -> float:
     largest, of_inputs, of_targets = sizes
     depth = len(matrices)
-    below, above = [np.eye(matrices[0].shape[1])], [np.eye(len(matrices[-1]))]
-    for W in matrices[:-1]:
-        below.append(W @ below[-1])
-    for W in matrices[:0:-1]:
-        above.append(above[-1] @ W)
-    at_start = sum(float(np.linalg.norm(A, 2) * np.linalg.norm(B, 2)) ** 2 for A, B in zip(above[::-1], below, strict=True))
+    # of what is below and above every layer; nothing has norm 1
+    below, above = [1.0], [1.0]
+    for norms, chain in ((below, matrices[:-1]), (above, [W.T for W in matrices[:0:-1]])):
+        norms += [_norm(product) for product in accumulate(chain, lambda P, W: W @ P)]
+    at_start = sum((a * b) ** 2 for a, b in zip(above[::-1], below, strict=True))
     q = ROOM * of_targets / max(of_inputs, np.finfo(np.float64).tiny)
     grown = depth * q ** (2 - 2 / depth)
     curvature = c * largest * max(at_start, grown)
