@@ -54,6 +54,7 @@ cdef class Chain:
     cdef readonly object numbers
     cdef readonly object dtype
     cdef readonly object error
+    cdef readonly size_t engine  # where it is, for what is bound beside it (_curvature.pyx)
     cdef list kept              # what the engine has pointers to
     cdef list fed               # and the data that batches are of
     cdef object function
@@ -67,6 +68,7 @@ cdef class Chain:
         """
         e = &self.e
         memset(e, 0, sizeof(Engine))
+        self.engine = <size_t>e
         self.dtype = params[0].dtype
         self.single = self.dtype == np.float32
         self.kept, self.params, self.velocities, self.gradients, self.slots = [], [], [], [], []
@@ -298,9 +300,7 @@ cdef class Chain:
 
     def ranks(self):
         """The ranks of the stripes of A_i, Z_i and the outputs (stripes.pxd), -1 where a product is a dense one: for tests."""
-        cdef int i
-        e = &self.e
-        vertices = range(e.depth + 1)
+        e, vertices = &self.e, range(self.e.depth + 1)
         return [e.stripes_A[i].rank for i in vertices], [e.stripes_Z[i].rank for i in vertices], [e.stripes_O[i].rank for i in vertices]
 
     def prepare_scores(self, noise, constant) -> bool:

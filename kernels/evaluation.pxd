@@ -28,7 +28,7 @@ cdef inline int places(arrays, list params, bint single, void** found, bint writ
     return 0
 
 
-cdef inline void copy_rows(Layer* L, size_t itemsize, void* own, void* other, bint into) noexcept:
+cdef inline void copy_rows(Layer* L, size_t itemsize, void* own, void* other, bint into) noexcept nogil:
     """Between the padded rows of a layer and an array without padding: `into` the layer, or out of it."""
     cdef size_t row = <size_t>L.n_in * itemsize
     cdef size_t padded = <size_t>L.ld * itemsize

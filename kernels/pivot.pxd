@@ -9,8 +9,8 @@ from outputs cimport evaluate
 from descend cimport descend, apply_descend, adjoint_descend
 
 
-cdef inline int forward_from_pivot(real* precision, Engine* e, double* value) noexcept nogil:
-    """The loss and the gradient in the outputs. Returns a Status."""
+cdef inline void outputs_from_pivot(real* precision, Engine* e) noexcept nogil:
+    """The outputs."""
     cdef int i, p = e.pivot, s = e.rows, d = e.depth
     cdef real* H
     cdef int ldh
@@ -33,6 +33,11 @@ cdef inline int forward_from_pivot(real* precision, Engine* e, double* value) no
         ldh = e.ld[0]
     if p < d:
         product(&e.machine, True, False, e.n_out, e.samples, s, 1, <real*>e.A[d], e.ld[d], H, ldh, 0, <real*>e.O, e.ldo)
+
+
+cdef inline int forward_from_pivot(real* precision, Engine* e, double* value) noexcept nogil:
+    """The loss and the gradient in the outputs. Returns a Status."""
+    outputs_from_pivot(precision, e)
     return evaluate(precision, e, value)
 
 

@@ -8,13 +8,18 @@ from outputs cimport outputs_of, gradient_of_product, evaluate
 from descend cimport descend, adjoint_descend
 
 
-cdef inline int forward_from_samples(real* precision, Engine* e, double* value) noexcept nogil:
-    """The loss and the gradient in the outputs. Returns a Status."""
+cdef inline void outputs_from_samples(real* precision, Engine* e) noexcept nogil:
+    """The outputs."""
     cdef int i
     for i in range(e.depth):
         upper(precision, e, i)
     if e.data_last:
         outputs_of(precision, e, <real*>e.A[e.depth], e.ld[e.depth])
+
+
+cdef inline int forward_from_samples(real* precision, Engine* e, double* value) noexcept nogil:
+    """The loss and the gradient in the outputs. Returns a Status."""
+    outputs_from_samples(precision, e)
     return evaluate(precision, e, value)
 
 

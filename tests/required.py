@@ -9,11 +9,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import warnings
 
 import pytest
 
 # as pip knows them; the versions are those that the tests were written against
-ORACLES = {"torch": "torch==2.13.0", "pyfaust": "pyfaust==3.41.0", "optax": "optax==0.2.8"}
+ORACLES = {
+    "torch": "torch==2.13.0",
+    "pyfaust": "pyfaust==3.41.0",
+    "optax": "optax==0.2.8",
+    "curvlinops": "curvlinops-for-pytorch==3.0.1",
+}
 REQUIRED = os.environ.get("LINALIGN_ORACLES") == "required"
 
 
@@ -29,4 +35,7 @@ def oracle(name: str):
     """The module of that name; see above where it cannot be imported."""
     if importlib.util.find_spec(name) is None:
         absent(name, "not installed")
-    return importlib.import_module(name)
+    with warnings.catch_warnings():
+        # what they import from others, as those deprecate it
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module(name)

@@ -208,6 +208,63 @@ def cotangent(layer: Any, direction: Array, D: Array) -> Array:
     return moved if layer.offset is None else moved - D @ layer.offset.astype(D.dtype)
 
 
+def _sum(*terms: Array | None) -> Array | None:
+    """The sum of those that are not None, which stands for zero."""
+    found = None
+    for term in terms:
+        if term is not None:
+            found = term if found is None else found + term
+    return found
+
+
+def hessian_product(
+    layers: Sequence[Any], params: Params, V: Params, X: Array | None, objective: Objective, second: Second, pivot: int = 0,
+    part: bool = False,
+) -> Params:  # fmt: skip
+    """The derivative of the gradients along V, from any pivot; `part`: Gauss-Newton's, without what has an undifferentiated E (T13.1).
+
+    Upper, from `A_p = I` (X at p = 0): `A'_i = A_{i-1} V_i^T + A'_{i-1} W_i^T`; lower `Z'_{i-1} = Z_i V_i + Z'_i W_i`. With
+    `E' = second(F, F')` the chains of errors follow the same way, and `(H V)_i = <A_k, D'_i^T A_{i-1} + D_i^T A'_{i-1}>`.
+    """
+    p, d, dtype = pivot, len(layers), params[0].dtype
+    X = np.eye(layers[0].shape[1], dtype=dtype) if X is None else X
+    A: list[Any] = [None] * (d + 1)
+    Z, dA, dZ = list(A), list(A), list(A)
+    Z[p] = np.eye(layers[p - 1].shape[0] if p else layers[0].shape[1], dtype=dtype)
+    A[p] = Z[p] if p else X
+    for i in range(p, d):
+        A[i + 1] = layers[i].apply(params[i], A[i])
+        dA[i + 1] = _sum(tangent(layers[i], V[i], A[i]), None if dA[i] is None else layers[i].apply(params[i], dA[i]))
+    for i in reversed(range(p)):
+        Z[i] = layers[i].adjoint(params[i], Z[i + 1])
+        dZ[i] = _sum(cotangent(layers[i], V[i], Z[i + 1]), None if dZ[i + 1] is None else layers[i].adjoint(params[i], dZ[i + 1]))
+    if p:
+        H, dH = X @ Z[0].T, X @ dZ[0].T
+        F, dF = H @ A[d], _sum(dH @ A[d], None if dA[d] is None else H @ dA[d])
+    else:
+        F, dF = A[d], dA[d]
+    dE, E = second(F, dF), None if part else objective(F)[1]
+    D, dD = (E, dE) if not p else (None if E is None else H.T @ E, _sum(H.T @ dE, None if E is None else dH.T @ E))
+    R, dR = None if E is None or not p else A[d] @ E.T @ X, A[d] @ dE.T @ X if p else None
+    if E is not None and p and dA[d] is not None:
+        dR = dR + dA[d] @ E.T @ X
+    found: list[Array] = [None] * d
+
+    def both(i: int, first: Array, second: Array, more: Array | None, most: Array | None) -> Array:
+        whole = layers[i].grad(first, second)
+        return whole if more is None or most is None else whole + layers[i].grad(more, most)
+
+    for i in reversed(range(p, d)):
+        found[i] = both(i, dD, A[i], D, dA[i])
+        dD = _sum(layers[i].adjoint(params[i], dD), None if D is None else cotangent(layers[i], V[i], D))
+        D = None if D is None else layers[i].adjoint(params[i], D)
+    for i in range(p):
+        found[i] = both(i, Z[i + 1], dR, dZ[i + 1], R)
+        dR = _sum(layers[i].apply(params[i], dR), None if R is None else tangent(layers[i], V[i], R))
+        R = None if R is None else layers[i].apply(params[i], R)
+    return found
+
+
 # ------------------------------------------------------------------ products by themselves (linalign.kernels)
 def stack_forward(weights: Sequence[Array], X: Array) -> Array:
     """`F = X W_1^T ... W_d^T`."""

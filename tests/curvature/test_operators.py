@@ -217,7 +217,7 @@ def test_at_moves_the_point_and_not_the_data():
 def test_many_samples_cost_no_more_than_their_moments():
     net, X, rng = draw("dense", 500)
     H = la.hessian(net, X, rng.standard_normal((500, 3)))
-    assert len(H._A[0]) == 4
+    assert H._pivot.rows <= 4
 
 
 def test_it_is_an_operator_of_scipys():

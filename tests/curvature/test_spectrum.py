@@ -37,8 +37,8 @@ def test_a_start_nearby_takes_fewer_products(monkeypatch):
     operator = la.hessian(net, X, Y)
     _, vectors = la.curvature.spectrum.eigenvalues(operator, 1, "LA", 1e-9, None)
     counts = []
-    product = la.curvature.CurvatureOperator._product
-    monkeypatch.setattr(la.curvature.CurvatureOperator, "_product", lambda self, V: (counts.append(1), product(self, V))[1])
+    product = la.curvature.CurvatureOperator.matvec
+    monkeypatch.setattr(la.curvature.CurvatureOperator, "matvec", lambda self, v: (counts.append(1), product(self, v))[1])
     la.sharpness(net, X, Y)
     cold = len(counts)
     counts.clear()

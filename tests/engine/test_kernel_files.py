@@ -25,13 +25,13 @@ ORDER = [
     ["products"],
     ["border"],
     ["structured", "stripes", "stack", "loss", "score", "evaluation"],
-    ["engine"],
+    ["engine", "second"],
     ["workspace", "rows", "batch", "optimiser"],
     ["registers", "constrained", "observed", "rule", "outputs"],
     ["descend"],
     ["samples", "pivot", "sweep"],
-    ["loop"],
-    ["_chain", "_modes", "_machine", "_limits", "_product", "_stack", "_projection"],
+    ["loop", "direction"],
+    ["_chain", "_curvature", "_modes", "_machine", "_limits", "_product", "_stack", "_projection"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

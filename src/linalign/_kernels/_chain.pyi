@@ -17,6 +17,7 @@ class Chain:
     numbers: Array
     dtype: np.dtype[Any]
     error: BaseException | None
+    engine: int
     def __init__(
         self,
         params: Sequence[Array],

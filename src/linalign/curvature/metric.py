@@ -19,6 +19,8 @@ class Metric:
 
     def __init__(self, layers: Sequence[Layer], metric: str) -> None:
         self._roots = [_root(layer) if metric == "matrix" else None for layer in layers]
+        self.plain = all(root is None for root in self._roots)
+        """Whether there is nothing to do."""
 
     def inside(self, V: list[Array]) -> list[Array]:
         """Parameters from orthonormal coordinates."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._kernels import _chain, _modes
+from .._kernels import _chain, _curvature, _modes
 from ..losses import Loss
 from ..optim import Muon
 from ..optim.rule import Compiled
@@ -161,6 +161,13 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
         Schedule(0 if cyclic else pivot, rows, in_registers),
         Machine(machine.LEVELS[machine.ISA], machine.TILE, sharers(problem, rows, threads)),
     )
+
+
+def bind_curvature(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int, *, part: bool) -> Any:
+    """A `Curvature` over `problem`, Gauss-Newton's part alone if `part`, that stands at its parameters; as `bind`."""
+    found = _curvature.Curvature(bind(problem, descent, pivot, rows, threads, alone=False), part)
+    found.stand()
+    return found
 
 
 def drive(chain: Any, problem: Problem, descent: Descent, rule: Compiled, shapes: Sequence[tuple[int, int]]) -> None:

@@ -34,8 +34,10 @@ class Watched:
     def operator(self, network: Network, part: bool) -> CurvatureOperator:
         """The Hessian there, or Gauss-Newton's part."""
         made = self._operators.get(part)
-        made = CurvatureOperator(self._problem.on(network), self._descent.metric, part) if made is None else made.at(network)
-        self._operators[part] = made
+        if made is None:
+            made = self._operators[part] = CurvatureOperator(self._problem.on(network), self._descent.metric, part)
+        elif made.network is not network:
+            made.move(network)
         return made
 
     def top(self, network: Network, part: bool = False) -> float:
