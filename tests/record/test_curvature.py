@@ -31,6 +31,9 @@ def test_records_are_those_of_the_network_there(loss, plan):
     steps = [0, 3, 10]
     run = la.train(net, X, Y, loss=loss, lr=1e-3, steps=10, record={**dict.fromkeys(NAMES, steps), "params": steps}, **options)
     metric = options.get("metric", "parameters")
+    shown = str(run.plan)
+    assert ("curvature  of what is run" in shown) == (plan == "all reductions")
+    assert ("curvature  of the network as given" in shown) == (plan != "all reductions")
     ends = np.cumsum([layer.size for layer in layers])[:-1]
     for j, flat in enumerate(run.history["params"].values):
         parts = np.split(flat, ends)
@@ -53,3 +56,9 @@ def test_the_edge_is_where_descent_stops_being_stable():
     for lr, edge in ((0.3, 0.9), (0.35, 1.05)):
         run = la.train(net, [[1.0]], [[3.0]], lr=lr, steps=1, record={"edge": 1})
         assert run.history["edge"].values[0] == pytest.approx(edge, rel=1e-9)
+
+
+def test_a_plan_without_curvature_says_nothing_of_it():
+    run = la.train(la.Network.dense([3, 2]).init("gaussian", rng=0), np.eye(3), np.ones((3, 2)), lr=0.1, steps=2, record={"loss": 1})
+    assert "curvature" not in str(run.plan)
+    assert la.plan.plan.Plan.from_dict(run.plan.to_dict()) == run.plan

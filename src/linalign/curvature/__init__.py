@@ -1,8 +1,9 @@
 """Curvature: Hessian and Gauss-Newton products, sharpness, spectra, and the neural tangent kernel, of a network where it stands."""
 
+from .ends import sharpness
 from .kernel import kernel_distance, ntk, ntk_operator, ntk_trace
 from .operators import CurvatureOperator, gauss_newton, hessian
-from .spectrum import SpectralDensity, sharpness, spectral_density
+from .spectrum import SpectralDensity, spectral_density
 
 __all__ = [
     "CurvatureOperator", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness",

@@ -1,4 +1,4 @@
-"""Spectrum: sharpness, eigenvalues at the ends, and the density of the eigenvalues of a Hessian."""
+"""Spectrum: eigenvalues at the ends, and the density of the eigenvalues of a Hessian."""
 
 from __future__ import annotations
 
@@ -23,51 +23,7 @@ ENDS = ("LA", "SA", "BE")
 PATIENCE = 200
 
 
-def sharpness(
-    net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters", k: int = 1, which: str = "LA",
-    tol: float = 1e-9, start: Any = None,
-) -> Any:  # fmt: skip
-    """The largest eigenvalue of the Hessian of the loss, or a few at either end of its spectrum.
-
-    Gradient descent with learning rate lr is linearly stable at a minimum where `lr * sharpness < 2` (T13.4), in its own metric.
-
-    Parameters
-    ----------
-    net, X, Y, loss, metric : as in `linalign.hessian`.
-    k : how many eigenvalues.
-    which : "LA" (the largest), "SA" (the smallest) or "BE" (k at each end), as in `scipy.sparse.linalg.eigsh`, which finds them.
-    tol : relative to the largest in size.
-    start : vector (size,), optional
-        Where the search begins, an eigenvector nearby for instance; ones in place of it.
-
-    Returns
-    -------
-    float if k is 1 and one end was asked for, else an array, ascending: `(k,)`, or `(2 k,)` for "BE".
-
-    Raises: ValueError, TypeError as `train`; ArithmeticError where the Hessian is not finite.
-    Cost: some tens of Hessian products, as many again for each equal eigenvalue if k > 1; of up to 128 parameters, all eigenvalues at once.
-    Source: docs/theory, section 13.
-
-    Examples
-    --------
-    >>> import linalign as la, numpy as np
-    >>> net = la.Network.from_matrices([[[2.0]], [[2.0]]])
-    >>> la.sharpness(net, [[1.0]], [[4.0]])  # at a minimum: ||(2, 2)||^2
-    8.0
-    """
-    wanted = validate.integer("k", k, least=1)
-    validate.choice("which", which, ENDS)
-    validate.real("tol", tol, above=0)
-    operator = hessian(net, X, Y, loss=loss, metric=metric)
-    if start is not None:
-        start = validate.finite("start", validate.real_array("start", start, net.dtype))
-        if start.shape != (net.size,):
-            raise ValueError(f"start has shape {start.shape}; one number a parameter was wanted, ({net.size},)")
-    found = eigenvalues(operator, wanted, which, tol, start)[0]
-    return float(found[0]) if wanted == 1 and which != "BE" else found
-
-
-def eigenvalues(operator: CurvatureOperator, k: int, which: str, tol: float, start: Array | None) -> tuple[Array, Array]:
+def eigenvalues(operator: Any, k: int, which: str, tol: float, start: Array | None) -> tuple[Array, Array]:
     """`(values ascending, their vectors as columns)`; `which` as in `sharpness`. Raises: ValueError, ArithmeticError."""
     size = operator.shape[0]
     most = 2 * k if which == "BE" else k

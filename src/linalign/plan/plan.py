@@ -55,6 +55,8 @@ class Plan:
     noise: tuple[str, ...] = ()
     metric: str = "parameters"
     metric_why: str = ""
+    curvature: str = ""
+    """Of which network the curvature is found, and why that is the one as given; empty where none is recorded."""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain numbers and strings."""
@@ -101,6 +103,9 @@ class Plan:
         for r in self.reductions:
             check = f"; checked to {r.residual:.0e}" if r.residual is not None else ""
             rows.append((r.name, r.what if r.applied else "not used", r.why + check))
+        if self.curvature:
+            of, _, why = self.curvature.partition(": ")
+            rows.append(("curvature", of, why))
         rows.append(("run", f"{_chain(self.widths_after)}, {self.rows_after} rows", f"{self.macs:,} multiply-adds a step"))
         p = self.pivot
         rows.append(("pivot", f"{p.at} of {len(self.widths) - 1}, {p.rows} rows in flight", self.pivot_why))

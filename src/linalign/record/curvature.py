@@ -1,17 +1,26 @@
-"""Curvature along a run: sharpness, ends of the spectrum and the tangent kernel of the network as given, each search from the last one."""
+"""Curvature along a run: sharpness, ends of the spectrum and the tangent kernel of the network as given, each search from the last one.
+
+Where a smaller network is run from which the spectrum of the whole one is known (T13.3), the whole one is never made.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ..curvature.kernel import Factors, turned
 from ..curvature.operators import CurvatureOperator
+from ..curvature.reduced import ReducedHessian, applies
 from ..curvature.spectrum import eigenvalues
+from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
-from ..problem.problem import Problem, whole
+from ..problem.problem import whole
 from ..reduce import samples
 from ..reduce.biases import homogeneous
+from ..reduce.width import WidthLift
 from ..validate import Array
 
 # of the eigenvalues that are recorded, relative to the largest
@@ -20,61 +29,112 @@ TOLERANCE = 1e-6
 ENDS = 3
 
 
+def sentence(work: Work) -> str:
+    """Whose curvature is found along a run, and why, for its plan."""
+    if not applies(work):
+        return "of the network as given: its Hessian on all rows, by products in the kernel"
+    if any(isinstance(lift, WidthLift) for lift in work.lifts):
+        return "of what is run: T13.3: the whole spectrum is this one, that of the complement, whose norm is bounded first, and zeros"
+    return "of what is run: T13.2: the whole spectrum is this one and zeros, of inputs that the data do not have"
+
+
+class Standing(Protocol):
+    """What is asked of a state."""
+
+    step: int
+
+    def running(self) -> list[Array]:
+        """The matrices that are run."""
+
+    def network(self) -> Network:
+        """The network as given."""
+
+
 class Watched:
     """The curvature of one run, in the metric of its descent; Hessians are those of all the data, where it stands."""
 
-    def __init__(self, problem: Problem, descent: Descent) -> None:
-        """`problem` as given, at the start of the run."""
-        self._problem, self._descent = whole(problem), descent
+    def __init__(self, work: Work, descent: Descent) -> None:
+        """`work` as the run began."""
+        self._work, self._problem, self._descent = work, whole(work.given), descent
+        self._smaller = applies(work)
+        self._reduced: dict[bool, ReducedHessian] = {}
         self._operators: dict[bool, CurvatureOperator] = {}
         self._vectors: dict[str, Array] = {}
         self._rows: Array | None = None
         self._first: Factors | None = None
 
-    def operator(self, network: Network, part: bool) -> CurvatureOperator:
+    def _of_smaller(self, state: Standing, part: bool) -> ReducedHessian:
+        """From what is run, where it stands."""
+        if part not in self._reduced:
+            self._reduced[part] = ReducedHessian(self._work, self._descent, part)
+        self._reduced[part].move(state.running(), state.step)
+        return self._reduced[part]
+
+    def _of_whole(self, state: Standing, part: bool) -> CurvatureOperator:
         """The Hessian there, or Gauss-Newton's part."""
-        made = self._operators.get(part)
+        network, made = state.network(), self._operators.get(part)
         if made is None:
             made = self._operators[part] = CurvatureOperator(self._problem.on(network), self._descent.metric, part)
-        elif made.network is not network:
+        else:
             made.move(network)
         return made
 
-    def top(self, network: Network, part: bool = False) -> float:
+    def top(self, state: Standing, part: bool = False) -> float:
         """The largest eigenvalue; nan where the search did not end."""
-        key = "part" if part else "whole"
-        try:
-            values, vectors = eigenvalues(self.operator(network, part), 1, "LA", TOLERANCE, self._vectors.get(key))
-        except ArithmeticError:
-            return np.nan
-        self._vectors[key] = np.ascontiguousarray(vectors[:, 0])
-        return float(values[0])
 
-    def ends(self, network: Network) -> Array:
+        def find() -> Array:
+            if self._smaller:
+                return self._of_smaller(state, part).ends(1, "LA", TOLERANCE)
+            key = "part" if part else "whole"
+            values, vectors = eigenvalues(self._of_whole(state, part), 1, "LA", TOLERANCE, self._vectors.get(key))
+            self._vectors[key] = np.ascontiguousarray(vectors[:, 0])
+            return values
+
+        return float(_or_nan(find, 1)[0])
+
+    def ends(self, state: Standing) -> Array:
         """The smallest and the largest eigenvalues, ascending; nan where there are not so many, or the search did not end."""
-        operator = self.operator(network, False)
-        count = min(ENDS, operator.shape[0] // 2)
+        count = min(ENDS, self._problem.net.size // 2)
         found = np.full(2 * ENDS, np.nan)
+
+        def find() -> Array:
+            if self._smaller:
+                return self._of_smaller(state, False).ends(count, "BE", TOLERANCE)
+            return eigenvalues(self._of_whole(state, False), count, "BE", TOLERANCE, None)[0]
+
         if count:
-            try:
-                values = eigenvalues(operator, count, "BE", TOLERANCE, None)[0]
-            except ArithmeticError:
-                return found
-            found[ENDS - count : ENDS], found[ENDS : ENDS + count] = values[:count], values[count:]
+            found[ENDS - count : ENDS + count] = _or_nan(find, 2 * count)
         return found
 
-    def factors(self, network: Network) -> Factors:
+    def factors(self, state: Standing) -> Factors:
         """The tangent kernel on the inputs, or on rows with the same second moments where the loss is quadratic."""
-        problem = homogeneous(self._problem.on(network))
-        if self._rows is None:
-            if problem.X is not None and problem.quadratic:
-                problem = samples.reduce(problem)[0]
-            self._rows = np.eye(problem.net.widths[0], dtype=problem.net.dtype) if problem.X is None else problem.X
-        return Factors(problem.net.layers, problem.net.params, self._rows, self._descent.metric)
+        return self._factors(state.running() if self._runs_the_kernel else state.network().params)
 
-    def distance(self, network: Network) -> float:
+    @property
+    def _runs_the_kernel(self) -> bool:
+        """Whether the kernel of what is run is the whole one, which outputs outside have a part of (T14.3)."""
+        return self._smaller and all(not isinstance(lift, WidthLift) or lift.bases[-1] is None for lift in self._work.lifts)
+
+    def _factors(self, params: Sequence[Array]) -> Factors:
+        problem = self._work.problem if self._runs_the_kernel else homogeneous(self._problem)
+        if self._rows is None:
+            X = problem.X
+            if X is not None and X.ndim == 2 and problem.quadratic:
+                X = samples.reduce(problem)[0].X
+            self._rows = np.eye(problem.net.widths[0], dtype=problem.net.dtype) if X is None else np.diag(X) if X.ndim == 1 else X
+        return Factors(problem.net.layers, params, self._rows, self._descent.metric)
+
+    def distance(self, state: Standing) -> float:
         """How far the tangent kernel has turned from that of the start of the run."""
-        now = self.factors(network)
+        now = self.factors(state)
         if self._first is None:
-            self._first = self.factors(self._problem.net)
+            self._first = self._factors((self._work.problem if self._runs_the_kernel else self._problem).net.params)
         return turned(now, self._first)
+
+
+def _or_nan(find: Callable[[], Array], count: int) -> Array:
+    """What a search finds; nan where it did not end."""
+    try:
+        return find()
+    except ArithmeticError:
+        return np.full(count, np.nan)

@@ -58,6 +58,9 @@ def _layer_singular_values(state: State) -> Array:
     return table
 
 
+# those that ask for second derivatives, or for the tangent kernel
+CURVATURES = ("sharpness", "edge", "hessian_eigenvalues", "gauss_newton_top", "ntk_trace", "kernel_distance")
+
 QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss,
     "validation_loss": lambda state: state.validation_loss,
@@ -76,10 +79,10 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
     "effective_rank": lambda state: state.observe.effective_rank(),
     "sharpness": lambda state: state.sharpness,
     "edge": lambda state: state.edge,
-    "hessian_eigenvalues": lambda state: state.watched.ends(state.network()),
-    "gauss_newton_top": lambda state: state.watched.top(state.network(), part=True),
-    "ntk_trace": lambda state: state.watched.factors(state.network()).trace(),
-    "kernel_distance": lambda state: state.watched.distance(state.network()),
+    "hessian_eigenvalues": lambda state: state.watched.ends(state),
+    "gauss_newton_top": lambda state: state.watched.top(state, part=True),
+    "ntk_trace": lambda state: state.watched.factors(state).trace(),
+    "kernel_distance": lambda state: state.watched.distance(state),
     "modes": lambda state: state.observe.modes(*state.modes),
     "params": lambda state: np.concatenate([theta.ravel() for theta in state.params()]),
 }

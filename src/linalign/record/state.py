@@ -105,12 +105,12 @@ class State:
         # whoever records none of it does not import it
         from .curvature import Watched
 
-        return Watched(self.work.given, self._descent)
+        return Watched(self.work, self._descent)
 
     @property
     def sharpness(self) -> float:
         """The largest eigenvalue of the Hessian of the loss, in the metric of the descent."""
-        found: float = self._once("sharpness", lambda: self.watched.top(self.network()))
+        found: float = self._once("sharpness", lambda: self.watched.top(self))
         return found
 
     @property

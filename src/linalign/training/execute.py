@@ -20,6 +20,8 @@ from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..record.lifted import lifted
+from ..record.quantities import CURVATURES
+from ..record.recorder import Recorder
 from ..record.state import State
 from ..validate import Array
 from .automatic_rate import hint
@@ -70,6 +72,15 @@ def execute(
     return run
 
 
+def recorded(plan: Plan, work: Work, recorder: Recorder) -> Plan:
+    """The plan, with whose curvature is recorded, if any is."""
+    if not any(name in recorder for name in CURVATURES):
+        return plan
+    from ..record.curvature import sentence
+
+    return replace(plan, curvature=sentence(work))
+
+
 class Keeper(Protocol):
     """Who keeps a run under way."""
 
@@ -85,8 +96,9 @@ class Execution:
 
     def __init__(self, plan: Plan, work: Work, descent: Descent, options: Options, threads: int = 1, before: Before | None = None) -> None:
         """Raises: ValueError where `before` is of another problem."""
-        self.plan, self.work, self.descent, self.options, self.threads, self.before = plan, work, descent, options, threads, before
+        self.work, self.descent, self.options, self.threads, self.before = work, descent, options, threads, before
         self.recorder = options.recorder()
+        self.plan = recorded(plan, work, self.recorder)
         self.batches = options.batches(work.problem.rows, None if before is None else before.place)
         self.noise = options.noise(None if before is None else before.key)
         self.engine = bind(work, descent, plan.implementation, plan.pivot, threads, self.batches, self.noise, options.stream)
