@@ -2,7 +2,7 @@
 
 `<a id="t1-1"></a>` becomes a target of Sphinx; a link to a file outside `docs/` leads to the page that shows the file (sources.py), or to
 the page of the site that is made of it. A page that says `<!-- text of ../CONTRIBUTING.md -->` and no more is made of that file.
-Code such as `la.train` leads to the page of that name in the reference, and the head of the gallery to the gallery that is made of it.
+Code such as `la.train` leads to the page of that name in the reference, numbers such as T8.1 to their statement, and the head of the gallery to the gallery that is made of it.
 `<!-- pages: a b -->`, which a code host does not show, puts these pages below the one that says so.
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from linalign.theory.statements import STATEMENTS
+
 from .names import NAMES, page_of
 
 DOCS = Path(__file__).parents[1]
@@ -22,6 +24,8 @@ FENCE = re.compile(r"^(?P<fence>```+|:::+|~~~+).*?^(?P=fence) *$", flags=re.S | 
 ANCHORS = re.compile(r'^(?:<a id="[^"\n]+"></a>)+$', flags=re.M)
 LINK = re.compile(r"(?<=\]\()(?!#|[a-z]+:)([^()\s#]+)(#[^()\s]+)?\)")
 PAGES = re.compile(r"^<!-- pages:([^>]+) -->$", flags=re.M)
+CODE = re.compile(r"`[^`\n]*`|^#.*$", flags=re.M)
+STATEMENT = re.compile(r"\b([TL]\d+\.\d+)\b(?!\])")
 WHOLE = re.compile(r"!?\[[^\]]*\]\([^)]*\)")
 NAME = re.compile(r"`(?:la|linalign)\.([A-Za-z_][\w.]*\w)(?:\([^`\n]*\))?`")
 HEAD = DOCS / "gallery" / "GALLERY_HEADER.rst"
@@ -65,6 +69,10 @@ def as_myst(text: str, docname: str, base: Path, pages: dict[Path, str], shown: 
         shown.add(path)
         return f"{up}source/{path.relative_to(ROOT).as_posix()}.html{anchor}){{.external}}"
 
+    def statement(found: re.Match[str]) -> str:
+        known = STATEMENTS.get(found[1])
+        return f"[{found[1]}]({up}theory/{known.page}#{known.anchor})" if known else found[0]
+
     def name(found: re.Match[str]) -> str:
         known = f"linalign.{found[1]}"
         return f"[{found[0]}]({up}{page_of(known)}.rst)" if known in NAMES else found[0]
@@ -72,7 +80,10 @@ def as_myst(text: str, docname: str, base: Path, pages: dict[Path, str], shown: 
     def change(part: str) -> str:
         part = ANCHORS.sub(lambda found: "\n".join(f"({name})=" for name in re.findall(r'"([^"]+)"', found[0])), part)
         part = PAGES.sub(lambda found: "\n".join(["```{toctree}", ":hidden:", "", *found[1].split(), "```"]), part)
-        return outside(WHOLE, LINK.sub(link, part), lambda text: NAME.sub(name, text))
+        part = outside(WHOLE, LINK.sub(link, part), lambda text: NAME.sub(name, text))
+        if docname.startswith("theory/"):
+            return part
+        return outside(WHOLE, part, lambda text: outside(CODE, text, lambda words: STATEMENT.sub(statement, words)))
 
     return outside(FENCE, text, change)
 

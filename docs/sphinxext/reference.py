@@ -36,7 +36,7 @@ def text(name: str, value: Any) -> str:
     lines = [title, "=" * len(title), ""]
     if isinstance(value, ModuleType):
         lines += [f".. automodule:: {name}", "   :no-members:", ""]
-        inner = [one for one in NAMES if one.startswith(f"{name}.")] or [f"{name}.{one}" for one in own(value)]
+        inner = [one for one in NAMES if one.startswith(f"{name}.")] + [f"{name}.{one}" for one in own(value)]
         known = sorted({one if one in NAMES else f"linalign.{one.rpartition('.')[2]}" for one in inner})
         if known:
             lines += [".. rubric:: Names", "", *(f"- :py:obj:`{one}`" for one in known), ""]
