@@ -2,7 +2,8 @@
 
 `<a id="t1-1"></a>` becomes a target of Sphinx; a link to a file outside `docs/` leads to the page that shows the file (sources.py), or to
 the page of the site that is made of it. A page that says `<!-- text of ../CONTRIBUTING.md -->` and no more is made of that file.
-Code such as `la.train` leads to the page of that name in the reference, numbers such as T8.1 to their statement, and the head of the gallery to the gallery that is made of it.
+Code such as `la.train` leads to the page of that name in the reference, numbers such as T8.1 to their statement, and the head of the
+gallery to the gallery that is made of it.
 `<!-- pages: a b -->`, which a code host does not show, puts these pages below the one that says so.
 """
 
