@@ -5,13 +5,13 @@ from .workloads import Workload
 
 ROWS = (
     Sweep(
-        Ensemble(Workload("5-5-5", (5, 5, 5), 10, 1e-2), 1600), 4000, aim=1, quick=True,
-        shows="networks whose whole training fits in registers, one after the other on each core",
+        Ensemble(Workload("5-5-5", (5, 5, 5), 10, 1e-2), 1600), 4000, aim=12, quick=True,
+        shows="networks side by side, one a lane of the vectors, whose state stays in the first cache",
         headline="1,600 networks 5-5-5 in a sweep, 4,000 steps each",
     ),
     Sweep(
-        Ensemble(Workload("20-20-20", (20, 20, 20), 40, 1e-2), 400), 4000, aim=1,
-        shows="the same where a network's products fill vectors of their own",
+        Ensemble(Workload("20-20-20", (20, 20, 20), 40, 1e-2), 400), 4000, aim=10,
+        shows="the same where a network's products would fill vectors of their own, and the state of 8 fills the second cache",
         headline="400 networks 20-20-20 in a sweep, 4,000 steps each",
     ),
 )  # fmt: skip

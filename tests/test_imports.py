@@ -116,7 +116,7 @@ def test_the_reference_imports_numpy_alone():
 def test_the_kernels_are_reached_by_few_doors():
     # this processor, the limits of BLAS, what binds a problem, and products by themselves: everything else asks these, so that what is compiled can be changed there
     doors = [name for name in FILES if any(found.startswith("_kernels") for found in imports(name)[0])]
-    assert doors == ["engine.bind", "engine.threads", "kernels.projections", "kernels.stacks", "plan.machine"]
+    assert doors == ["engine.bind", "engine.lanes", "engine.threads", "kernels.projections", "kernels.stacks", "plan.machine"]
 
 
 def test_the_top_shows_the_rooms():

@@ -329,3 +329,29 @@ def train(
         value, params, velocities = step(layers, params, velocities, X, objective, lr, momentum, weight_decay, order, metric)
         losses.append(value)
     return params, np.array([*losses, gradients(layers, params, X, objective)[0]])
+
+
+def train_beside(
+    weights: Params, X: Array, objective: Objective, steps: int, lr: Array, momentum: Array, weight_decay: Array
+) -> tuple[Params, Array]:
+    """Dense networks on the same data, all at once: `weights[i] (m, k_i, k_{i-1})`, rates and decays `(m, d)`, `momentum (m,)`.
+
+    Returns the weights after so many steps, and the losses `(m, steps + 1)` before each and after the last.
+    """
+    W = [weight.copy() for weight in weights]
+    V = [np.zeros_like(weight) for weight in weights]
+    losses = np.empty((len(W[0]), steps + 1))
+    for t in range(steps + 1):
+        A = [np.broadcast_to(X, (len(W[0]), *X.shape))]
+        for weight in W:
+            A.append(A[-1] @ weight.swapaxes(1, 2))
+        found = [objective(F) for F in A[-1]]
+        losses[:, t] = [value for value, _ in found]
+        if t == steps:
+            break
+        D = np.array([gradient for _, gradient in found])
+        for i in reversed(range(len(W))):
+            G, D = D.swapaxes(1, 2) @ A[i], D @ W[i]
+            V[i] = momentum[:, None, None] * V[i] + G + weight_decay[:, i, None, None] * W[i]
+            W[i] = W[i] - lr[:, i, None, None] * V[i]
+    return W, losses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ from ..layers import Dense, Layer, compose
 from ..layers.compose import with_constant
 from ..validate import Array
 from . import weights
+
+
+@lru_cache(maxsize=256)
+def _dense_layers(widths: tuple[int, ...]) -> tuple[Dense, ...]:
+    """Layers are values: networks of the same widths share them."""
+    return tuple([Dense(a, b) for a, b in pairwise(widths)])
 
 
 class Network:
@@ -64,7 +70,7 @@ class Network:
         sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
         if len(sizes) < 2:
             raise ValueError(f"widths is {sizes}; at least two widths are needed, the inputs' and the outputs'")
-        return cls([Dense(a, b) for a, b in pairwise(sizes)], params)
+        return cls(_dense_layers(tuple(sizes)), params)
 
     @classmethod
     def from_matrices(cls, matrices: Iterable[Any]) -> Network:
@@ -73,7 +79,12 @@ class Network:
         Raises: ValueError, TypeError if they are not matrices that fit together.
         """
         weights = [validate.matrix(f"matrices[{i}]", W) for i, W in enumerate(matrices)]
-        return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)
+        widths = tuple([W.shape[1] for W in weights[:1]] + [W.shape[0] for W in weights])
+        fit = all(W.shape[1] == k and W.dtype == weights[0].dtype for W, k in zip(weights, widths, strict=False))
+        if not weights or not fit:
+            return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)  # which says what does not fit
+        # checked above: of small networks there may be thousands
+        return cls._adopt(_dense_layers(widths), [np.array(W) for W in weights])
 
     @classmethod
     def _adopt(cls, layers: tuple[Layer, ...], params: Iterable[Array]) -> Network:
@@ -147,7 +158,7 @@ class Network:
     def is_dense(self) -> bool:
         """Whether every layer is a `Dense` one."""
         if self._dense is None:
-            self._dense = all(isinstance(layer, Dense) for layer in self._layers)
+            self._dense = all(type(layer) is Dense or isinstance(layer, Dense) for layer in self._layers)
         return self._dense
 
     @property

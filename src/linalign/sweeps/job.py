@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import losses
 from ..plan.planner import check_reduce
-from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..reduce import samples
@@ -20,7 +19,14 @@ from ..training.errors import DivergenceError
 from ..training.execute import execute
 from ..training.options import Options
 from ..training.run import Run
+from .abreast import Group, Setup
+from .abreast import outcomes as abreast
+from .choice import Choice
 from .journal import Outcome
+from .lanes import ONE, Lanes
+
+# options of points that are kept at a time
+MOST_CHOICES = 4096
 
 
 @dataclass(eq=False)
@@ -37,13 +43,15 @@ class Job:
     checkpoint_every: float = 60.0
     problems: dict[Any, Problem] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
-    shared: Options | None = None
-    """The options, if they are the same at every point."""
-    descents: dict[int, Descent] = field(default_factory=dict)
-    """Then: those of dense networks of so many layers."""
+    lanes: Lanes = ONE
+    """How many networks run side by side."""
+    choices: dict[Any, Choice] = field(default_factory=dict)
+    """The options of points that differ in the network alone."""
+    setups: dict[Any, Setup] = field(default_factory=dict)
+    """What networks side by side have in common."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "problems": {}, "lock": None, "shared": None, "descents": {}}
+        return {**self.__dict__, "problems": {}, "lock": None, "choices": {}, "setups": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, lock=threading.Lock())
@@ -80,32 +88,50 @@ class Job:
     def run(self, point: Mapping[str, Any], stop: list[bool] | None, index: int = 0) -> Run:
         """Raises: whatever goes wrong."""
         net = self.network(point)
-        options = self.chosen(point)
+        choice = self.choice(point)
+        options = choice.options
         problem = self.problem(net, options.loss, options.reduce, options.batched)
         options = options.on(problem)
-        descent, path = self.descent(options, net), self.checkpoint_of(index)
+        # dense networks of the same depth share it, unless its rate is of each
+        descent = choice.descent(net) if options is choice.options and net.is_dense else options.descent(net)
+        path = self.checkpoint_of(index)
         if path is None:
             return execute(*options.planned(problem, descent), descent, options, stop=stop)
         mark = Checkpoint(path, self.checkpoint_every, net, self.X, self.Y, options)
         plan, work, descent, before = mark.begin(problem, self.X, self.Y, descent)
         return execute(plan, work, descent, options, stop=stop, before=before, checkpoint=mark)
 
-    def chosen(self, point: Mapping[str, Any]) -> Options:
-        """The options at a point; made once where no point has any. Raises: ValueError, TypeError."""
-        if self.shared is not None:
-            return self.shared
-        options = Options(**self.settings(point))
-        if self.of_network.issuperset(point):
-            self.shared = options
-        return options
+    def choice(self, point: Mapping[str, Any]) -> Choice:
+        """The options at a point; made once for all points that differ in the network alone. Raises: ValueError, TypeError."""
+        key = () if self.of_network.issuperset(point) else tuple([(type(v), v) for name, v in point.items() if name not in self.of_network])
+        try:
+            found = self.choices.get(key)
+        except TypeError:  # of lists and functions
+            return Choice(Options(**self.settings(point)))
+        if found is None:
+            if len(self.choices) >= MOST_CHOICES:
+                self.choices.clear()
+            found = self.choices[key] = Choice(Options(**self.settings(point)))
+        return found
 
-    def descent(self, options: Options, net: Network) -> Descent:
-        """The descent of a network; made once for dense ones of the same depth that share the options."""
-        if options is not self.shared or not net.is_dense:
-            return options.descent(net)
-        if net.depth not in self.descents:
-            self.descents[net.depth] = options.descent(net)
-        return self.descents[net.depth]
+    def setup(self, key: Any, group: Group) -> Setup:
+        """What the networks of a group have in common with others of this key. Raises: ValueError, TypeError where the data do not fit."""
+        if key not in self.setups:
+            options, net = group.choice.options, group.nets[0]
+            given = self.problem(net, options.loss, options.reduce)
+            self.setups[key] = Setup.of(given, group.choice.descent(net), options)
+        return self.setups[key]
+
+    def outcomes(self, tasks: Sequence[tuple[int, Mapping[str, Any]]], stop: list[bool] | None) -> Iterator[Outcome]:
+        """What the runs at these points came to, as they end; once `stop[0]` is set, of those that have ended."""
+        if self.lanes.width > 1:
+            yield from abreast(self, tasks, stop)
+            return
+        for index, point in tasks:
+            outcome = None if stop is not None and stop[0] else self.outcome(index, point, stop)
+            if outcome is None:
+                return
+            yield outcome
 
     def outcome(self, index: int, point: Mapping[str, Any], stop: list[bool] | None) -> Outcome | None:
         """The run at a point, or how it failed; None if it was interrupted."""

@@ -36,7 +36,20 @@ class Outcome:
     seconds: float
     error: str | None
     history: dict[str, History] = dataclasses.field(default_factory=dict)
-    run: Any = None
+    kept: Any = None
+    """The run, or what makes it when it is asked for."""
+
+    @property
+    def run(self) -> Any:
+        """The run, where runs are kept."""
+        if callable(self.kept):
+            object.__setattr__(self, "kept", self.kept())
+        return self.kept
+
+    def made(self) -> Outcome:
+        """The same, once its run is made."""
+        self.run  # noqa: B018 - which keeps it
+        return self
 
     @property
     def status(self) -> str:

@@ -16,6 +16,7 @@ from ..training.run import Run
 from ..validate import Array
 from . import labelled, phase
 from .journal import COLUMNS, STATUSES, Outcome
+from .lanes import ONE, Lanes
 
 # rows of a sweep in a notebook
 SHOWN = 20
@@ -33,6 +34,8 @@ class Sweep:
         One a run that was made, in the order of the grid.
     interrupted : bool
         Whether Ctrl-C ended it before every run was made; the runs that were not have no row.
+    lanes : Lanes
+        How many networks ran side by side (`width`), and why; `print(sweep.lanes)`.
 
     `sweep["loss"]` is a column of `rows`, `len(sweep)` their number.
     """
@@ -40,6 +43,7 @@ class Sweep:
     grid: Mapping[str, Sequence[Any]]
     outcomes: Sequence[Outcome]
     interrupted: bool
+    lanes: Lanes = ONE
 
     @property
     def shape(self) -> tuple[int, ...]:

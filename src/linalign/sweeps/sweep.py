@@ -30,6 +30,7 @@ from ..training.options import DEFAULTS, REQUIRED, Options
 from ..training.unknown import meant
 from .job import Job
 from .journal import Journal
+from .lanes import decide
 from .result import Sweep
 from .workers import in_executor, in_threads
 
@@ -47,6 +48,7 @@ def sweep(
     checkpoint_every: float = 60.0,
     keep_runs: bool = False,
     progress: bool = False,
+    lanes: bool | None = None,
     **train_options: Any,
 ) -> Sweep:
     """Train a network at every point of a grid, on the same data.
@@ -79,6 +81,11 @@ def sweep(
         Keep every Run, its network and losses, in `Sweep.runs`.
     progress : bool
         Show a bar (needs tqdm).
+    lanes : bool, optional
+        Whether networks of the same shapes run side by side, one a lane of the processor's vectors: squared and logistic losses of
+        dense layers, by SGD, Adam or AdamW at constant rates, on all data. By default wherever that should be faster, which
+        `Sweep.lanes` says and why. A run equals that of `train` up to rounding, and to the bit with False. What it comes to does not
+        depend on those beside it, nor on threads, executors, or what a file held before.
     **train_options
         Options of `train` that all runs share.
 
@@ -92,7 +99,7 @@ def sweep(
     ------
     ValueError, TypeError
         Bad input, before any run: unknown keys, options out of range, data that do not fit the first network, what does not
-        pickle, a file of another sweep.
+        pickle, a file of another sweep, lanes=True where they cannot be.
 
     Cost: that of the runs.
     """
@@ -101,7 +108,8 @@ def sweep(
     job = replace(job, checkpoint=_prefix(checkpoint), checkpoint_every=validate.real("checkpoint_every", checkpoint_every, least=0))
     workers = _workers(executor, threads)
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    _try_first(job, axes, points[0])
+    net = _try_first(job, axes, points[0])
+    job = replace(job, lanes=decide(job, axes, net, lanes))
     described = None if path is None else _described(job, axes)
     if executor is not None and not isinstance(executor, ThreadPoolExecutor):
         job = _light(job, axes)
@@ -112,6 +120,7 @@ def sweep(
         for index in found:  # a kill may have come between the two
             _forget(job.checkpoint_of(index))
         tasks = [(index, point) for index, point in enumerate(points) if index not in found]
+        tasks.sort(key=job.lanes.order(axes))
         if bar is not None:
             bar.update(len(found))
         with limit(1), interrupts() as stop:
@@ -125,7 +134,7 @@ def sweep(
                         _forget(job.checkpoint_of(outcome.index))
                     if bar is not None:
                         bar.update(1)
-    return Sweep(axes, [found[index] for index in sorted(found)], len(found) < len(points))
+    return Sweep(axes, [found[index] for index in sorted(found)], len(found) < len(points), job.lanes)
 
 
 def _journal(path: Name | None, described: Mapping[str, Any] | None) -> AbstractContextManager[Journal | None]:
@@ -208,8 +217,8 @@ def _workers(executor: Any, threads: Any) -> int:
     return 1
 
 
-def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, Any]) -> None:
-    """Find mistakes before any run: every plain value of every option, and the data at the first network.
+def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, Any]) -> Network | None:
+    """Find mistakes before any run: every plain value of every option, and the data at the first network, which it returns.
 
     Raises: ValueError, TypeError. A network that cannot be made is left to its row.
     """
@@ -219,11 +228,12 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
             Options(**first | {key: value})
     Options(**first)
     try:
-        net = job.network(point)
+        net: Network = job.network(point)
     except Exception:
-        return
+        return None
     job.problem(net, first["loss"], first["reduce"])
     Options(**first).validated(net)
+    return net
 
 
 def _light(job: Job, axes: Mapping[str, Sequence[Any]]) -> Job:

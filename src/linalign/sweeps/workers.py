@@ -27,9 +27,11 @@ Task = tuple[int, Mapping[str, Any]]
 
 def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) -> Generator[Outcome, None, None]:
     """Outcomes as they come. `stop[0]` ends those under way, and no more are begun."""
-    waiting: SimpleQueue[Task] = SimpleQueue()
-    for task in tasks:
-        waiting.put(task)
+    waiting: SimpleQueue[Sequence[Task]] = SimpleQueue()
+    size = job.lanes.chunk(len(tasks), workers)
+    chunks = range(0, len(tasks), size)
+    for i in chunks:
+        waiting.put(tasks[i : i + size])
     results: SimpleQueue[list[Outcome] | BaseException | None] = SimpleQueue()
 
     def work() -> None:
@@ -38,12 +40,11 @@ def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) 
         try:
             with limit(1):  # some builds of BLAS have a number for every thread
                 while not stop[0]:
-                    outcome = job.outcome(*waiting.get_nowait(), stop)
-                    if outcome is not None:
+                    for outcome in job.outcomes(waiting.get_nowait(), stop):
                         found.append(outcome)
-                    if time.perf_counter() > due:
-                        results.put(found)
-                        found, due = [], time.perf_counter() + HAND_ON_SECONDS
+                        if time.perf_counter() > due:
+                            results.put(found)
+                            found, due = [], time.perf_counter() + HAND_ON_SECONDS
         except Empty:
             pass
         except BaseException as error:  # such as SystemExit: not a failed run, so the sweep ends with it
@@ -54,7 +55,7 @@ def in_threads(job: Job, tasks: Sequence[Task], workers: int, stop: list[bool]) 
             results.put(found)
             results.put(None)
 
-    alive = min(workers, len(tasks))
+    alive = min(workers, len(chunks))
     with ThreadPoolExecutor(max(alive, 1), thread_name_prefix="linalign-sweep") as pool:
         try:
             for _ in range(alive):
@@ -98,9 +99,10 @@ def _batch(job: Job, tasks: Sequence[Task], stop: list[bool], home: int) -> list
     """Some runs, in an executor. `home` is the process of the sweep, the only one in which `stop` is its list."""
     found: list[Outcome] = []
     with limit(1), contextlib.suppress(KeyboardInterrupt):
-        for index, point in tasks:
-            outcome = None if stop[0] else job.outcome(index, point, stop if os.getpid() == home else None)
-            if outcome is None:
+        here = os.getpid() == home
+        for outcome in () if stop[0] else job.outcomes(tasks, stop if here else None):
+            # what goes to another process is made first
+            found.append(outcome if here else outcome.made())
+            if stop[0]:
                 break
-            found.append(outcome)
     return found

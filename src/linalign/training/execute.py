@@ -65,7 +65,7 @@ def execute(
             loop.rewind(diverged_at - 1)
         run = execution.run()
         fix = hint(work.given, descent.rule, descent.metric, descent.lr)
-        raise DivergenceError(divergence(run, diverged_at == loop.first, fix), run)
+        raise DivergenceError(divergence(run.lr, run.steps, float(run.loss[-1]), fix, at_start=diverged_at == loop.first), run)
     run = execution.run()
     if checkpoint is not None:
         checkpoint.write(run)
@@ -183,13 +183,13 @@ def adopt(net: Network, params: Iterable[Array]) -> Network:
     return Network._adopt(net.layers, [validate.finite(f"params[{i}]", theta) for i, theta in enumerate(params)])
 
 
-def divergence(run: Run, at_start: bool, fix: str) -> str:
-    """What to say of a run that diverged, and what to do."""
-    rates = np.unique(run.lr)
-    lr = f"lr={rates[0]:g}" if len(rates) == 1 else f"lr between {rates[0]:g} and {rates[-1]:g}"
+def divergence(lr: Array, steps: int, loss: float, fix: str, *, at_start: bool = False) -> str:
+    """What to say of a run that diverged after so many steps with this loss, and what to do."""
+    rates = np.unique(lr)
+    said = f"lr={rates[0]:g}" if len(rates) == 1 else f"lr between {rates[0]:g} and {rates[-1]:g}"
     if at_start:
         return "the loss of the start is not finite, before any step; scale the start or the data down"
     return (
-        f"training diverged: the loss was {run.loss[-1]:.3g} before step {run.steps} and not finite after it, with {lr}; "
-        f"{fix} (error.run holds the {run.steps} steps before)"
+        f"training diverged: the loss was {loss:.3g} before step {steps} and not finite after it, with {said}; "
+        f"{fix} (error.run holds the {steps} steps before)"
     )

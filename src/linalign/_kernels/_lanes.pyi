@@ -1,0 +1,52 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+PLACES: dict[str, int]
+LAWS: dict[str, int]
+MOST_DEPTH: int
+UNFINISHED: int
+
+class Lanes:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        rows: int,
+        samples: int,
+        place: int,
+        turned: bool,
+        loss: int,
+        law: int,
+        X: Array | None,
+        Y: Array,
+        factor: float,
+        floor: float,
+        numbers: tuple[float, float, float, float, bool, bool],
+        single: bool,
+        level: int,
+    ) -> None: ...
+    def take(
+        self,
+        params: Array,
+        *,
+        lr: Array,
+        decay: Array,
+        momentum: Array,
+        tol: Array,
+        limit: Array,
+        at: Array,
+        kept: Array | None,
+        kept_value: Array | None,
+        taken: Array,
+        losses: Array | None,
+        slots: Sequence[Array],
+        value: Array,
+        before: Array,
+        steps: Array,
+        status: Array,
+    ) -> None: ...
+    def advance(self, budget: int) -> bool: ...

@@ -1,0 +1,100 @@
+"""Lanes: networks of the same shapes side by side, one a lane of the vectors: how their step is laid out, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..optim import SGD, Rule
+from ..optim.adam import Adam, AdamW
+from ..problem.problem import Problem
+from . import machine
+from .cost import Pivot
+
+# losses and rules that keep no branches, so that one instruction does for all lanes
+LOSSES = ("squared", "logistic")
+RULES: tuple[type[Rule], ...] = (SGD, Adam, AdamW)
+# nanoseconds of a step of all lanes, and multiply-adds of whole vectors a nanosecond (Sapphire Rapids, AVX-512 and AVX2 alike, one thread)
+STEP, RATE = 70.0, 4.2
+# and of a logistic loss, an entry of the outputs, of eight networks side by side and of one alone
+LOGISTIC, LOGISTIC_ALONE = 75.0, 65.0
+# bytes of all lanes that the second cache holds
+CACHE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A step of all lanes.
+
+    widths : `k_0, ..., k_d` from the end where the identity, or the data, enter.
+    place : of the data: "nowhere", "first" (before the first layer), "behind" the last one, or "diagonal" behind it.
+    turned : whether that end is the outputs.
+    rows : rows in flight.
+    macs : multiply-adds of each lane.
+    bytes : of what all lanes hold.
+    """
+
+    widths: tuple[int, ...]
+    place: str
+    turned: bool
+    rows: int
+    macs: int
+    bytes: int
+    nanoseconds: float
+
+
+def width(dtype: np.dtype[Any]) -> int:
+    """Lanes of a vector: 1 where this processor has none that are worth it."""
+    longest = {"avx512": 64, "avx2": 32}.get(machine.ISA, 0)
+    return max(longest // dtype.itemsize, 1)
+
+
+def law(rule: Rule, momentum: float) -> str | None:
+    """How a layer is changed; None if the rule cannot be run in lanes."""
+    if isinstance(rule, Adam):
+        return "adam" if type(rule) in RULES and rule.eps else None
+    if type(rule) is not SGD:
+        return None
+    if not rule.heavy_ball:
+        return "momentum"
+    return "heavy ball" if momentum else "descend"
+
+
+def layout(problem: Problem, slots: int) -> Layout:
+    """The cheapest of the ends."""
+    return min(layouts(problem, slots), key=lambda one: (one.macs, one.turned))
+
+
+def layouts(problem: Problem, slots: int) -> list[Layout]:
+    """From the inputs, the outputs, or the data before the first layer; `slots` matrices a layer are remembered."""
+    k, X = problem.net.widths, problem.X
+    if X is None or X.ndim == 1:
+        data = "nowhere" if X is None else "diagonal"
+        if problem.net.depth == 1 or problem.loss.kind != "squared":
+            data = "behind"
+        ends = [(k, data, False, k[0]), (k[::-1], data, True, k[-1])]
+    else:
+        ends = [(k, "behind", False, k[0]), (k[::-1], "behind", True, k[-1]), (k, "first", False, len(X))]
+    return [_layout(problem, slots, *end) for end in ends]
+
+
+def alone(problem: Problem, pivot: Pivot) -> float:
+    """Nanoseconds of a step of one network by itself."""
+    return pivot.nanoseconds + (LOGISTIC_ALONE * problem.rows * problem.net.widths[-1] if problem.loss.kind == "logistic" else 0.0)
+
+
+def _layout(problem: Problem, slots: int, widths: tuple[int, ...], place: str, turned: bool, rows: int) -> Layout:
+    n, k_0, k_d = problem.rows, problem.net.widths[0], problem.net.widths[-1]
+    sizes = [a * b for a, b in pairwise(widths)]
+    # the first layer is its own row in flight where the identity enters
+    macs = rows * (3 * sum(sizes[1:]) + 2 * (sizes[0] if place == "first" else 0))
+    macs += {"behind": 2 * n * k_0 * k_d, "diagonal": 2 * k_0 * k_d}.get(place, 0)
+    itemsize = problem.net.dtype.itemsize
+    lanes = width(problem.net.dtype)
+    held = sum(sizes) * (1 + slots) + rows * (sum(widths[1:]) + 2 * max(widths)) + (n * k_d if place == "behind" else 0)
+    # in float64 whatever the type
+    loss = LOGISTIC * n * k_d * max(lanes // 8, 1) if problem.loss.kind == "logistic" else 0.0
+    return Layout(widths, place, turned, rows, macs, held * itemsize * lanes, STEP + macs / RATE + loss)

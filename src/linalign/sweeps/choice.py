@@ -1,0 +1,46 @@
+"""Choice: the options of some points of a grid, and what follows from them for any network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import losses
+from ..optim import SGD
+from ..plan import lanes
+from ..problem.descent import Descent
+from ..problem.network import Network
+from ..training.options import Options
+from .lanes import refusal
+
+
+class Choice:
+    """The options of some points, and what follows from them for any network."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.refusal = refusal(options)
+        self._descents: dict[int, Descent] = {}
+        rule = options.rule
+        momentum = rule.momentum if isinstance(rule, SGD) else 0.0
+        self.law = lanes.law(rule, momentum)
+        self.momentum, self.limit = float(momentum), options.steps
+        record = options.record or None
+        # what no two lanes of a vector may differ in
+        self.key: tuple[Any, ...] = (
+            losses.resolve(options.loss), self.law, _numbers(rule), str(options.reduce),
+            None if record is None else (id(record), options.steps),
+        )  # fmt: skip
+
+    def descent(self, net: Network) -> Descent:
+        """That of dense networks of the same depth. Raises: ValueError, TypeError where the options do not fit."""
+        depth = net.depth
+        if depth not in self._descents:
+            self._descents[depth] = self.options.descent(net)
+        return self._descents[depth]
+
+
+def _numbers(rule: Any) -> tuple[Any, ...]:
+    """Of a rule, all but what may differ from lane to lane."""
+    if isinstance(rule, SGD):
+        return type(rule), rule.nesterov, rule.dampening
+    return type(rule), getattr(rule, "betas", None), getattr(rule, "eps", None)
