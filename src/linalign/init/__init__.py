@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..layers import Biased, Layer
+from ..layers import Biased, Dense, Layer
 from ..validate import Array
 from .chains import aligned, balanced, haar, lambda_balanced
 
@@ -63,8 +63,17 @@ def _parameters(kind: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     return tuple(inspect.signature(kind).parameters.values())
 
 
-def _check_options(kinds: Iterable[Callable[..., Any]], options: Mapping[str, Any]) -> None:
+@cache
+def _known(kind: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of its options, and of those that have no default."""
+    own = [p for p in _parameters(kind) if p.kind is p.KEYWORD_ONLY]
+    return frozenset(p.name for p in own), frozenset(p.name for p in own if p.default is p.empty)
+
+
+def _check_options(kinds: Sequence[Callable[..., Any]], options: Mapping[str, Any]) -> None:
     """Every option is known to one of the kinds, and none that has no default is missing."""
+    if len(kinds) == 1 and _known(kinds[0])[0].issuperset(options) and not _known(kinds[0])[1]:
+        return
     taken = {k.__name__: [p for p in _parameters(k) if p.kind is p.KEYWORD_ONLY] for k in kinds}
     known = sorted({p.name for parameters in taken.values() for p in parameters})
     names = " and ".join(map(repr, taken))
@@ -79,6 +88,8 @@ def _check_options(kinds: Iterable[Callable[..., Any]], options: Mapping[str, An
 
 def _per_layer(kinds: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options of each layer: a number goes to every kind that takes it, a sequence has one entry a layer, None the default."""
+    if all(type(value) in (int, float) for value in options.values()) and kinds.count(kinds[0]) == len(kinds):
+        return [dict(options) for _ in kinds]
     takes = {name: {p.name for p in _parameters(LAYER_KINDS[name])} for name in kinds}
     each: list[dict[str, Any]] = [{} for _ in kinds]
     for option, value in options.items():
@@ -146,6 +157,10 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
         ]
     params = []
     for i, (layer, W) in enumerate(zip(structures, matrices, strict=True)):
+        if type(layer) is Dense and chain is None and W.dtype == wanted:
+            # it is the matrix that was drawn: of small networks there may be thousands
+            params.append(validate.finite(f"params[{i}]", np.ascontiguousarray(W)))
+            continue
         trained = layer.linear
         theta = layer.project(W) if chain is not None else trained.project(W)
         if spread[i] and 0 < trained.size < W.size:

@@ -253,4 +253,6 @@ class Network:
 
         `kind` is one name, or a list with one name a layer. Raises: ValueError, TypeError for unknown names and options.
         """
-        return self.with_params(_init.draw(self._layers, kind, rng=rng, dtype=dtype, **options))
+        drawn = _init.draw(self._layers, kind, rng=rng, dtype=dtype, **options)
+        # arrays that nobody else has, checked there
+        return Network._adopt(self._layers, [theta if theta.base is None else theta.copy() for theta in drawn])

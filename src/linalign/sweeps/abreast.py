@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # bytes of losses and of networks that are kept on the way, of those that are begun together
 ROOM = 2**27
+# room for losses is made before the first step: runs of more that are kept are made one at a time
+MOST_LOSSES = 2**22
 
 
 @dataclass(eq=False)
@@ -77,14 +79,19 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
     for task in tasks:
         try:
             net, choice = job.network(task[1]), job.choice(task[1])
-            if choice.refusal or not fits(net) or choice.descent(net).rates.constant is None:
+            if (
+                choice.refusal
+                or not fits(net)
+                or choice.descent(net).rates.constant is None
+                or (job.keep_runs and choice.limit > MOST_LOSSES)
+            ):
                 alone.append(task)
                 continue
+            key = (choice.key, net.widths, net.params[0].dtype)
+            group = groups.get(key)
         except Exception:  # which its row will say
             alone.append(task)
             continue
-        key = (choice.key, net.widths, net.params[0].dtype)
-        group = groups.get(key)
         if group is None:
             group = groups[key] = Group(choice)
         group.tasks.append(task)

@@ -26,6 +26,8 @@ SHARED = ("samples", "inputs")
 BY_LANE = frozenset({"lr", "tol", "weight_decay", "momentum", "rng", "metric"})
 # a sweep of fewer networks than so many vectors holds runs them one at a time
 LEAST_VECTORS = 2
+# schedules of records are worked out before the first step
+MOST_RECORDED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def refusal(options: Options) -> str | None:
     for found, why in asked:
         if found:
             return why
+    if options.record and options.steps > MOST_RECORDED:
+        return f"record is of more than {MOST_RECORDED:,} steps"
     return stackable(options.record)
 
 

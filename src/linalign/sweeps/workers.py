@@ -103,6 +103,4 @@ def _batch(job: Job, tasks: Sequence[Task], stop: list[bool], home: int) -> list
         for outcome in () if stop[0] else job.outcomes(tasks, stop if here else None):
             # what goes to another process is made first
             found.append(outcome if here else outcome.made())
-            if stop[0]:
-                break
     return found
