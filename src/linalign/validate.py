@@ -58,7 +58,7 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
 
     The result may share memory with `value`, a tensor of PyTorch too, and is never written to.
     """
-    if type(value) is np.ndarray and value.dtype in DTYPES and wanted in (None, value.dtype) and value.flags.c_contiguous:
+    if type(value) is np.ndarray and value.dtype in DTYPES and (wanted is None or wanted == value.dtype) and value.flags.c_contiguous:
         return value
     given = plain(name, value)
     try:
