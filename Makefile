@@ -75,4 +75,4 @@ EXTRAS_lint := lint
 	touch $@
 
 clean:
-	rm -rf .venv build docs/auto_gallery docs/auto_bench docs/api/generated src/*.egg-info src/linalign/_kernels/*.so
+	rm -rf .venv build docs/auto_gallery docs/auto_bench docs/api/backreferences docs/api/generated src/*.egg-info src/linalign/_kernels/*.so

@@ -83,6 +83,9 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib",),
     "reset_modules": ("matplotlib",),
     "image_srcset": ["2x"],
+    # below a name of the reference stand the pages of the gallery that use it
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("linalign",),
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,

@@ -103,7 +103,7 @@ def listed(lines: list[str], i: int) -> tuple[list[str], int]:
         end = below(lines, i)
         term, _, text = lines[i].partition(" : ")
         body = converted(textwrap.dedent("\n".join(lines[i + 1 : end])).split("\n"))
-        if text and body and not lines[i + 1].strip().startswith((">>>", "-")) and len(lines[i]) > 100:
+        if text and body and re.match(r"\s+[^A-Z>\-]", lines[i + 1]) and len(lines[i]) > 100:
             # the sentence goes on in the next line
             body = converted([text, *textwrap.dedent("\n".join(lines[i + 1 : end])).split("\n")])
         elif text:
@@ -134,6 +134,8 @@ def converted(lines: list[str]) -> list[str]:
         described = len(block) > 1 and block[1].startswith(" ")
         if line.startswith(">>>"):
             made += [*block, ""]
+        elif section == "Returns" and len(block) == 1 and f"linalign.{line}" in NAMES:
+            made += [f":py:obj:`{line} <linalign.{line}>`", ""]
         elif line.startswith(" "):
             made += literal(block)
         elif line.startswith("from ") and " import " in line:

@@ -44,6 +44,8 @@ def text(name: str, value: Any) -> str:
         lines += [f".. autoclass:: {name}", "   :members:", ""]
     else:
         lines += [f".. autofunction:: {name}", ""]
+    if not isinstance(value, ModuleType):
+        lines += [f".. minigallery:: {name}", "   :add-heading: In the gallery", "   :heading-level: -", ""]
     source = Path(inspect.getsourcefile(value) or "")
     if source.is_relative_to(ROOT):
         path = source.relative_to(ROOT).as_posix()

@@ -21,7 +21,7 @@ def tree():
         listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
         names = [name for name in listed if name and (ROOT / name).is_file()]
     else:
-        made = {"build", "dist", "demo", "__pycache__", "auto_bench", "auto_gallery", "generated"}
+        made = {"build", "dist", "demo", "__pycache__", "auto_bench", "auto_gallery", "backreferences", "generated"}
         found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
         names = [p.as_posix() for p in found if not any(part in made or (part[0] == "." and part != ".ci") for part in p.parts)]
     texts = {}
