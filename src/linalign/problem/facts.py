@@ -29,6 +29,8 @@ class DataFacts:
     """`[X 1]` and its facts, for networks with biases (T16.2)."""
     singular: tuple[Array, Array, Array] | None = None
     """Thin `U, s, V^T` of X in float64."""
+    independent: bool | None = None
+    """Whether the columns of X were seen to be independent, at no cost; False where that takes a search."""
     compressed: tuple[Array, Array, float] | None = None
     """rank(X) rows in float64, and the constant they leave out (T7.1)."""
     samples: tuple[Problem | None, Samples] | None = None

@@ -15,6 +15,7 @@ import scipy.linalg
 
 from ..layers import Layer
 from ..layers.homogeneous import Homogeneous
+from ..linear_algebra import tall
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
@@ -23,12 +24,14 @@ from .biases import join, resized, separate
 from .complement import factors
 from .products import add_product, product
 from .reduction import TOO_SHORT, Budget, Found, Reduction, Refused, off
-from .samples import rank, singular
+from .samples import RANK_TOLERANCE, rank, singular, triangle
 
 # what the coordinates may miss of the data
 TOLERANCE = 1e-10
 # a singular value decomposition of X takes as long as so many products of it with a matrix of its smaller side
 SVD = 8
+# and the factor and the turned rows of long data as so many, and a first look at some rows as so many of their columns
+GRAMS, SAMPLED = 2.5, 4
 
 
 @dataclass(frozen=True)
@@ -93,33 +96,62 @@ def _rotate(problem: Problem) -> tuple[Problem, Array, Inputs]:
     """The data in their own coordinates, the coordinates, and what they miss: all that does not depend on the network."""
     assert problem.X is not None
     dtype = problem.net.dtype
-    X = problem.X.astype(np.float64, copy=False)
-    U, s, Vt = singular(problem)
-    r = max(rank(s), 1)
-    U, s, V = U[:, :r], s[:r], np.ascontiguousarray(Vt[:r].T)
-    scale = float(np.linalg.norm(X))
-    residual = float(np.linalg.norm(X - (X @ V) @ V.T)) / scale if scale else 0.0
-    done = Inputs(problem.X.shape[1], r, residual)
     if not problem.quadratic:
-        return problem.with_data(np.ascontiguousarray(X @ V).astype(dtype), problem.T, 0.0), V, done
+        V, residual = _range(problem.X)
+        done = Inputs(problem.X.shape[1], V.shape[1], residual)
+        return problem.with_data(_turned(problem.X, V, dtype), problem.T, 0.0), V, done
+    U, s, Vt = singular(problem)
+    turned, r = s[:, None] * Vt, max(rank(s), 1)
+    U, s, V = U[:, :r], s[:r], np.ascontiguousarray(Vt[:r].T)
+    scale = float(np.linalg.norm(turned))
+    residual = float(np.linalg.norm(turned - (turned @ V) @ V.T)) / scale if scale else 0.0
+    done = Inputs(problem.X.shape[1], r, residual)
     # the residual outside the range of X is a constant; it is zero when the samples were compressed first
     assert problem.T is not None
     T = problem.T.astype(np.float64, copy=False)
     rotated = U.T @ T
-    constant = problem.factor * float(np.sum((T - U @ rotated) ** 2)) if r < len(X) else 0.0
+    constant = problem.factor * float(np.sum((T - U @ rotated) ** 2)) if r < len(problem.X) else 0.0
     return problem.with_data(s.astype(dtype), rotated.astype(dtype), constant), V, done
 
 
 def _rotate_beside_ones(problem: Problem) -> tuple[Problem, Array, Inputs]:
     """The same for rows `(x, o)`: o keeps its place."""
     assert problem.X is not None
-    X, o = problem.X[:, :-1].astype(np.float64, copy=False), problem.X[:, -1:]
-    s, Vt = scipy.linalg.svd(X, full_matrices=False)[1:]
-    V = np.ascontiguousarray(Vt[: max(rank(s), 1)].T)
-    inside, scale = X @ V, float(np.linalg.norm(X))
-    residual = float(np.linalg.norm(X - inside @ V.T)) / scale if scale else 0.0
-    rows = np.hstack([inside.astype(problem.X.dtype), o])
+    X, o = problem.X[:, :-1], problem.X[:, -1:]
+    V, residual = _range(X)
+    rows = np.empty((len(X), V.shape[1] + 1), dtype=X.dtype)
+    rows[:, :-1], rows[:, -1:] = _turned(X, V, X.dtype), o
     return problem.with_data(rows, problem.T, 0.0), V, Inputs(X.shape[1], V.shape[1], residual)
+
+
+def _range(X: Array) -> tuple[Array, float]:
+    """An orthonormal basis `(k, r)` of the range of `X^T`, and `||X - X V V^T|| / ||X||`, from a factor with as few rows as columns."""
+    n, k = X.shape
+    found = tall.factor(X) if tall.worthwhile(n, k) else None
+    R = found.R if found is not None else triangle(X, X[:, :0]) if n > k else X.astype(np.float64, copy=False)
+    s, Vt = scipy.linalg.svd(R, full_matrices=False)[1:]
+    V = np.ascontiguousarray(Vt[: max(rank(s), 1)].T)
+    scale = float(np.linalg.norm(R))
+    return V, float(np.linalg.norm(R - (R @ V) @ V.T)) / scale if scale else 0.0
+
+
+def _turned(X: Array, V: Array, dtype: np.dtype[Any]) -> Array:
+    """`X V`, by blocks of rows."""
+    found = np.empty((len(X), V.shape[1]), dtype=dtype)
+    at = 0
+    for (rows,) in tall.blocks(X):
+        found[at : at + len(rows)] = rows @ V
+        at += len(rows)
+    return found
+
+
+def _independent(problem: Problem) -> bool:
+    """Whether a Gram matrix shows that X has full rank, as most long data have."""
+    assert problem.X is not None
+    if problem.facts.independent is None:
+        X = problem.X[:, :-1] if isinstance(problem.net.layers[0], Homogeneous) else problem.X
+        problem.facts.independent = X.shape[1] > 0 and tall.worthwhile(*X.shape) and tall.independent(X, RANK_TOLERANCE)
+    return problem.facts.independent
 
 
 class InputReduction(Reduction):
@@ -132,15 +164,21 @@ class InputReduction(Reduction):
 
     def seek(self, problem: Problem, descent: Descent, budget: Budget) -> Found | Refused:
         assert problem.X is not None
+        n, k = problem.X.shape
+        biased = isinstance(problem.net.layers[0], Homogeneous)
+        kept = biased or not problem.quadratic
         if problem.facts.inputs is None and problem.facts.singular is None:
-            n, k = problem.X.shape
-            if not budget.repaid(SVD * n * k * min(n, k)):
+            tall_enough = kept and tall.worthwhile(n, k)
+            if tall_enough and problem.facts.independent is None and not budget.repaid(SAMPLED * k**3):
+                return TOO_SHORT
+            if kept and _independent(problem):
+                return Refused(f"X has full rank {k - biased}", of_sizes=True)
+            if not budget.repaid(GRAMS * n * k * k + SVD * k**3 if tall_enough else SVD * n * k * min(n, k)):
                 return TOO_SHORT
         smaller, lift, done = reduce(problem, descent)
         if no := off(done.residual, TOLERANCE):
             return no
-        biased = isinstance(lift, BiasedInputsLift)
-        if (biased or not problem.quadratic) and done.columns_after == done.columns_before:
+        if kept and done.columns_after == done.columns_before:
             return Refused(f"X has full rank {done.columns_before}")
         what = f"{done.columns_before} inputs -> {done.columns_after}"
         if biased:

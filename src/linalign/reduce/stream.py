@@ -1,7 +1,7 @@
 """Streaming: data of any length to rank(X) rows (T7.1).
 
-The state is the triangular factor of `[X, Y - X P^T]` for a fixed map P; new rows are stacked below it and factored again.
-The nearer P is to the least-squares map, the less of the rounding of Y enters the factor. The Gram matrix is never formed.
+The state is a factor of `[X, Y - X P^T]` for a fixed map P; what a block of rows comes to is stacked below it and factored again.
+The nearer P is to the least-squares map, the less of the rounding of Y enters the factor. No Gram matrix is the end of it (`tall.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..linear_algebra import tall
 from ..problem.compressed import Compressed
 from ..validate import Array
 from . import samples
@@ -44,12 +45,13 @@ def compress(chunks: Chunks, Y: Any = None) -> Compressed:
     (residuals of 1e-8) is right to 1e-8 relative only; a map of the first block that is typical loses nothing.
 
     Raises: ValueError, TypeError if chunks are empty, not pairs, not finite, differ in columns, or differ when read again.
-    Cost: `2 n (k_0 + k_d)^2` multiply-adds a pass; memory of one block, the larger of a chunk and 4 (k_0 + k_d) rows.
+    Cost: of a pass `n (k_0 + k_d)^2 / 2` multiply-adds or, where columns nearly depend on each other, up to four times as many; memory of
+    one block, the larger of a chunk and 4 (k_0 + k_d) rows.
     Source: docs/theory, T7.1, streaming and centred form.
     """
     if Y is not None:
-        chunks = [(chunks, Y)]
-    elif isinstance(chunks, np.ndarray):
+        return _whole(*_pair(0, (chunks, Y), None, None))
+    if isinstance(chunks, np.ndarray):
         raise TypeError("chunks is an array but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)")
     first = _open(chunks)
     again = first is not chunks
@@ -98,7 +100,15 @@ def probe(k: int, m: int) -> Array:
 
 def squares(X: Array, Y: Array) -> float:
     """`||X P^T - Y||^2` at the probe."""
-    return float(np.sum((X @ probe(X.shape[1], Y.shape[1]) - Y) ** 2))
+    P = probe(X.shape[1], Y.shape[1])
+    return sum(float(np.sum((rows @ P - targets) ** 2)) for rows, targets in tall.blocks(X, Y))
+
+
+def _whole(X: Array, Y: Array) -> Compressed:
+    """Data that are there as a whole."""
+    X_small, Y_small, constant = samples.compress(X, Y)
+    before, after = squares(X, Y), squares(X_small, Y_small) + constant
+    return Compressed(X_small, Y_small, constant, len(X), abs(after - before) / before if before else after)
 
 
 class _Pass:
@@ -106,14 +116,17 @@ class _Pass:
 
     def __init__(self, blocks: Iterator[tuple[Array, Array]], P: Array | None) -> None:
         """P (k, m): the centre, transposed; that of the first block if None."""
-        self.n, self.probed = 0, 0.0
+        self.n, self.probed, self.constant = 0, 0.0, 0.0
         for X, Y in blocks:
+            X, Y = X.astype(np.float64, copy=False), Y.astype(np.float64, copy=False)
             k = X.shape[1]
             if P is None:
                 P = _fit(samples.triangle(X, Y), k)
             if not self.n:
                 R = np.empty((0, k + Y.shape[1]))
-            R = samples.triangle(np.vstack([R[:, :k], X]), np.vstack([R[:, k:], Y - X @ P]))
+            rows, rest, constant = samples.shrunk(X, Y, P)
+            R = samples.triangle(np.vstack([R[:, :k], rows]), np.vstack([R[:, k:], rest]))
+            self.constant += constant
             self.n += len(X)
             self.probed += squares(X, Y)
         assert P is not None
@@ -121,12 +134,13 @@ class _Pass:
 
     def rest(self) -> float:
         """`||Y - X P||`."""
-        return float(np.linalg.norm(self.R[:, self.k :]))
+        return float(np.hypot(np.linalg.norm(self.R[:, self.k :]), np.sqrt(self.constant)))
 
     def centred(self) -> float:
         """`||Y - X P||` at the least-squares map."""
         R = self.R
-        return float(np.linalg.norm(R[:, self.k :] - R[:, : self.k] @ _fit(R, self.k)))
+        inside = R[:, self.k :] - R[:, : self.k] @ _fit(R, self.k)
+        return float(np.hypot(np.linalg.norm(inside), np.sqrt(self.constant)))
 
     def least_squares(self) -> Array:
         return np.asarray(self.P + _fit(self.R, self.k))
@@ -134,6 +148,7 @@ class _Pass:
     def finish(self) -> Compressed:
         """Down to rank(X) rows."""
         X, rest, constant = samples.compress(self.R[:, : self.k], self.R[:, self.k :])
+        constant += self.constant
         Y = X @ self.P + rest
         here = squares(X, Y) + constant
         residual = abs(here - self.probed) / self.probed if self.probed else here
@@ -195,4 +210,4 @@ def _pair(i: int, chunk: Any, k: int | None, m: int | None) -> tuple[Array, Arra
     X = validate.matrix(f"chunks[{i}] X", chunk[0], columns=k)
     Y = validate.real_array(f"chunks[{i}] Y", chunk[1])
     Y = validate.matrix(f"chunks[{i}] Y", Y.reshape(-1, 1) if Y.ndim == 1 else Y, rows=len(X), columns=m)
-    return X.astype(np.float64, copy=False), Y.astype(np.float64, copy=False)
+    return X, Y
