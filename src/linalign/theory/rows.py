@@ -51,7 +51,7 @@ class Rows:
         n, k = self.X.shape
         if n <= k + self.Y.shape[1]:
             return self
-        R = np.linalg.qr(np.hstack([self.X, self.Y]), mode="r")
+        R = np.asarray(np.linalg.qr(np.hstack([self.X, self.Y]), mode="r"))
         return Rows(np.ascontiguousarray(R[:, :k]), np.ascontiguousarray(R[:, k:]), self.count, self.factorisation, self.precision)
 
 
