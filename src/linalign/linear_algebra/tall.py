@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 from scipy.linalg import blas, lapack
 
-from ..validate import Array
+Array = npt.NDArray[Any]
 
 # rows a column, and multiply-adds, from which on this is tried: with fewer LAPACK is as fast
 TALL, WORTH = 4, 4e6
