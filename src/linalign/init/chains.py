@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from .. import validate
-from ..linear_algebra import signed_qr
+from ..linear_algebra import frame, signed_qr
 from ..validate import Array
 
 Lane = tuple[int, Array]  # the vertex where a mode starts, and its entry in each layer from there to where it ends
 BASES = ("random", "identity")
+# of a matrix with a side so many times the other no more singular vectors are made than values
+LONG = 8
 
 
 def balanced(widths: tuple[int, ...], rng: Any, *, matrix: Any, bases: Any = "random") -> list[Array]:
@@ -28,7 +30,7 @@ def balanced(widths: tuple[int, ...], rng: Any, *, matrix: Any, bases: Any = "ra
     Cost: one SVD of P. Source: Arora et al., arXiv 1810.02281, procedure 1.
     """
     depth = len(widths) - 1
-    U, s, V = _svd(matrix, widths)
+    U, s, V = _svd(matrix, widths, whole=False)
     lanes = [(0, np.full(depth, value ** (1 / depth))) for value in s]
     return _assemble(widths, lanes, U, V, rng, bases)
 
@@ -42,11 +44,13 @@ def aligned(widths: tuple[int, ...], rng: Any, *, Y: Any, X: Any = None, singula
     authors of arXiv 2003.06340 take them. Signs are such that no mode starts against its target, `u_j^T Y^T X v_j >= 0`.
     `singular_values`: the entries of the `S_i`, a number, one a mode `(r,)`, or `(d, r)`, `r = min k_i`; zero and negative
     values are allowed. `bases`: interior `Q_i` "random" (Haar) or "identity".
-    Cost: SVDs of `(k_0 + k_d, k_0)` and `(n, k_d)` matrices, once. Raises: ValueError, TypeError if shapes do not fit.
+    Cost: SVDs of `(k_0 + k_d, k_0)` and `(n, k_d)` matrices, once; where k_0 or k_d is many times n + r, this sum stands in its place.
+    Raises: ValueError, TypeError if shapes do not fit.
     """
     depth, r = len(widths) - 1, min(widths)
+    inputs = None
     if X is None:
-        inputs, outputs = np.eye(widths[0]), validate.matrix("Y", Y, rows=widths[-1], columns=widths[0]).T
+        outputs = validate.matrix("Y", Y, rows=widths[-1], columns=widths[0]).T
     else:
         inputs = validate.matrix("X", X, columns=widths[0])
         outputs = validate.matrix("Y", Y, rows=inputs.shape[0], columns=widths[-1])
@@ -55,7 +59,7 @@ def aligned(widths: tuple[int, ...], rng: Any, *, Y: Any, X: Any = None, singula
         raise ValueError(
             f"singular_values has shape {values.shape}; a number, one a mode ({r},) or one a layer and mode ({depth}, {r}) was wanted"
         )
-    V, U = _data_bases(inputs, outputs)
+    V, U = _data_bases(inputs, outputs, r)
     lanes = [(0, column) for column in np.broadcast_to(values, (depth, r)).T]
     return _assemble(widths, lanes, U, V, rng, bases)
 
@@ -163,11 +167,11 @@ def haar(rng: np.random.Generator, rows: int, columns: int) -> Array:
     return signed_qr(rng.standard_normal((rows, columns)))[0]
 
 
-def _svd(matrix: Any, widths: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """`U (k_d, k_d), s (r,), V (k_0, k_0)` of the end-to-end matrix, `r = min k_i`; a ValueError if its rank is above r."""
+def _svd(matrix: Any, widths: tuple[int, ...], whole: bool = True) -> tuple[Array, Array, Array]:
+    """`U, s (r,), V` of the end-to-end matrix, `r = min k_i`, r columns at least, all if `whole`; ValueError if its rank is above r."""
     P = validate.matrix("matrix", matrix, rows=widths[-1], columns=widths[0]).astype(np.float64)
     rounding = np.finfo(np.asarray(matrix).dtype if np.asarray(matrix).dtype.kind == "f" else np.float64).eps
-    U, s, Vt = np.linalg.svd(P)
+    U, s, Vt = np.linalg.svd(P, full_matrices=whole or max(P.shape) < LONG * min(P.shape))
     s[s <= max(P.shape) * rounding * s[0]] = 0.0
     rank, r = np.count_nonzero(s), min(widths)
     if rank > r:
@@ -188,10 +192,32 @@ def _right_vectors(matrix: Array) -> Array:
     return np.asarray(np.linalg.svd(_triangle(matrix))[2].T)
 
 
-def _data_bases(X: Array, Y: Array) -> tuple[Array, Array]:
-    """`V (k_0, k_0)` and `U (k_d, k_d)` that make `X^T X` and `Y^T X` diagonal (algorithm A4); otherwise of the SVDs of X and Y."""
+def _data_bases(X: Array | None, Y: Array, r: int) -> tuple[Array, Array]:
+    """At least r columns each of V and U that make `X^T X` and `Y^T X` diagonal (algorithm A4); otherwise of the SVDs of X and Y.
+
+    X of None is the identity. Where inputs or outputs are many, only the range of the data is looked at, and r directions beside it.
+    """
+    exact = Y.dtype == np.float64 and (X is None or X.dtype == np.float64)
+    Y = Y.astype(np.float64, copy=False)
+    k_0 = len(Y) if X is None else X.shape[1]
+    spare = np.random.default_rng(0)
+    inputs = frame([Y.T if X is None else X, spare.standard_normal((r, k_0))], k_0)
+    outputs = frame([Y, spare.standard_normal((r, Y.shape[1]))], Y.shape[1])
+    if inputs is not None:
+        X, Y = (None, inputs.T @ Y) if X is None else (X @ inputs, Y)
+    if outputs is not None:
+        Y = Y @ outputs
+    V, U = _whole_bases(np.eye(len(Y)) if X is None else X, Y, exact)
+    return V if inputs is None else inputs @ V, U if outputs is None else outputs @ U
+
+
+def _whole_bases(X: Array, Y: Array, exact: bool) -> tuple[Array, Array]:
+    """All columns; `exact`: the data are no float32.
+
+    Shapes: V (k_0, k_0), U (k_d, k_d).
+    """
     # off-diagonals allowed, relative: 1e-10 as algorithm A4 has it; float32 data are themselves off by 6e-8
-    tolerance = 1e-10 if X.dtype == Y.dtype == np.float64 else 1e-5
+    tolerance = 1e-10 if exact else 1e-5
     X, Y = X.astype(np.float64), Y.astype(np.float64)
     R, M, noise = _triangle(X), Y.T @ X, max(*X.shape, Y.shape[1]) * np.finfo(np.float64).eps
     size, strength = np.linalg.norm(X), np.linalg.norm(M)

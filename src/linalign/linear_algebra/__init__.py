@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +12,54 @@ import numpy.typing as npt
 import scipy.linalg
 
 Array = npt.NDArray[Any]
+
+# spaces of fewer dimensions are not worth a frame, nor are those that one makes smaller by less than this
+WIDE, GAIN = 256, 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """An orthonormal basis of R^n of which some vectors matter, `columns (n, r)`, and the others may be any.
+
+    `order`: where each column of the whole basis is taken from, the columns that matter first; None: as they are.
+    """
+
+    columns: Array
+    order: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def whole(self, name: str) -> Array:
+        """All of it, `(n, n)`. Raises: MemoryError if this machine has no room for it."""
+        n, r = self.columns.shape
+        if r < n:
+            room(f"{name} as a whole, an orthogonal matrix of {n:,} x {n:,},", 24.0 * n * n, "the vectors that matter are kept beside it")
+        found = self.columns if r == n else np.hstack([self.columns, complement(self.columns)])
+        return found if self.order is None else found[:, self.order]
+
+
+def room(what: str, size: float, fix: str) -> None:
+    """Raises: MemoryError where `what` takes more bytes than this machine has."""
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # pragma: no cover - no such thing on Windows
+        return
+    if size > most:
+        raise MemoryError(f"{what} takes {size / 2**30:.3g} GiB but this machine has {most / 2**30:.3g}; {fix}")
+
+
+def frame(blocks: Sequence[Array], width: int) -> Array | None:
+    """An orthonormal basis `Z (width, s)` of a space that holds the rows of all blocks `(m, width)`, and one direction more.
+
+    That one stands for all that no block reaches. None where s is not far below the width: then the coordinates gain nothing.
+    Cost: a QR factorisation of the blocks, transposed.
+    """
+    s = sum(map(len, blocks)) + 1
+    if width < WIDE or GAIN * s > width:
+        return None
+    other = np.random.default_rng(0).standard_normal((width, 1))
+    return np.asarray(np.linalg.qr(np.hstack([*(B.T for B in blocks), other]))[0])
 
 
 def signed_qr(A: Array, mode: Literal["reduced", "complete"] = "reduced") -> tuple[Array, Array]:

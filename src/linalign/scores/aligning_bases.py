@@ -41,6 +41,12 @@ def align_bases(
     return best
 
 
+def turning_bytes(units: Matrices) -> float:
+    """Bytes that a polish of these layers takes at most: it holds some matrices of the largest width for every vertex (`_turned`)."""
+    top = float(max(max(W.shape) for W in units))
+    return 8.0 * (8 * (len(units) + 1) + 12) * top * top
+
+
 def _polish(units: Matrices, found: Found, enough: float) -> Found:
     """Gauss-Newton steps for as long as each halves the residual."""
     while found[2] > enough:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .. import html, validate
+from .. import html, linear_algebra, validate
+from ..cached import cached_property
+from ..linear_algebra import Basis, room
 from ..problem.network import Network
 from ..validate import Array
-from .aligning_bases import LEVELS, align_bases, images_in, largest_residual
+from .aligning_bases import LEVELS, align_bases, images_in, largest_residual, turning_bytes
 from .chain import Matrices, chain_matrices, norm, unit
 from .chain import noise as rounding
 from .interface import gram_norm, skew
@@ -28,7 +31,8 @@ class AlignmentCertificate:
 
     aligned : bases were found in which every layer has at most one nonzero a row and a column, up to `residual <= tol`.
     strict : they can be chosen so that every layer is rectangular diagonal (T1.3); None where neither was shown.
-    bases : `Q_0, ..., Q_d`, orthogonal, `Q_i (k_i, k_i)`; where the chain is not aligned, the best ones met.
+    bases : `Q_0, ..., Q_d`, orthogonal, `Q_i (k_i, k_i)`; where the chain is not aligned, the best ones met. Made when asked for where
+        the layers around a vertex reach few of its dimensions: `frames[i].columns (k_i, r)` are the vectors that they reach.
     diagonals : `S_1, ..., S_d`, with `W_i = Q_i S_i Q_{i-1}^T` up to the residual; rectangular diagonal where `strict`.
     residual : the largest `||W_i - Q_i S_i Q_{i-1}^T||_F / ||W_i||_F`. An aligned chain this near exists, whatever else is true.
     distance : no aligned chain is nearer than this, in the same measure; a proof of misalignment where it exceeds `tol`.
@@ -38,13 +42,18 @@ class AlignmentCertificate:
 
     aligned: bool
     strict: bool | None
-    bases: tuple[Array, ...]
+    frames: tuple[Basis, ...]
     diagonals: tuple[Array, ...]
     residual: float
     distance: float
     commutator: float
     worst: tuple[int, int] | None
     tol: float
+
+    @cached_property
+    def bases(self) -> tuple[Array, ...]:
+        """`Q_0, ..., Q_d`. Raises: MemoryError if this machine has no room for one of them."""
+        return tuple(frame.whole(f"bases[{i}]") for i, frame in enumerate(self.frames))
 
     def _repr_html_(self) -> str:
         return html.page(html.text(str(self)))
@@ -89,25 +98,34 @@ def alignment_certificate(net: Network | Iterable[Any], tol: float | None = None
         training run in float64, 1e-6 is sensible.
 
     Returns: AlignmentCertificate. The scales of the layers do not matter.
-    Raises: ValueError, TypeError if `net` is not a network with parameters, nor matrices that fit together, or `tol` not in (0, 1).
-    Cost: `O(d^2 k^3)` a sweep; one sweep for an exactly aligned chain, up to 24 for one that is aligned only roughly.
+    Raises: ValueError, TypeError if `net` is not a network with parameters, nor matrices that fit together, or `tol` not in (0, 1);
+    MemoryError, before any work, if this machine has no room for it.
+    Cost: `O(d^2 k^3)` a sweep; one sweep for an exactly aligned chain, up to 24 for one that is aligned only roughly. Where a width is
+    many times as large as the two beside it, their sum stands in its place.
     Source: docs/theory, T1.2 (algorithms A1, A2), T1.3.
     """
     matrices = chain_matrices(net)
     noise = max(rounding(W) for W in matrices)
     limit = (1e-10 if noise < 1e-10 else 1e-5) if tol is None else validate.real("tol", tol, above=0.0, below=1.0)
     units, exponents, norms = _normalised(matrices)
+    widths = [units[0].shape[1], *(W.shape[0] for W in units)]
+    frames = _frames(units)
+    units = [_in_frames(W, above, below) for W, below, above in zip(units, frames, frames[1:], strict=False)]
+    room("net", turning_bytes(units), "score it with linalign.alignment, which needs no bases")
     commutator, pair, distance = _commutators(units, norms, noise)
     # where no bases can do it, some are still of use, but not worth every try
     levels, seeds = (LEVELS[1::2], 1) if distance > limit else (LEVELS, 2)
     bases, parts, residual = align_bases(units, levels=levels, seeds=seeds, enough=50 * noise, wanted=limit / 10)
     strict: bool | None = False
+    orders: list[Array | None] = [None] * len(widths)
+    parts = [_wide(S, shape) for S, shape in zip(parts, pairwise(widths), strict=True)]
     if residual <= limit:
-        bases, parts, residual, strict = _ordered(units, bases, parts, residual, max(residual, 50 * noise), limit)
+        images = [_wide(E, shape) for E, shape in zip(images_in(units, bases), pairwise(widths), strict=True)]
+        orders, parts, residual, strict = _ordered(images, parts, residual, max(residual, 50 * noise), limit)
     return AlignmentCertificate(
         aligned=residual <= limit,
         strict=strict,
-        bases=tuple(bases),
+        frames=tuple(Basis(Q if frame is None else frame @ Q, order) for Q, frame, order in zip(bases, frames, orders, strict=True)),
         diagonals=tuple(np.ldexp(S, exponent) for S, exponent in zip(parts, exponents, strict=True)),
         residual=residual,
         distance=distance,
@@ -115,6 +133,28 @@ def alignment_certificate(net: Network | Iterable[Any], tol: float | None = None
         worst=None if residual <= limit else pair,
         tol=limit,
     )
+
+
+def _frames(units: Matrices) -> list[Array | None]:
+    """Of each vertex, an orthonormal basis of what the layers beside it reach; None where that is most of it."""
+    reached = [[units[0]], *([low.T, high] for low, high in pairwise(units)), [units[-1].T]]
+    return [linear_algebra.frame(blocks, blocks[0].shape[1]) for blocks in reached]
+
+
+def _in_frames(W: Array, above: Array | None, below: Array | None) -> Array:
+    """A layer in the frames of its two vertices."""
+    if below is not None:
+        W = W @ below
+    return W if above is None else above.T @ W
+
+
+def _wide(A: Array, shape: tuple[int, int]) -> Array:
+    """A in the corner of a matrix `(shape[1], shape[0])`, zero elsewhere; A itself if it fills it."""
+    if A.shape == shape[::-1]:
+        return A
+    found = np.zeros(shape[::-1])
+    found[: A.shape[0], : A.shape[1]] = A
+    return found
 
 
 # The criterion (E): algorithm A1.
@@ -182,17 +222,17 @@ def _distance(commutator: float, i: int, b: int, norms: list[float], sizes: list
 
 
 def _ordered(
-    units: Matrices, bases: list[Array], parts: list[Array], residual: float, cut: float, limit: float
-) -> tuple[list[Array], list[Array], float, bool | None]:
-    """The same bases in an order that makes every layer rectangular diagonal, if there is one.
+    images: list[Array], parts: list[Array], residual: float, cut: float, limit: float
+) -> tuple[list[Array | None], list[Array], float, bool | None]:
+    """Orders of the bases that make every layer rectangular diagonal, if there are, and the diagonals; images are the layers in the bases.
 
     Entries below `cut` of their layer count as zero here, so that noise does not link what is not linked.
     """
     orders = pack([np.abs(S) > cut * norm(S) for S in parts])
+    as_they_are: list[Array | None] = [None] * (len(parts) + 1)
     if orders is None:
-        return bases, parts, residual, False
-    lined = [Q[:, order] for Q, order in zip(bases, orders, strict=True)]
-    images = images_in(units, lined)
+        return as_they_are, parts, residual, False
+    images = [E[np.ix_(above, below)] for E, (below, above) in zip(images, pairwise(orders), strict=True)]
     diagonals = []
     for E in images:
         S = np.zeros_like(E)
@@ -200,4 +240,4 @@ def _ordered(
         diagonals.append(S)
     left = largest_residual(images, diagonals)
     # what was cut away may have carried the residual over the tolerance; then neither answer is shown
-    return (lined, diagonals, left, True) if left <= limit else (bases, parts, residual, None)
+    return (list(orders), diagonals, left, True) if left <= limit else (as_they_are, parts, residual, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..problem.network import Network
 from ..scores.chain import chain_matrices as _matrices
 from ..scores.chain import norm as _norm
 from ..validate import Array
+from .frame import framed
 from .minimum import reduced_rank
 from .modes import CASES, MOVING, Mode, certify_mode, steps_within, tau_star
 from .rows import Rows, check, check_weights, tolerance, without_biases
@@ -122,10 +123,12 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     precision = max(given.precision, *(float(np.finfo(W.dtype).eps) for W in matrices))
     limit = tolerance(tol, precision)
     scale = 2.0 * kind.factor(given.count, matrices[-1].shape[0])  # how many times half the sum of squares the loss is
-    rows = given.compressed()
+    most = min(W.shape[0] for W in [matrices[0].T, *matrices])
+    frame = framed(given.compressed(), matrices)
+    rows, matrices = frame.rows, frame.matrices or []
     P = np.linalg.multi_dot([W.astype(np.float64) for W in reversed(matrices)]) if len(matrices) > 1 else matrices[0].astype(np.float64)
-    value = 0.5 * scale * _norm(rows.X @ P.T - rows.Y) ** 2
-    optimum = scale * reduced_rank(rows, min(W.shape[0] for W in [matrices[0].T, *matrices]))[1]
+    value = 0.5 * scale * _norm(_fit(rows, P)) ** 2
+    optimum = scale * reduced_rank(rows, most)[2]
     if isinstance(net, Network):
         for i, layer in enumerate(net.layers):
             # a fixed matrix plus a dense layer descends as a dense one that starts at the sum (T16.4)
@@ -133,14 +136,16 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
                 reason = f"layers[{i}] is {layer!r}; the statements are proved for Dense layers"
                 return Certificate(False, reason, None, None, None, value, None, optimum, (), None)
     start = examine(matrices, rows, limit)
+    inputs, outputs = frame.lift(start.inputs, start.outputs)
+    lifted = replace(start, inputs=inputs, outputs=outputs)
     if not start.separates:
         reason = f"{start.reason} (residual {start.residual:.1e}, tolerance {limit:.0e})"
-        return Certificate(False, reason, None, None, None, value, None, optimum, (), start)
+        return Certificate(False, reason, None, None, None, value, None, optimum, (), lifted)
     modes = _modes(start, rows, P, scale, limit)
     for j, mode in enumerate(modes):
         if math.isnan(mode.lr):
             reason = f"mode {j} {CASES[mode.case]}"
-            return Certificate(False, reason, None, None, None, value, None, optimum, modes, start)
+            return Certificate(False, reason, None, None, None, value, None, optimum, modes, lifted)
     lr = min((mode.lr for mode in modes), default=math.inf)
     lr_matrix = min(lr, _robust(start, modes, rows, [W.astype(np.float64) for W in matrices], scale))
     moving = [mode for mode in modes if mode.case in MOVING]
@@ -148,9 +153,14 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     # what moves arrives: P changes by (q - p) u v^T
     change = np.array([mode.target - mode.start if mode.case in MOVING else 0.0 for mode in modes])
     end = P + (start.outputs * change) @ start.inputs.T
-    final = 0.5 * scale * _norm(rows.X @ end.T - rows.Y) ** 2
+    final = 0.5 * scale * _norm(_fit(rows, end)) ** 2
     reason = "the start and the data share their singular vectors, and every mode converges: T4.2 to T4.5"
-    return Certificate(True, reason, lr, lr_matrix, rate, value, final, optimum, modes, start)
+    return Certificate(True, reason, lr, lr_matrix, rate, value, final, optimum, modes, lifted)
+
+
+def _fit(rows: Rows, P: Array) -> Array:
+    """`X P^T - Y`."""
+    return (P.T if rows.data is None else rows.data @ P.T) - rows.Y
 
 
 def _modes(start: Start, rows: Rows, P: Array, scale: float, limit: float) -> tuple[Mode, ...]:

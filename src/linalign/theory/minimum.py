@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def aligned_minimum(widths: Sequence[int], X: Any, Y: Any, rcond: float | None =
         The norm of the minimiser grows as the inverse of the smallest one kept.
 
     Returns: AlignedMinimum. Raises: ValueError, TypeError if the data are malformed or do not fit the widths, or `rcond` not in [0, 1).
-    Cost: the SVDs of X, of a `(rank X, k_d)` and of a `(k_d, k_0)` matrix. Source: docs/theory, T2.1 (algorithm A3); arXiv 2003.06340.
+    Cost: the SVDs of X and of a `(rank X, k_d)` matrix, and QR of a `(k_0, m)` one.
+    Source: docs/theory, T2.1 (algorithm A3); arXiv 2003.06340.
     """
     if isinstance(widths, Network):
         centred = ", and X and Y less their means, which is what biases add" if widths.has_biases else ""
@@ -72,34 +74,42 @@ def aligned_minimum(widths: Sequence[int], X: Any, Y: Any, rcond: float | None =
     rows = check(X, Y, sizes[0], sizes[-1])
     if rcond is not None:
         validate.real("rcond", rcond, least=0.0, below=1.0)
-    P, optimum, rank, unique = reduced_rank(rows, min(sizes), rcond)
-    left, values, right = np.linalg.svd(P)
-    bases = [right.T, *(np.eye(k) for k in sizes[1:-1]), left]
-    depth = len(sizes) - 1
-    layers = []
-    for i in range(depth):
-        S = np.zeros((sizes[i + 1], sizes[i]))
-        np.fill_diagonal(S[:rank, :rank], values[:rank] ** (1.0 / depth))
-        layers.append(bases[i + 1] @ S @ bases[i].T)
-    network = Network.from_matrices(layers)
-    loss = 0.5 * _norm(rows.X @ network.matrix().T - rows.Y) ** 2
+    A, B, optimum, unique = reduced_rank(rows, min(sizes), rcond)
+    depth, rank = len(sizes) - 1, A.shape[1]
+    # P = B A^T, B orthonormal
+    Q, R = np.linalg.qr(A)
+    left, values, right = np.linalg.svd(R.T)
+    bases = [Q @ right.T, *(np.eye(k, rank) for k in sizes[1:-1]), B @ left]
+    entries = values ** (1.0 / depth)
+    network = Network.from_matrices([(above * entries) @ below.T for below, above in pairwise(bases)])
+    outputs = network.matrix().T if rows.data is None else rows.data
+    for W in [] if rows.data is None else network.matrices():
+        outputs = outputs @ W.T
+    loss = 0.5 * _norm(outputs - rows.Y) ** 2
     size = 0.5 * _norm(rows.Y) ** 2
     return AlignedMinimum(network, loss, optimum, (loss - optimum) / size if size else 0.0, rank, unique)
 
 
-def reduced_rank(rows: Rows, most: int, rcond: float | None = None) -> tuple[Array, float, int, bool]:
-    """The least-norm minimiser `P (k_d, k_0)` of rank at most `most`, its loss, its rank, and whether its fit is unique."""
-    X, Y = rows.X, rows.Y
-    U, s, Vt = np.linalg.svd(X, full_matrices=False)
-    kept = s > (max(X.shape) * EPS if rcond is None else rcond) * s[0]
-    U, s, Vt = U[:, kept], s[kept], Vt[kept]
-    Z = U.T @ Y
+def reduced_rank(rows: Rows, most: int, rcond: float | None = None) -> tuple[Array, Array, float, bool]:
+    """The least-norm minimiser `P = B A^T` of rank r, at most `most`, its loss, and whether its fit is unique.
+
+    Shapes: A (k_0, r), B (k_d, r) with orthonormal columns.
+    """
+    X, Y = rows.data, rows.Y
+    Z, missed, columns = Y, 0.0, len(Y)
+    if X is not None:
+        columns = X.shape[1]
+        U, s, Vt = np.linalg.svd(X, full_matrices=False)
+        kept = s > (max(X.shape) * EPS if rcond is None else rcond) * s[0]
+        U, s, Vt = U[:, kept], s[kept], Vt[kept]
+        Z = U.T @ Y
+        missed = _norm(Y - U @ Z) ** 2
     if not Z.size:
-        return np.zeros((Y.shape[1], X.shape[1])), 0.5 * _norm(Y) ** 2, 0, True
+        return np.zeros((columns, 0)), np.zeros((Y.shape[1], 0)), 0.5 * _norm(Y) ** 2, True
     a, t, b = np.linalg.svd(Z, full_matrices=False)
     noise = max(Z.shape) * EPS * t[0]
     rank = min(most, int(np.count_nonzero(t > noise)))
-    P = ((Vt.T / s) @ (a[:, :rank] * t[:rank]) @ b[:rank]).T
-    optimum = 0.5 * (_norm(Y - U @ Z) ** 2 + float(np.sum(t[rank:] ** 2)))
+    A = a[:, :rank] * t[:rank]
+    optimum = 0.5 * (missed + float(np.sum(t[rank:] ** 2)))
     unique = rank == len(t) or bool(t[rank] <= noise) or bool(t[rank - 1] - t[rank] > noise)
-    return P, optimum, rank, unique
+    return A if X is None else (Vt.T / s) @ A, b[:rank].T, optimum, unique

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..linear_algebra import room
 from ..scores.chain import norm as _norm
 from ..validate import Array
 from .rows import off_diagonal
@@ -78,13 +79,17 @@ def obstruction(layer: Any, rng: Any = 0, tol: float = 1e-10) -> Obstruction:
     tol : float
         The score up to which the layer counts as diagonalisable.
 
-    Returns: Obstruction. Raises: TypeError, ValueError if `layer` is none, or has an offset, a bias or no parameters; for `rng` or `tol`.
+    Returns: Obstruction. Raises: TypeError, ValueError if `layer` is none, or has an offset, a bias or no parameters; for `rng` or `tol`;
+    MemoryError, before any work, if this machine has no room for its products.
     Cost: a few products and one SVD of an (out, in) matrix; up to 2000 parameters, as many matrices and their rank.
     Source: docs/theory, L6.1, T6.2, T6.3, L6.4, T6.6 (algorithm A6).
     """
     check_layer(layer)
     generator = validate.generator(rng)
     validate.real("tol", tol, above=0.0, below=1.0)
+    out, inputs = layer.shape
+    size = 8.0 * (6 * out * inputs + 3 * (out * out + inputs * inputs))
+    room(f"layer, {out:,} x {inputs:,}, and the products of two of its matrices,", size, "ask of a smaller layer of this structure")
     thetas = [generator.standard_normal(layer.param_shape) for _ in range(3)]
     A, B, D = (np.asarray(layer.matrix(theta), dtype=np.float64) for theta in thetas)
     outer, inner = A @ B.T, A.T @ B

@@ -2,57 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import linear_algebra, validate
+from ..cached import cached_property
+from ..linear_algebra import tall
 from ..scores.chain import Matrices
 from ..scores.chain import norm as _norm
+from ..scores.interface import gram_norm
 from ..validate import Array
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """`X (n, k_0)` and `Y (n, k_d)` with `C = X^T X`, `M = Y^T X`; for `X=None` the identity and the transposed target.
+    """`X (n, k_0)` and `Y (n, k_d)` with `C = X^T X`, `M = Y^T X`; `data` is X, None for the identity beside the transposed target.
 
-    `precision` is the relative rounding error of what was given, `count` the number of samples that was given.
+    `precision` is the relative rounding error of what was given, `count` the number of samples that was given: for the identity, its size.
     """
 
-    X: Array
+    data: Array | None
     Y: Array
     count: int
-    factorisation: bool
     precision: float
 
     @property
+    def factorisation(self) -> bool:
+        return self.data is None
+
+    @cached_property
+    def X(self) -> Array:
+        return np.eye(len(self.Y)) if self.data is None else self.data
+
+    @property
+    def x(self) -> float:
+        """The norm of X; of an identity, of that which was given."""
+        return math.sqrt(self.count) if self.data is None else _norm(self.data)
+
+    @property
     def C(self) -> Array:
-        return self.X.T @ self.X
+        return np.eye(len(self.Y)) if self.data is None else self.data.T @ self.data
 
     @property
     def M(self) -> Array:
         """`Y^T X`; zero where it is no more than what rounding leaves of a sum that cancels."""
-        M = self.Y.T @ self.X
-        return M if _norm(M) > 100 * self.precision * _norm(self.X) * _norm(self.Y) else np.zeros_like(M)
+        M = self.Y.T if self.data is None else self.Y.T @ self.data
+        return M if _norm(M) > 100 * self.precision * self.x * _norm(self.Y) else np.zeros_like(M)
 
     @property
     def m(self) -> float:
         """What an error in M is measured by: its norm, but no less than the rounding errors of M over the smallest tolerance."""
-        return max(_norm(self.M), 1e-5 * _norm(self.X) * _norm(self.Y)) or 1.0
+        return max(_norm(self.M), 1e-5 * self.x * _norm(self.Y)) or 1.0
 
     @property
     def c(self) -> float:
         """What an error in C is measured by."""
-        return _norm(self.C) or 1.0
+        return math.sqrt(self.count) if self.data is None else gram_norm(self.data) or 1.0
 
     def compressed(self) -> Rows:
         """The triangular factor of `[X Y]` instead of the samples: the same C, M and losses (T7.1)."""
-        n, k = self.X.shape
-        if n <= k + self.Y.shape[1]:
+        if self.data is None or len(self.Y) <= self.data.shape[1] + self.Y.shape[1]:
             return self
-        R = np.asarray(np.linalg.qr(np.hstack([self.X, self.Y]), mode="r"))
-        return Rows(np.ascontiguousarray(R[:, :k]), np.ascontiguousarray(R[:, k:]), self.count, self.factorisation, self.precision)
+        both, k = np.hstack([self.data, self.Y]), self.data.shape[1]
+        found = tall.factor(both) if tall.worthwhile(*both.shape) else None
+        R = found.R if found is not None else np.asarray(np.linalg.qr(both, mode="r"))
+        return Rows(np.ascontiguousarray(R[:, :k]), np.ascontiguousarray(R[:, k:]), self.count, self.precision)
 
 
 # the squares of norms in this range, and their products, are numbers
@@ -65,7 +82,7 @@ def check(X: Any, Y: Any, inputs: int | None = None, outputs: int | None = None)
         target = validate.matrix("Y", Y, rows=outputs, columns=inputs)
         precision = float(np.finfo(target.dtype).eps)
         _in_range("Y", target)
-        return Rows(np.eye(target.shape[1]), target.T.astype(np.float64), target.shape[1], True, precision)
+        return Rows(None, target.T.astype(np.float64), target.shape[1], precision)
     rows = validate.matrix("X", X, columns=inputs)
     given = validate.real_array("Y", Y)
     if given.ndim == 1:
@@ -76,7 +93,7 @@ def check(X: Any, Y: Any, inputs: int | None = None, outputs: int | None = None)
     precision = max(float(np.finfo(a.dtype).eps) for a in (rows, targets))
     _in_range("X", rows)
     _in_range("Y", targets)
-    return Rows(rows.astype(np.float64), targets.astype(np.float64), len(rows), False, precision)
+    return Rows(rows.astype(np.float64, copy=False), targets.astype(np.float64, copy=False), len(rows), precision)
 
 
 def _in_range(name: str, A: Array) -> None:
