@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import linalign as la
 from linalign import cli, data
 from linalign.cli import check as cli_check
+from linalign.linear_algebra import Basis
 from tests.oracles.theory_cases import diagonal_net, joint_data, orthogonal
 
 pytest.importorskip("sklearn")
@@ -171,3 +173,20 @@ def test_biases_and_residual_layers(here, capsys):
     assert answers[1].startswith("2. Do the layers allow it? yes Layer 1, residual dense 64: can hold every matrix.")
     error = refused(capsys, "digits", "--limit", "50", "--layers", "conv 3x3 bias, dense 10 bias")
     assert "--layers has biases, and the answers are proved for networks without; leave 'bias' out of it" in error
+
+
+def test_one_sample_of_many_inputs_makes_nothing_square(here, capsys, monkeypatch):
+    numbers = np.random.default_rng(0).standard_normal(20_190)
+    header = ",".join([*(f"x{i}" for i in range(len(numbers) - 1)), "y"])
+    (here / "wide.csv").write_text(header + "\n" + ",".join(f"{x:.5f}" for x in numbers) + "\n")
+    monkeypatch.setattr(Basis, "whole", None)
+    tracemalloc.start()
+    try:
+        head, answers = check(capsys, "wide.csv", "--task", "regression")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "1 samples of 20189" in head
+    assert "one sample" in answers[0]
+    # the first layer has 32 x 20,189 numbers, and three dozen of its size are more than enough
+    assert most < 36 * 8 * 32 * 20_189

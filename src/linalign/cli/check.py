@@ -120,7 +120,7 @@ def on_the_data(condition: InvarianceCondition, net: la.Network) -> Answer:
         "With the squared loss and dense layers, every start that is aligned with the data keeps its singular vectors exactly when the "
         "matrices X^T X and (Y^T X)^T (Y^T X) commute [T3.2]."
     )
-    reasons, most = [], min(len(condition.inputs), len(condition.outputs))
+    reasons, most = [], min(len(condition.input_basis), len(condition.output_basis))
     if condition.holds:
         reasons.append(f"{rule} They do: relative residual {condition.residual:.1e}, tolerance {condition.tol:.0e}.")
     else:

@@ -36,7 +36,12 @@ class Dialect:
 def cells_of(line: str, delimiter: str) -> list[str]:
     """The cells of one line."""
     if delimiter == " ":
-        return next(csv.reader([" ".join(line.split())], delimiter=" "), [])
+        line = " ".join(line.split())
+    if delimiter not in line and '"' not in line:
+        # csv refuses cells of more than 131,072 characters, which lines of many columns are by the delimiters that they have not
+        return [line.lstrip()] if line else []
+    if delimiter == " ":
+        return next(csv.reader([line], delimiter=" "), [])
     return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
 
 
