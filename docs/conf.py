@@ -86,7 +86,16 @@ sphinx_gallery_conf = {
     # below a name of the reference stand the pages of the gallery that use it
     "backreferences_dir": "api/backreferences",
     "doc_module": ("linalign",),
+    "subsection_order": [
+        "gallery/dynamics",
+        "gallery/bias",
+        "gallery/curvature",
+        "gallery/generalisation",
+        "gallery/representation",
+        "gallery/structure",
+    ],
     "within_subsection_order": "FileNameSortKey",
+    "thumbnail_size": (640, 300),
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
     "remove_config_comments": True,

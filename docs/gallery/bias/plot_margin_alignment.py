@@ -22,7 +22,9 @@ import scipy.optimize
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 rng = np.random.default_rng(5)
 true = np.array([np.cos(1.1), np.sin(1.1)])

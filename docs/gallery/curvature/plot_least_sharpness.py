@@ -21,7 +21,9 @@ import numpy as np
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 n, inputs, depth = 50, 5, 10
 rng = np.random.default_rng(0)

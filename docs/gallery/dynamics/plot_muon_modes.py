@@ -22,7 +22,9 @@ import numpy as np
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 depth, width = 3, 12
 s = np.array([8.0, 4.0, 2.0, 1.0, 0.5])

@@ -22,7 +22,9 @@ import numpy as np
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 d, depth, rank, scale, lr, steps = 60, 3, 3, 0.5, 0.02, 1500
 rng = np.random.default_rng(0)

@@ -19,7 +19,9 @@ import numpy as np
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 items = ["canary", "salmon", "oak", "rose"]
 properties = ["grows", "moves", "has roots", "flies", "swims", "has bark", "has petals"]

@@ -23,7 +23,9 @@ import scipy.special
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 d, epsilon, lr, steps = 800, 0.03, 0.1, 100_000
 

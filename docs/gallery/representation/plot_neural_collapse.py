@@ -24,7 +24,9 @@ import scipy.optimize
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 classes, each, width = 4, 20, 16
 N = classes * each

@@ -24,7 +24,9 @@ import numpy as np
 
 import linalign as la
 
+# sphinx_gallery_start_ignore
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "0.9"})
+# sphinx_gallery_end_ignore
 
 levels = 5
 n = 2**levels
