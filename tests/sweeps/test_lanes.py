@@ -80,6 +80,14 @@ def test_runs_are_those_that_are_made_one_at_a_time(dtype, targets, options):
     compare(sweep(network, *data, **given), sweep(network, *data, lanes=False, **given), bound_of(dtype, 10))
 
 
+def test_rates_that_are_found_from_each_network():
+    given = {"grid": {"rng": range(10), "scale": [1.0, 8.0], "momentum": [0.0, 0.5]}, "lr": "auto", "loss": "mse", "steps": 30, "keep_runs": True}
+    found = sweep(network, X, Y, **given)
+    compare(found, sweep(network, X, Y, lanes=False, **given), bound_of(np.float64, 10))
+    assert len({float(run.lr[0]) for run in found.runs}) > 10
+    assert la.resume(found.runs[0], X, Y, steps=5).steps == 35
+
+
 def test_everything_that_is_recorded():
     record = {**dict.fromkeys(STACKED, 7), "loss": (3, 50), "modes": "log"}
     given = {"grid": {"rng": range(20), "lr": [0.05]}, "steps": 60, "keep_runs": True, "record": record, "weight_decay": 0.01}
@@ -224,7 +232,6 @@ def test_a_sweep_says_why():
         "the loss is neither squared nor logistic": {"loss": "huber"},
         "the rule rmsprop is run one network at a time": {"optimizer": "rmsprop"},
         "lr changes from step to step": {"lr": lambda t: 0.1},
-        "lr is 'auto', found from each network": {"lr": "auto"},
         "record has 'gradient_norm', which is found of one network at a time": {"record": {"gradient_norm": 1}},
         "record has 'mine', which is found": {"record": {"mine": (1, lambda net: 1.0)}},
         "3 networks do not fill 2 vectors of ": {"grid": {"rng": range(3)}},

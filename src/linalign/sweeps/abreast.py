@@ -108,7 +108,12 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
         for part in _parts(job, group):
             if stop is not None and stop[0]:
                 return
-            yield from Flight(job, setup, part).outcomes(stop, alone)
+            try:
+                flight = Flight(job, setup, part)
+            except Exception:  # of a rate that cannot be found, say
+                alone += part.tasks
+                continue
+            yield from flight.outcomes(stop, alone)
     for index, point in alone:
         outcome = None if stop is not None and stop[0] else job.outcome(index, point, stop)
         if outcome is None:
@@ -139,7 +144,9 @@ class Flight:
     def __init__(self, job: Job, setup: Setup, group: Group) -> None:
         self.job, self.setup, self.group = job, setup, group
         self.options = group.choice.options
-        self.descents = [choice.descent(net) for choice, net in zip(group.choices, group.nets, strict=True)]
+        own = [choice.of(setup.given.on(net)) for choice, net in zip(group.choices, group.nets, strict=True)]
+        self.descents = [descent for _, descent in own]
+        self.asked = [options for options, _ in own]
         self.starts = [np.array(layers) for layers in zip(*(net.params for net in group.nets), strict=True)]
         self.at, self.schedules = _due(self.options)
         self.small = self.starts
@@ -268,7 +275,7 @@ class Flight:
     # ---- runs ------------------------------------------------------------------------------------------------------------------
     def run(self, j: int, steps: int, converged: bool, history: dict[str, History], seconds: float) -> Run:
         """The run of network j."""
-        batch, net, descent, options = self.batch, self.group.nets[j], self.descents[j], self.group.choices[j].options
+        batch, net, descent, options = self.batch, self.group.nets[j], self.descents[j], self.asked[j]
         assert batch.path is not None
         params, slots = batch.params[j], [slot[j] for slot in batch.remembered]
         if batch.diverged[j]:

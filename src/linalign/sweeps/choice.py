@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .. import losses
@@ -9,6 +10,7 @@ from ..optim import SGD
 from ..plan import lanes
 from ..problem.descent import Descent
 from ..problem.network import Network
+from ..problem.problem import Problem
 from ..training.options import Options
 from .lanes import refusal
 
@@ -19,6 +21,8 @@ class Choice:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.refusal = refusal(options)
+        # of a rate that is found from each network, any stands for it here
+        self._any = replace(options, lr=1.0) if options.lr_is_auto else options
         self._descents: dict[int, Descent] = {}
         rule = options.rule
         momentum = rule.momentum if isinstance(rule, SGD) else 0.0
@@ -35,8 +39,15 @@ class Choice:
         """That of dense networks of the same depth. Raises: ValueError, TypeError where the options do not fit."""
         depth = net.depth
         if depth not in self._descents:
-            self._descents[depth] = self.options.descent(net)
+            self._descents[depth] = self._any.descent(net)
         return self._descents[depth]
+
+    def of(self, problem: Problem) -> tuple[Options, Descent]:
+        """The options and the descent of one network, with the rate of its own if it has one. Raises: ValueError, TypeError."""
+        if not self.options.lr_is_auto:
+            return self.options, self.descent(problem.net)
+        options = self.options.on(problem)
+        return options, options.descent(problem.net)
 
 
 def _numbers(rule: Any) -> tuple[Any, ...]:

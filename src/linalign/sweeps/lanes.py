@@ -73,7 +73,6 @@ def refusal(options: Options) -> str | None:
         (not isinstance(options.reduce, str) and not set(options.reduce) <= set(REDUCTIONS), "reduce has a reduction from elsewhere"),
         (losses.resolve(options.loss).kind not in lanes.LOSSES, "the loss is neither squared nor logistic"),
         (lanes.law(options.rule, 1.0) is None, f"the rule {options.rule.describe()} is run one network at a time"),
-        (options.lr_is_auto, "lr is 'auto', found from each network"),
         (callable(options.lr), "lr changes from step to step"),
     ]
     for found, why in asked:
@@ -134,6 +133,7 @@ def _decide(job: Any, axes: Mapping[str, Sequence[Any]], net: Network | None, as
     if count < LEAST_VECTORS * width and not asked:
         return Lanes(1, f"{count} networks do not fill {LEAST_VECTORS} vectors of {width}")
     problem = job.problem(net, options.loss, options.reduce)
+    options = options.on(problem)
     descent = options.descent(net)
     if descent.rates.constant is None:
         return Lanes(1, "lr changes from step to step")
