@@ -81,7 +81,13 @@ def test_runs_are_those_that_are_made_one_at_a_time(dtype, targets, options):
 
 
 def test_rates_that_are_found_from_each_network():
-    given = {"grid": {"rng": range(10), "scale": [1.0, 8.0], "momentum": [0.0, 0.5]}, "lr": "auto", "loss": "mse", "steps": 30, "keep_runs": True}
+    given = {
+        "grid": {"rng": range(10), "scale": [1.0, 8.0], "momentum": [0.0, 0.5]},
+        "lr": "auto",
+        "loss": "mse",
+        "steps": 30,
+        "keep_runs": True,
+    }
     found = sweep(network, X, Y, **given)
     compare(found, sweep(network, X, Y, lanes=False, **given), bound_of(np.float64, 10))
     assert len({float(run.lr[0]) for run in found.runs}) > 10
