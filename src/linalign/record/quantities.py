@@ -65,7 +65,8 @@ QUANTITIES: dict[str, Callable[[State], Any]] = {
     "loss": lambda state: state.loss,
     "validation_loss": lambda state: state.validation_loss,
     "gradient_norm": lambda state: state.gradient_norm,
-    "layer_gradient_norms": lambda state: np.array([np.linalg.norm(gradient) for gradient in state.gradients]),
+    # in double: the squares of a float32 gradient leave its range from 1e19 on
+    "layer_gradient_norms": lambda state: np.array([np.linalg.norm(gradient.astype(np.float64)) for gradient in state.gradients]),
     "alignment": lambda state: np.array([cosine for _, cosine in state.observe.angles()]),
     "misalignment": lambda state: np.array([sine for sine, _ in state.observe.angles()]),
     "alignment_svd": lambda state: state.vector_scores()["alignment_svd"],

@@ -138,10 +138,12 @@ class Recorder:
         first = min((at.after(step) for name, at in self._at.items() if name not in others), default=last)
         return min(first, *(summed.after(step) for summed in self._sums.values())) if self._sums else first
 
-    def take(self, step: int, state: State, *, last: bool = False) -> bool:
-        """Record what is due at `step`, all of it if this is the last; whether something was."""
+    def take(self, step: int, state: State, *, last: bool = False, but: tuple[str, ...] = ()) -> bool:
+        """Record what is due at `step`, all of it if this is the last, and nothing that is in `but`; whether something was."""
         due = []
         for name, at in self._at.items():
+            if name in but:
+                continue
             if (step >= self._next[name] and step in at) or (last and (not self._steps[name] or self._steps[name][-1][-1] < step)):
                 due.append(name)
             self._next[name] = step + 1

@@ -166,13 +166,13 @@ class Loop:
                 self.engine.restore(kept)
         self.losses.rest(self.done)[0] = math.nan if failed and self.engine.at_loss else self.engine.value(-math.inf)[1]
 
-    def _record(self, last: bool = False) -> None:
-        """Record what is due; a network that has left the finite numbers is left to the loop to find."""
+    def _record(self, last: bool = False, but: tuple[str, ...] = ()) -> None:
+        """Record what is due, `but` what the loop takes on its way; a network that has left the finite numbers is left to it to find."""
         if not self.recorder:
             return
         try:
             with np.errstate(all="ignore"):
-                taken = self.recorder.take(self.done, self.state, last=last)
+                taken = self.recorder.take(self.done, self.state, last=last, but=but)
                 if taken and not last and self._stop is not None:
                     self.stopped = bool(ask(self._stop, self._stop_wants_network, self.state))
         except Exception:
@@ -230,8 +230,9 @@ class Loop:
     def _steps(self, stop: list[bool] | None) -> None:
         stopping = interrupts() if stop is None else contextlib.nullcontext(stop)
         with bar(self.progress, self.steps - self.first) as shown, stopping as interrupted:
-            self._record()
+            # a step has the same scores wherever a slice ends, which goes by the time: those of the loop, but for the last step
             size, scored, longest = self.size, self._scored(), self.engine.longest
+            self._record(but=scored)
             while self.done < self.steps and not interrupted[0] and not self.stopped:
                 began = time.perf_counter()
                 if began > self._next_snapshot:
@@ -250,5 +251,5 @@ class Loop:
                 spent = time.perf_counter() - began
                 if len(values) == size:
                     size = max(1, min(2 * size, int(size * SLICE_SECONDS / max(spent, 1e-9))))
-                self._record()
+                self._record(but=scored)
             self.interrupted = interrupted[0] and self.done < self.steps
