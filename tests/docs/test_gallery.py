@@ -12,7 +12,7 @@ import pytest
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 SCRIPTS = sorted(GALLERY.glob("*/plot_*.py"))
 # executed here; `make docs` executes all
-CHEAP = ("dynamics/plot_saxe.py",)
+CHEAP = ("dynamics/plot_parsimony.py", "dynamics/plot_saxe.py", "representation/plot_neural_collapse.py")
 
 # what a script may import: a reader who has installed linalign and matplotlib can run it
 ALLOWED = {"linalign", "matplotlib", "numpy", "scipy", "time", "itertools", "functools"}

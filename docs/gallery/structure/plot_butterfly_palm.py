@@ -10,9 +10,9 @@ The Hadamard matrix of size :math:`n = 2^d` has :math:`n^2` entries, but is a pr
 
 .. math:: H_{n} = B_d \cdots B_1, \qquad B_l = I_{n/2^l} \otimes \begin{pmatrix} 1 & 1 \\ 1 & -1 \end{pmatrix} \otimes I_{2^{l-1}} .
 
-Given H and where the factors may have entries, ``update="cyclic"`` in the matrix metric is PALM, the papers' algorithm: every factor in
-turn takes a projected gradient step. The papers split the matrix into two factors, the rest into two again, and so on, where supports are
-to be found too. Where they are known, all five factors can be trained at once, from a random start.
+Given H and where the factors may have entries, ``update="cyclic"`` in the matrix metric is PALM, the first paper's algorithm: every factor
+in turn takes a projected gradient step. Both papers split the matrix into two factors, the rest into two again, and so on, where supports
+are to be found too or a guarantee is wanted. Where they are known, all five factors can be trained at once, from a random start.
 
 **What to see.** The 1,024 entries of H at the left are 320 at the right, with the same product to rounding: a multiplication by H costs
 320 multiplications now. The loss falls to rounding from each of eight starts. The factors are not all :math:`\pm1`: scales that cancel
