@@ -61,10 +61,10 @@ EXTRAS_demo := cli,plot,datasets
 EXTRAS_test := test
 EXTRAS_lint := lint
 
-# the reference imports what joins PyTorch
-.venv/docs.done: .venv/created $(SOURCES)
+# beside what the tests need, without building the kernels once more; the reference imports what joins PyTorch
+.venv/docs.done: .venv/test.done
 	$(BIN)/pip install --quiet torch==2.13.0 || $(BIN)/pip install --quiet torch
-	$(BIN)/pip install --quiet --editable ".[docs]"
+	$(BIN)/pip install --quiet "linalign[docs]"
 	touch $@
 
 # a CPU build of PyTorch where the index has one of this name; any other build does as well
