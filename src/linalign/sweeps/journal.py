@@ -1,4 +1,8 @@
-"""Journal: the finished runs of a sweep on disk, one JSON line each, so that a sweep that was killed goes on where it stopped."""
+"""Journal: the finished runs of a sweep on disk, one JSON line each, so that a sweep that was killed goes on where it stopped.
+
+The last field of a line is the CRC-32 of the bytes before it, which no flipped bit keeps. Journals of format 1, which had none, are gone on
+with; of their lines only the form is checked.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,25 @@ import dataclasses
 import json
 import math
 import os
+import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ..files import Name, check_regular, named
+from ..files import Damaged, Name, check_regular, damage, named
+from ..files.npz import short
+from ..files.typed import Fields
 from ..problem.metric import UNSAID
 from ..record.recorder import History
 from ..training.described import describe
-from ..training.options import DEFAULTS, REQUIRED
+from ..training.options import DEFAULTS, MOST_STEPS, REQUIRED
 from ..validate import Array
 
-FORMAT = 1
+FORMAT = 2
+# whose lines have no checksum
+UNCHECKED = 1
 NAME = "linalign sweep"
 
 
@@ -80,7 +90,7 @@ class Journal:
         check_regular(self.path)
         self.done: dict[int, Outcome] = {}
         header = {NAME: FORMAT, **described}
-        first = _line(header)
+        first = line(header)
         try:
             with open(self.path, "rb") as file:
                 kept = file.read()
@@ -101,22 +111,32 @@ class Journal:
             raise
 
     def _read(self, kept: bytes, header: Mapping[str, Any]) -> None:
-        lines = kept.splitlines()
+        first, *rest = kept.split(b"\n")[:-1] or [b""]
         try:
-            old = json.loads(lines[0])
-            version = old[NAME]
-        except (IndexError, KeyError, TypeError, ValueError):
+            with damage():
+                old = Fields("the header", json.loads(first))
+            version = old.any(NAME)
+        except Damaged:
             raise ValueError(f"{self.path} holds no sweep; pass another path") from None
-        if version != FORMAT:
-            raise ValueError(f"{self.path} has format {version}; this version reads format {FORMAT}")
+        if version not in (FORMAT, UNCHECKED) or isinstance(version, bool):
+            raise ValueError(f"{self.path} has format {short(version)}; this version reads format {FORMAT} and {UNCHECKED}")
+        checked = version == FORMAT
+        try:
+            begun = _parsed(first, checked)
+            for name, kind in (("grid", dict), ("options", dict), ("data", list)):
+                old.get(name, kind)
+        except Damaged as error:
+            raise ValueError(f"line 1 of {self.path} is damaged ({error}), which says what was swept; pass another path") from None
         # through JSON, so that what is compared is what was written
-        different = _difference(old, json.loads(_line(header)))
+        different = _difference(begun, json.loads(line(header)))
         if different:
             raise ValueError(f"{self.path} holds a sweep with another {different}; pass another path, or what it was started with")
-        for number, line in enumerate(lines[1:], 2):
+        points = math.prod(len(values) for values in header["grid"].values())
+        for number, text in enumerate(rest, 2):
             try:
-                outcome = _decode(json.loads(line))
-            except (KeyError, TypeError, ValueError) as error:
+                with damage():
+                    outcome = _decode(Fields("the run", _parsed(text, checked)), points)
+            except Damaged as error:
                 raise ValueError(f"line {number} of {self.path} is damaged ({error}); delete it to have its run made again") from None
             self.done.setdefault(outcome.index, outcome)
 
@@ -124,11 +144,11 @@ class Journal:
         """Write an outcome. Raises: OSError."""
         columns = {name: value for name, value in outcome.columns().items() if name != "status"}
         fields = {"index": outcome.index, **columns, "history": {k: _packed_history(h) for k, h in outcome.history.items()}}
-        self._write(_line({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in fields.items()}))
+        self._write(line({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in fields.items()}))
 
-    def _write(self, line: bytes) -> None:
-        while line:
-            line = line[os.write(self._file, line) :]
+    def _write(self, text: bytes) -> None:
+        while text:
+            text = text[os.write(self._file, text) :]
 
     def close(self) -> None:
         """Raises: OSError."""
@@ -138,8 +158,28 @@ class Journal:
             os.close(self._file)
 
 
-def _line(fields: Any) -> bytes:
-    return (json.dumps(fields) + "\n").encode()
+def line(fields: Mapping[str, Any]) -> bytes:
+    """A line of a journal: the fields, and the checksum of all before it."""
+    text = json.dumps(fields)[:-1].encode()
+    return text + f', "check": "{zlib.crc32(text):08x}"}}\n'.encode()
+
+
+CHECK = re.compile(rb', "check": "([0-9a-f]{8})"\}')
+
+
+def _parsed(text: bytes, checked: bool) -> Any:
+    """What a line holds. Raises: Damaged where its checksum is another, or there is none and `checked`."""
+    found = CHECK.fullmatch(text, len(text) - 22) if len(text) > 22 else None
+    if found is not None:
+        if int(found[1], 16) != zlib.crc32(text[: found.start()]):
+            raise Damaged("its checksum is another")
+    elif checked:
+        raise Damaged("it has no checksum")
+    with damage():
+        fields = json.loads(text)
+        if isinstance(fields, dict):
+            fields.pop("check", None)
+        return fields
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -169,15 +209,44 @@ def _packed(array: Array) -> Any:
     return [array.dtype.str, array.shape, base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()]
 
 
-def _unpacked(packed: Any) -> Array:
+def _unpacked(name: str, packed: Any, kinds: str) -> Array:
+    if not isinstance(packed, list) or len(packed) != 3 or not isinstance(packed[0], str) or not isinstance(packed[1], list):
+        raise Damaged(f"{name} is {short(packed)}; a dtype, a shape and entries were wanted")
     kind, shape, text = packed
-    dtype = np.dtype(kind)
-    if dtype.kind not in "biuf":
-        raise ValueError(f"dtype {kind}")
-    return np.frombuffer(base64.b64decode(text), dtype=dtype).reshape(shape).copy()
+    if not KIND.fullmatch(kind) or np.dtype(kind).kind not in kinds:
+        raise Damaged(f"{name} has dtype {short(kind)}")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise Damaged(f"{name} has shape {short(shape)}")
+    dtype, content = np.dtype(kind), base64.b64decode(text, validate=True)
+    if len(content) != dtype.itemsize * math.prod(shape):
+        raise Damaged(f"{name} has {len(content)} bytes for shape {short(shape)} of {dtype}")
+    return np.frombuffer(content, dtype=dtype).reshape(shape).copy() if content else np.zeros(shape, dtype=dtype)
 
 
-def _decode(fields: Any) -> Outcome:
-    numbers = {name: math.nan if fields[name] is None else float(fields[name]) for name in ("loss", "excess", "floor", "seconds")}
-    history = {name: History(*map(_unpacked, packed)) for name, packed in fields["history"].items()}
-    return Outcome(int(fields["index"]), int(fields["steps"]), bool(fields["converged"]), **numbers, error=fields["error"], history=history)
+KIND = re.compile(r"[<>=|]?[biufcSU]\d{1,6}", re.ASCII)
+
+
+def _decode(fields: Fields, points: int) -> Outcome:
+    """Raises: Damaged."""
+    index, steps, error = fields.whole("index", most=points - 1), fields.whole("steps", most=MOST_STEPS), fields.any("error")
+    if error is not None and not isinstance(error, str):
+        raise Damaged(f"error of the run is {short(error)}; text was wanted")
+    numbers = {
+        name: math.nan if fields.any(name) is None else _number(name, fields.any(name)) for name in ("loss", "excess", "floor", "seconds")
+    }
+    history = {}
+    for name, packed in fields.get("history", dict).items():
+        if not isinstance(packed, list) or len(packed) != 2:
+            raise Damaged(f"history of {short(name)} is no pair of arrays")
+        at, values = _unpacked(f"steps of {short(name)}", packed[0], "i"), _unpacked(short(name), packed[1], "biufcSU")
+        if at.ndim != 1 or values.shape[:1] != at.shape:
+            raise Damaged(f"history of {short(name)} has {values.shape} values at {at.shape} steps")
+        history[name] = History(at, values)
+    return Outcome(index, steps, fields.get("converged", bool), **numbers, error=error, history=history)
+
+
+def _number(name: str, value: Any) -> float:
+    """Infinity is one, of a run that left the finite numbers."""
+    if type(value) not in (int, float):
+        raise Damaged(f"{name} of the run is {short(value)}; a number was wanted")
+    return float(value)

@@ -72,8 +72,8 @@ def sweep(
     threads : int, optional
         Threads to run in; as many as there are cores if None. Products use one thread each.
     path : str or path, optional
-        A file to which every finished run is appended (JSON lines). Called again with the same path, grid, data and options,
-        what is missing is run; make_network itself cannot be compared. A run that failed counts as finished.
+        A file to which every finished run is appended (JSON lines with checksums). Called again with the same path, grid, data and
+        options, what is missing is run; make_network itself cannot be compared. A run that failed counts as finished.
     checkpoint : str or path, optional
         Run number i is kept in the file of this name with `.i` after it, every `checkpoint_every` seconds, as `train` does; it is deleted
         once the run is in `path`, and stays without one.
