@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..linear_algebra.leaving import symmetric_eigen, thin_svd
 from ..scores.chain import norm
 from ..scores.singular_vectors import Side, largest, matched
-from ..scores.structured_svd import SPREAD, symmetric_eigen
+from ..scores.structured_svd import SPREAD
 from ..validate import Array
 
 
@@ -47,7 +48,7 @@ class MixedLayer:
                 return MixedVectors(self, W, Side(z, 0), None)
             values = np.sqrt(squares)
             return MixedVectors(self, W, None, (values, z / values))
-        U, s, _ = np.linalg.svd(np.hstack([top, self.B]), full_matrices=False)
+        U, s, _ = thin_svd(np.hstack([top, self.B]))
         # nan counts as a value
         live = int(np.count_nonzero(~(s <= self.zero * s[0])))
         return MixedVectors(self, W, Side(U[:, :live], len(gram) - live), None)

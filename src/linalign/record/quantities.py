@@ -27,6 +27,9 @@ kernel_distance       ()         how far it has turned since the start, `linalig
 modes                 (r,)       `u_j^T W_d ... W_1 v_j` in the singular bases of minus the gradient at P = 0 (`Y^T X` for squared loss)
 params                (size,)    all parameters, one layer after the other; scores take such a run as a trajectory
 
+Where singular values repeat, vectors are a choice, and `alignment_svd`, `alignment_top`, `invariance` and `top_invariance` are scores of
+that which was made: it may be another one after a reduction. `alignment` and `misalignment` depend on none.
+
 Functions of your own: `{function: every}` or `{name: (every, function)}`, called with the network, or with the network and a `State`
 where they take two arguments. `Sum(function)` in place of a function is the running sum of its answers.
 """

@@ -152,7 +152,7 @@ class Recorder:
         for summed in self._sums.values():
             summed.add(state)
         for name in due:
-            value = self._take[name](state)
+            value = self._value(name, state)
             self._steps[name].append(np.array([step]))
             if isinstance(value, Later):
                 self._values[name].append(value)
@@ -161,6 +161,19 @@ class Recorder:
             else:
                 self._values[name].append(np.array(value)[None])
         return bool(due)
+
+    def _value(self, name: str, state: State) -> Any:
+        """A quantity; nan of one that finds no value where the loss has grown beyond its fourth root: the run is to say that it diverged.
+
+        Squares of squares overflow there, in the curvature for instance, before the loss itself does.
+        """
+        try:
+            return self._take[name](state)
+        except (ArithmeticError, np.linalg.LinAlgError, RuntimeError):
+            if QUANTITIES.get(name) is not self._take[name] or abs(state.loss) < float(np.finfo(state.work.given.net.dtype).max) ** 0.25:
+                raise
+            before = self._values[name][-1] if self._values[name] else None
+            return np.full(before.shape[1:], np.nan) if isinstance(before, np.ndarray) else np.nan
 
     def settle(self, most: int = 0) -> None:
         """Wait until at most so many are still being found."""

@@ -6,10 +6,10 @@ Where nothing outside of it moves, products of the small side are all that is ne
 from __future__ import annotations
 
 import math
-from functools import reduce
 
 import numpy as np
 
+from ..linear_algebra import leaving
 from ..reduce.biases import matrices
 from ..reduce.inputs import BiasedInputsLift, InputsLift
 from ..reduce.width import BiasedWidthLift, WidthLift
@@ -136,9 +136,9 @@ class ReducedObserver(Observer):
             inside, rest = joint
             weights[0] = np.hstack([weights[0], inside])
             weights[-1] = np.vstack([weights[-1], np.zeros((len(rest), weights[-1].shape[1]))])
-            product = reduce(lambda below, W: W @ below, weights)
+            product = np.ldexp(*spectrum.product_of(weights))
             product[len(product) - len(rest) :, product.shape[1] - rest.shape[1] :] = rest
-            values = np.linalg.svd(product, compute_uv=False)
+            values = leaving.singular_values(product)
         else:
             weights[0] = self._first(weights[0])
             values = spectrum.product_values(weights)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh, qr
 
+from ..linear_algebra.leaving import thin_svd
 from ..validate import Array
 from . import structured_svd
 from .structured_svd import Factors
@@ -122,11 +123,13 @@ def _fitting(W: Array, U: Array, V: Array, limit: float) -> Array | None:
 def top_pair(W: Array) -> tuple[Array, Array]:
     """`u_1` and `v_1` of a float64 matrix that is not zero, and neither huge nor tiny."""
     if max(W.shape) <= 64:
-        U, _, Vt = np.linalg.svd(W, full_matrices=False)
+        U, _, Vt = thin_svd(W)
         return U[:, 0], Vt[0]
     # The largest eigenvector of the Gram matrix is as accurate as that of the SVD: squaring widens the gap at the top
     wide = W.shape[0] <= W.shape[1]
     gram = W @ W.T if wide else W.T @ W
+    if not np.isfinite(gram).all():
+        return np.full(len(W), np.nan), np.full(W.shape[1], np.nan)
     small = eigh(gram, subset_by_index=[len(gram) - 1, len(gram) - 1])[1][:, 0]
     image = small @ W if wide else W @ small
     image = image / math.sqrt(float(np.vdot(image, image)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ..linear_algebra import leaving
 from ..problem.network import Network
 from ..validate import Array
 from . import structured_svd as singular
-from .chain import Matrices, Vector, along, chain_matrices, unit
+from .chain import Matrices, Vector, along, chain_matrices, noise, norm, unit
 
 
 @along
@@ -34,11 +36,21 @@ def effective_rank(net: Network | Iterable[Any]) -> float:
 
 
 def product_of(matrices: Matrices) -> tuple[Array, int]:
-    """`W_d ... W_1 2^-e` with its largest entry in [1/2, 1), and e."""
+    """`W_d ... W_1 2^-e` with its largest entry in [1/2, 1), and e; exactly zero where a factor leaves rounding alone.
+
+    What `W P` is in exact arithmetic differs from what is computed by `k eps |W| |P|` of its k terms, and of factors that were turned
+    (by a reduction, say) by as much again: a product no larger than that has no digit, and a direction of its own would be one of noise.
+    """
     product, total = unit(np.asarray(matrices[0], dtype=np.float64))
     for W in matrices[1:]:
         factor, one = unit(np.asarray(W, dtype=np.float64))
-        product, two = unit(factor @ product)
+        before = product
+        product, two = unit(factor @ before)
+        k, rounding = W.shape[1], 8 * noise(W) * W.shape[1]
+        # entries are below 1 in both factors: most products are larger than their norms could ask for
+        short = math.ldexp(0.5, two) <= rounding * k * math.sqrt(product.size)
+        if short and math.ldexp(norm(product), two) <= rounding * norm(factor) * norm(before):
+            return np.zeros_like(product), 0
         total += one + two
     return product, total
 
@@ -47,7 +59,7 @@ def product_values(matrices: Matrices) -> Vector:
     """`singular_values` of matrices that are known to fit."""
     product, exponent = product_of(matrices)
     with np.errstate(over="ignore", under="ignore"):
-        return np.ldexp(np.linalg.svd(product, compute_uv=False), exponent)
+        return np.ldexp(leaving.singular_values(product), exponent)
 
 
 def layer_values(matrices: Matrices) -> list[Vector]:
@@ -57,7 +69,7 @@ def layer_values(matrices: Matrices) -> list[Vector]:
 
 def product_rank(matrices: Matrices) -> float:
     """`effective_rank` of matrices that are known to fit."""
-    return entropy_rank(np.linalg.svd(product_of(matrices)[0], compute_uv=False))
+    return entropy_rank(leaving.singular_values(product_of(matrices)[0]))
 
 
 def entropy_rank(values: Vector) -> float:

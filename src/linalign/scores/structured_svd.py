@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
+from ..linear_algebra.leaving import singular_values, symmetric_eigen, thin_svd
 from ..validate import Array
 
 # below this many rows a singular value decomposition takes less time than to look
@@ -69,13 +70,7 @@ def values(W: Array) -> Array:
         H, _ = symmetric(W)
         if H is not None:
             return np.sort(np.abs(eigh(H, eigvals_only=True, driver="evd", check_finite=False)))[::-1]
-    return np.linalg.svd(W, compute_uv=False)
-
-
-def symmetric_eigen(H: Array) -> tuple[Array, Array]:
-    """Eigenvalues, increasing, and eigenvectors, by divide and conquer."""
-    found, vectors = np.linalg.eigh(H)
-    return found, vectors
+    return singular_values(W)
 
 
 def circulant(W: Array) -> Array | None:
@@ -96,7 +91,7 @@ def symmetric(W: Array) -> tuple[Array | None, bool]:
 
 
 def _plain(W: Array) -> Factors:
-    U, s, Vt = np.linalg.svd(W, full_matrices=False)
+    U, s, Vt = thin_svd(W)
     return Factors(U, s, Vt.T)
 
 

@@ -5,7 +5,8 @@ These are the scores of the authors of arXiv 2003.06340. Vectors are those of th
 
 - where a singular value repeats, its vectors are a choice, and the score is that of whichever was made. Null vectors, those of the value
   zero, are chosen one by one to match (`singular_vectors.matched`), so that the scores of layers of low rank do not depend on the library
-  or on how a run was reduced. Other values that repeat are left to the decomposition.
+  or on how a run was reduced. Other values that repeat are left to the decomposition: of a start of identities or orthogonal layers the
+  scores with and without `reduce` may differ by most of their range, and neither is wrong. `alignment` depends on no such choice.
 - random layers do not score 0: see `alignment_baseline`.
 - a layer of more vectors than the one below it cannot match them all. The alignment of an exactly aligned chain is
   `sum_i min(r_i, r_{i+1}) / sum_i r_{i+1}`, `r_i = min(k_i, k_{i-1})`: 1 where these do not grow.
