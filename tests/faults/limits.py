@@ -152,7 +152,7 @@ def descriptors() -> int:
 
 
 def calls(count: int = 10_000) -> tuple[int, int, int]:
-    """Bytes, descriptors and threads that are more after so many calls than after the first tenth of them."""
+    """Bytes, descriptors and threads that are more after so many calls than after the first tenth of them, or 250."""
     net, X, Y = data([20, 30, 5], 40)
     kinds = [{}, {"optimizer": "adam", "batch": 8, "rng": 0}, {"record": {"alignment": 2, "loss": 1}}, {"momentum": 0.9, "reduce": "none"},
              {"update": "cyclic"}, {"lr": 1e9}]  # fmt: skip
@@ -160,7 +160,7 @@ def calls(count: int = 10_000) -> tuple[int, int, int]:
     for i in range(count):
         with contextlib.suppress(la.DivergenceError):
             la.train(net, X, Y, **{"lr": 1e-3, "steps": 10, **kinds[i % len(kinds)]})
-        if i == count // 10:
+        if i == max(count // 10, 250):
             gc.collect()
             before = (resident(), descriptors(), threading.active_count())
     gc.collect()
@@ -208,7 +208,7 @@ def interrupted(widths: list[int], rows: int, queue: multiprocessing.Queue) -> N
 def interrupt() -> None:
     print("| widths | rows | Ctrl-C after, s | seconds to its exception |\n|---|---|---|---|")
     for widths, rows in (([500, 50, 10], 100_000), ([2000, 64, 10], 20_000), ([2000, 64, 2000], 2000), ([800, 800, 800, 800], 2000)):
-        for after in (0.02, 0.1, 0.3, 0.6):
+        for after in (0.05, 0.3, 1.0, 2.0, 4.0):
             context = multiprocessing.get_context("spawn")
             queue = context.Queue()
             process = context.Process(target=interrupted, args=(widths, rows, queue))
