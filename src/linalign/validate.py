@@ -119,7 +119,8 @@ def is_vector(value: Any) -> bool:
 
 def finite(name: str, array: Array) -> Array:
     """`array`, if it has neither nan nor inf."""
-    if array.size <= SMALL and np.isfinite(array).all():
+    # of few numbers the sum of squares says it at once, unless it overflows; no thread of BLAS starts for so few
+    if array.size <= SMALL and (math.isfinite(np.vdot(array, array)) or np.isfinite(array).all()):
         return array
     # nan and inf show in the sum, which needs no array of its own; where it overflows, every entry is looked at
     # a sum and no product: BLAS would start its threads here, and they spin on into the loop (threads.py)
@@ -137,7 +138,7 @@ def matrix(name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: 
     array = real_array(name, value, wanted)
     if array.ndim != 2:
         raise ValueError(f"{name} has {array.ndim} dimensions, shape {array.shape}; a matrix was wanted: use {name}.reshape(rows, columns)")
-    for axis, (have, want) in enumerate(zip(array.shape, (rows, columns), strict=True)):
+    for axis, (have, want) in enumerate(zip(array.shape, (rows, columns), strict=True) if rows is not None or columns is not None else ()):
         if want is not None and have != want:
             line = f"{name} has shape {array.shape}; {want} {('rows', 'columns')[axis]} were wanted, not {have}"
             raise ValueError(line + turned(name, array.shape, rows, columns))

@@ -79,9 +79,9 @@ class Network:
         Raises: ValueError, TypeError if they are not matrices that fit together.
         """
         weights = [validate.matrix(f"matrices[{i}]", W) for i, W in enumerate(matrices)]
-        widths = tuple([W.shape[1] for W in weights[:1]] + [W.shape[0] for W in weights])
-        fit = all(W.shape[1] == k and W.dtype == weights[0].dtype for W, k in zip(weights, widths, strict=False))
-        if not weights or not fit:
+        widths = (*[W.shape[1] for W in weights[:1]], *[W.shape[0] for W in weights])
+        fit = [W.shape[1] for W in weights] == [*widths[:-1]] and len({W.dtype for W in weights}) == 1
+        if not fit:
             return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)  # which says what does not fit
         # checked above: of small networks there may be thousands
         return cls._adopt(_dense_layers(widths), [np.array(W) for W in weights])

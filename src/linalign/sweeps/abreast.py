@@ -138,16 +138,21 @@ def _due(options: Options) -> tuple[Array, dict[str, Schedule]]:
     return (np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)), plans
 
 
+def _stack(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape with a leading axis; `np.array` looks at each of them for longer."""
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
 class Flight:
     """A group under way."""
 
     def __init__(self, job: Job, setup: Setup, group: Group) -> None:
         self.job, self.setup, self.group = job, setup, group
         self.options = group.choice.options
-        own = [choice.of(setup.given.on(net)) for choice, net in zip(group.choices, group.nets, strict=True)]
+        own = [choice.of(net, setup.given) for choice, net in zip(group.choices, group.nets, strict=True)]
         self.descents = [descent for _, descent in own]
         self.asked = [options for options, _ in own]
-        self.starts = [np.array(layers) for layers in zip(*(net.params for net in group.nets), strict=True)]
+        self.starts = [_stack(layers) for layers in zip(*[net.params for net in group.nets], strict=True)]
         self.at, self.schedules = _due(self.options)
         self.small = self.starts
         if setup.inputs is not None:
@@ -160,8 +165,8 @@ class Flight:
         choices = group.choices
         self.batch = Batch(
             params=np.concatenate([stack.reshape(count, -1) for stack in self.small], axis=1),
-            lr=np.array([descent.lr for descent in self.descents], dtype=np.float64),
-            decay=np.array([descent.weight_decay for descent in self.descents], dtype=np.float64),
+            lr=_stack([descent.lr for descent in self.descents]),
+            decay=_stack([descent.weight_decay for descent in self.descents]),
             momentum=np.array([choice.momentum for choice in choices]),
             tol=np.array([choice.options.target for choice in choices], dtype=np.float64),
             limit=np.array([choice.limit for choice in choices], dtype=np.int64),

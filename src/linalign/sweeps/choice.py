@@ -37,17 +37,17 @@ class Choice:
 
     def descent(self, net: Network) -> Descent:
         """That of dense networks of the same depth. Raises: ValueError, TypeError where the options do not fit."""
-        depth = net.depth
-        if depth not in self._descents:
-            self._descents[depth] = self._any.descent(net)
-        return self._descents[depth]
+        found = self._descents.get(net.depth)
+        if found is None:
+            found = self._descents[net.depth] = self._any.descent(net)
+        return found
 
-    def of(self, problem: Problem) -> tuple[Options, Descent]:
+    def of(self, net: Network, given: Problem) -> tuple[Options, Descent]:
         """The options and the descent of one network, with the rate of its own if it has one. Raises: ValueError, TypeError."""
-        if not self.options.lr_is_auto:
-            return self.options, self.descent(problem.net)
-        options = self.options.on(problem)
-        return options, options.descent(problem.net)
+        if self._any is self.options:
+            return self.options, self.descent(net)
+        options = self.options.on(given.on(net))
+        return options, options.descent(net)
 
 
 def _numbers(rule: Any) -> tuple[Any, ...]:
