@@ -5,17 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from . import check
-from .entrants import Entrant, Loop, Pace
 from .rows import Entered, Itself, LeaveOut, Step, compare, trained
 from .workloads import AUTO, Array, Case, Workload
-
-if TYPE_CHECKING:
-    from .contest import Workers
 
 # each as its own papers and PyTorch have it by default; linalign takes them by name
 RULES: Mapping[str, Mapping[str, float]] = {
@@ -27,8 +23,6 @@ RULES: Mapping[str, Mapping[str, float]] = {
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """The coefficients of Muon's iteration."""
 AGREEMENT = 1e-9
-# how many times as long as elsewhere linalign is measured where steps see batches
-LONG = 10
 
 
 @dataclass(frozen=True)
@@ -114,24 +108,8 @@ def allowed(workload: Workload, start: Sequence[Array], once: Sequence[Array], s
     return [AGREEMENT * float(np.linalg.norm(b - a)) for a, b in zip(start, once, strict=True)]
 
 
-class Long(Loop):
-    """Steps of linalign on batches. Its loop compresses all rows once for the loss of all data, which belongs to a run and not to a step.
-
-    The peers never know that loss. A long measurement makes its share small; it is not subtracted.
-    """
-
-    def calibrate(self, pace: Pace) -> float:
-        return super().calibrate(replace(pace, least=LONG * pace.least))
-
-
 class DescentStep(Step):
     """A step by a rule of the workload's."""
-
-    def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
-        entrants, absent = super().enter(library, workers)
-        if library in ("linalign", "before") and isinstance(self.workload, Descent) and self.workload.batch is not None:
-            return [Long(who.process, who.variant) for who in entrants], absent
-        return entrants, absent
 
     def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
         workload = self.workload

@@ -10,7 +10,8 @@ from structured cimport refresh
 from score cimport Scores, SIDE
 from engine cimport Engine, Optimiser, Batch, la_rules_of
 from workspace cimport Memory, array_of, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, widest, width
-from registers cimport lay_out_registers
+from registers cimport hand_gradients_over, lay_out_registers
+from one_row cimport lay_out_one_row
 from constrained cimport bind_structure
 from observed cimport bind_observations
 from handover cimport address, doubles
@@ -87,6 +88,7 @@ cdef class Chain:
         self._outputs(data)
         if schedule.in_registers:
             lay_out_registers(e, &self.memory)
+        lay_out_one_row(e, &self.memory, schedule.one_row)
         self.refresh()
 
     def __dealloc__(self):
@@ -151,8 +153,7 @@ cdef class Chain:
         e.owner, e.ask = <void*>self, ask
         self.function = data.function
         if data.function is not None:
-            shape = (e.n_out, e.samples) if e.pivot else (e.samples, e.n_out)
-            self.outputs = buffer(*shape, self.dtype, e.machine.most)
+            self.outputs = buffer(*((e.n_out, e.samples) if e.pivot else (e.samples, e.n_out)), self.dtype, e.machine.most)
         lay_out_rows(e, &self.memory, NULL if self.outputs is None else <void*>address(self.outputs))
         lay_out_stripes(e, &self.memory)
         e.loss.kind, e.loss.factor, e.loss.floor, e.loss.delta = data.loss, data.factor, data.floor, data.delta
@@ -191,13 +192,11 @@ cdef class Chain:
         if e.batch == NULL:
             e.batch = <Batch*>take(&self.memory.kept, sizeof(Batch))
         b = e.batch
-        self.fed = []
+        self.fed = [np.array(factors, dtype=np.float64)]
+        b.factors, b.most = doubles(self.fed[0]), e.samples
         b.X = NULL if X is None else self._matrix(self.fed, X)
         b.T = self._matrix(self.fed, targets)
         b.ldt = padding(targets.shape[1], e.itemsize, e.machine.most)
-        factors = np.array(factors, dtype=np.float64)
-        self.fed.append(factors)
-        b.factors, b.most = doubles(factors), e.samples
 
     def optimise(self, int kind, numbers, int slots, int memory, *, bint matrix_metric, double clip=0, double rho=0, double average=-1,
                  scales=None):
@@ -227,6 +226,7 @@ cdef class Chain:
             L = &e.layers[i]
             for k in range(slots):
                 L.slots[k] = self._like(self.slots[k], L, np.zeros_like(self.params[i]))
+        hand_gradients_over(e)
 
     def _room_for_gradients(self):
         cdef int i

@@ -31,8 +31,32 @@ cdef extern from "la_chain.h":
         const double* lr
         const double* decay
         double factor
+        void** G
+        void (*use)(void*, long) noexcept nogil
+        void* owner
+        long begin
     ctypedef long (*la_train)(const la_chain*, long, double*, double, double) noexcept nogil
     la_train la_chain_train(int level, int single) noexcept nogil
+
+cdef extern from "la_row.h":
+    ctypedef struct la_row_layer:
+        int diagonal, n_in, n_out, ld
+        void* theta
+    ctypedef struct la_row:
+        int depth
+        la_row_layer* layers
+        void** A
+        void* D[2]
+        void* X
+        void* Y
+        Py_ssize_t ldx, ldy
+        const Py_ssize_t* rows
+        const double* rates
+        double* lr
+        double* decay
+        double factor
+    ctypedef long (*la_row_train)(const la_row*, long, double*, double, double) noexcept nogil
+    la_row_train la_row_train_of(int level, int single) noexcept nogil
 
 cdef extern from "la_rules.h":
     ctypedef struct la_rules_float:
@@ -70,6 +94,10 @@ cdef struct Optimiser:
     bint norms              # whether the rule, or what is around it, asks for the norm of the gradients
     double clip             # the most that the norm of all gradients may be; 0 for no such bound
     double rho              # how far uphill the gradient is taken; 0 for here
+    double powers[2]        # beta^step of Adam's means, after step `known`
+    long known
+    double first            # 1 less each of them
+    double second
     double average          # what the mean of the weights keeps of itself; -1 for no mean
     # of NEWTON_SCHULZ: room for a matrix, its transpose and their Gram matrices
     void* turned
@@ -135,3 +163,6 @@ cdef struct Engine:
     # a chain that fits in registers (registers.pxd)
     la_train train          # NULL if it does not
     la_chain registers
+    # steps of one row each (one_row.pxd)
+    la_row_train train_row
+    la_row* one_row         # NULL where there is no such loop

@@ -1,6 +1,6 @@
 # The loop over steps, without the GIL. The step is that of the engine: from the samples, from a pivot, a cyclic sweep, or in registers.
 
-from libc.math cimport isfinite, sqrt
+from libc.math cimport isfinite
 from types cimport real, RUNNING, CONVERGED, DIVERGED
 from score cimport score
 from engine cimport Engine
@@ -8,8 +8,9 @@ from samples cimport forward_from_samples, backward_to_samples
 from pivot cimport forward_from_pivot, backward_to_pivot
 from sweep cimport sweep
 from batch cimport gather
-from optimiser cimport climb, come_back, measure, optimise, shorten, squared_norm
+from optimiser cimport climb, come_back, metric_norm, use_gradients
 from registers cimport loss_in_registers, run_in_registers
+from one_row cimport run_one_row, sees_one_row
 
 
 cdef inline int forward(real* precision, Engine* e, double* value, double tol) noexcept nogil:
@@ -36,16 +37,9 @@ cdef inline void backward(real* precision, Engine* e) noexcept nogil:
         backward_to_samples(precision, e)
 
 
-cdef inline double metric_norm(real* precision, Engine* e) noexcept nogil:
-    """Gradients in the metric of the descent; the square of their norm in it, where it is asked for."""
-    if e.optimiser.matrix_metric:
-        measure(precision, e)
-    return squared_norm(precision, e) if e.optimiser.norms else 0.0
-
-
-cdef inline int step(real* precision, Engine* e, double* value, double tol) noexcept nogil:
+cdef inline int step(real* precision, Engine* e, long t, double* value, double tol) noexcept nogil:
     """One step of a rule that sees the gradients of all layers first. Returns a Status."""
-    cdef double squared = 0, uphill
+    cdef double uphill
     cdef int status
     e.gradients_only = True
     status = forward(precision, e, value, tol)
@@ -61,12 +55,7 @@ cdef inline int step(real* precision, Engine* e, double* value, double tol) noex
     e.gradients_only = False
     if status != RUNNING:
         return status
-    squared = metric_norm(precision, e)
-    if e.optimiser.clip > 0 and e.optimiser.clip < sqrt(squared) + 1e-6:
-        shorten(precision, e, e.optimiser.clip / (sqrt(squared) + 1e-6))
-        squared = squared * (e.optimiser.clip / (sqrt(squared) + 1e-6)) ** 2
-    optimise(precision, e, squared)
-    e.optimiser.step += 1
+    use_gradients(precision, e, t)
     return RUNNING
 
 
@@ -76,17 +65,19 @@ cdef inline int run(real* precision, Engine* e, long steps, double* values, long
     cdef int status, i
     if e.train != NULL:
         return run_in_registers(precision, e, steps, values, done, tol)
+    if sees_one_row(e):
+        return run_one_row(precision, e, steps, values, done, tol)
     for t in range(steps):
         done[0] = t
         if e.scores != NULL and e.scores.left and e.scores.at[0] == t:
             score(precision, e.scores, e.layers)
-        if e.rates != NULL:
+        if e.rates != NULL and e.optimiser == NULL:
             for i in range(e.depth):
                 e.layers[i].lr = e.rates[t * e.depth + i]
         if e.batch != NULL:
             gather(precision, e, t)
         if e.optimiser != NULL:
-            status = step(precision, e, &values[t], tol)
+            status = step(precision, e, t, &values[t], tol)
             if status != RUNNING:
                 return status
         elif e.cyclic:

@@ -148,8 +148,8 @@ cdef inline void entries(real* precision, Optimiser* o, Layer* L, double step) n
         # decay through the gradient, or beside it
         c[0] = L.decay if p[3] != 0 else 0
         c[7] = 1 if p[3] != 0 else 1 - L.lr * L.decay
-        c[1] = L.lr / (1 - pow(p[0], step))
-        c[2], c[3], c[4], c[5], c[6] = 1 - p[0], p[1], 1 - p[1], 1 / sqrt(1 - pow(p[1], step)), p[2]
+        c[1] = L.lr / o.first
+        c[2], c[3], c[4], c[5], c[6] = 1 - p[0], p[1], 1 - p[1], 1 / sqrt(o.second), p[2]
     elif o.kind == RMSPROP:
         c[2], c[3], c[4], c[5] = p[0], 1 - p[0], p[1], p[2]
         third = (L.slots[2] if p[3] != 0 else second) if p[2] != 0 else NULL
@@ -191,6 +191,20 @@ cdef inline double divisor(Optimiser* o, double squared, double step) noexcept n
     return sqrt(o.memory[0] / (1 - pow(o.numbers[0], step))) + o.numbers[1]
 
 
+cdef inline void correct(Optimiser* o) noexcept nogil:
+    """`first` and `second` of the step. A power takes as long as a small layer: they are worked out anew at every sixteenth step and
+    multiplied on from there, wherever a run begins, so that they are the same in one that goes on."""
+    cdef int _t
+    if o.step == 1 or o.known != o.step - 1 or o.step % 16 == 0:
+        o.powers[0], o.powers[1] = pow(o.numbers[0], o.step // 16 * 16), pow(o.numbers[1], o.step // 16 * 16)
+        for _t in range(o.step % 16):
+            o.powers[0], o.powers[1] = o.powers[0] * o.numbers[0], o.powers[1] * o.numbers[1]
+    else:
+        o.powers[0], o.powers[1] = o.powers[0] * o.numbers[0], o.powers[1] * o.numbers[1]
+    o.known = o.step
+    o.first, o.second = 1 - o.powers[0], 1 - o.powers[1]
+
+
 cdef inline void optimise(real* precision, Engine* e, double squared) noexcept nogil:
     """Use the gradients of all layers, whose squared norm is `squared` where the rule asks for it."""
     cdef Optimiser* o = e.optimiser
@@ -199,6 +213,8 @@ cdef inline void optimise(real* precision, Engine* e, double squared) noexcept n
     cdef double step = <double>o.step, by = 1
     if o.kind == NORMALISED or o.kind == GROUP_RMSPROP:
         by = divisor(o, squared, step)
+    elif o.kind == ADAM:
+        correct(o)
     for i in range(e.depth):
         L = &e.layers[i]
         if L.kind == FIXED:
@@ -213,3 +229,24 @@ cdef inline void optimise(real* precision, Engine* e, double squared) noexcept n
             refresh(precision, L)
         if o.average >= 0:
             mean(precision, o, L.size, L.slots[o.slots], L.theta, 0 if o.step == 1 else o.average, 1 if o.step == 1 else 1 - o.average)
+
+
+cdef inline double metric_norm(real* precision, Engine* e) noexcept nogil:
+    """Gradients in the metric of the descent; the square of their norm in it, where it is asked for."""
+    if e.optimiser.matrix_metric:
+        measure(precision, e)
+    return squared_norm(precision, e) if e.optimiser.norms else 0.0
+
+
+cdef inline void use_gradients(real* precision, Engine* e, long t) noexcept nogil:
+    """The rule, after the gradients of all layers were written down; `t` counts the steps that were handed over."""
+    cdef double squared = metric_norm(precision, e)
+    cdef int i
+    if e.rates != NULL:
+        for i in range(e.depth):
+            e.layers[i].lr = e.rates[t * e.depth + i]
+    if e.optimiser.clip > 0 and e.optimiser.clip < sqrt(squared) + 1e-6:
+        shorten(precision, e, e.optimiser.clip / (sqrt(squared) + 1e-6))
+        squared = squared * (e.optimiser.clip / (sqrt(squared) + 1e-6)) ** 2
+    optimise(precision, e, squared)
+    e.optimiser.step += 1

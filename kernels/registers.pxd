@@ -7,6 +7,7 @@ from memory cimport take
 from score cimport score
 from engine cimport Engine, la_chain_train
 from workspace cimport Memory, matrix_of, width, widest
+from optimiser cimport use_gradients
 
 
 cdef inline int lay_out_registers(Engine* e, Memory* memory) except -1:
@@ -32,6 +33,7 @@ cdef inline int lay_out_registers(Engine* e, Memory* memory) except -1:
     c.W = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
     c.R = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
     c.A = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
+    c.G = <void**>take(&memory.kept, (d + 1) * sizeof(void*))
     # the transposed network begins at the outputs
     for i in range(d + 1):
         widths[i] = width(e, d - i if turned else i)
@@ -51,6 +53,25 @@ cdef inline int lay_out_registers(Engine* e, Memory* memory) except -1:
     return 0
 
 
+cdef inline void use_float(void* engine, long t) noexcept nogil:
+    use_gradients(<float*>NULL, <Engine*>engine, t)
+
+
+cdef inline void use_double(void* engine, long t) noexcept nogil:
+    use_gradients(<double*>NULL, <Engine*>engine, t)
+
+
+cdef inline void hand_gradients_over(Engine* e) noexcept:
+    """From now on that loop, where there is one, leaves the gradients to the rule of the engine."""
+    cdef int i
+    if e.train == NULL:
+        return
+    c = &e.registers
+    for i in range(e.depth):
+        c.G[e.depth - i if c.turned else i + 1] = e.layers[i].gradient
+    c.owner, c.use = e, use_float if e.itemsize == sizeof(float) else use_double
+
+
 cdef inline int loss_in_registers(Engine* e, double* value) noexcept nogil:
     """The loss where the network stands."""
     # any finite loss is at most this tol, so that no step is taken
@@ -68,6 +89,7 @@ cdef inline int run_in_registers(real* precision, Engine* e, long steps, double*
                 score(precision, e.scores, e.layers)
             if e.scores.left:
                 stop = e.scores.at[0]
+        e.registers.begin = t
         t += e.train(&e.registers, stop - t, &values[t], e.loss.floor, tol)
         done[0] = t
         if t < stop:

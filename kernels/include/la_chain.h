@@ -18,6 +18,11 @@ typedef struct {
     const void *scale;       /* x (k_d) if the outputs are A_d diag(x), or NULL */
     const double *lr, *decay;
     double factor;
+    /* a rule that sees all gradients first: they go to G, each as the layer that is given; NULL for plain descent */
+    void **G;
+    void (*use)(void *, long);
+    void *owner;
+    long begin;              /* which of the steps that `use` was told of comes first */
 } la_chain;
 
 typedef long (*la_train)(const la_chain *, long, double *, double, double);

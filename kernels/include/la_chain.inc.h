@@ -6,10 +6,32 @@
  *
  * Both copies get the same sums in the same order, so they stay the same to the last bit. The first layer has no adjoint and
  * lives as its transpose alone. From pivot d it is the transposed network, x^T -> x^T W_1^T ... W_d^T read from the outputs, that is
- * trained on the identity, with the data behind it. The includer defines T, V, LANES and FN(x): see la_each.h.
+ * trained on the identity, with the data behind it.
+ *
+ * A rule that must see all gradients first takes them from G and changes the layers that are given; the others are transposed again.
+ * The includer defines T, V, LANES and FN(x): see la_each.h.
  */
 
 #define PITCH ((int)(LA_LINE / sizeof(T)))
+
+/* From the layers that are given to their transposes. */
+static inline __attribute__((always_inline)) void FN(turn_layers)(const la_chain *c)
+{
+    const int *k = c->widths;
+    for (int i = 1; i <= c->depth; i++)
+        if (c->turned)
+            FN(transpose)(k[i - 1], k[i], c->R[i], PITCH, c->W[i], PITCH);
+        else
+            FN(transpose)(k[i], k[i - 1], c->W[i], PITCH, c->R[i], PITCH);
+}
+
+/* W_1 (or G_1) from its transpose: a transposition writes whole vectors of rows, for which it has no room; `spare` has. */
+static inline __attribute__((always_inline)) void FN(turn_first)(const la_chain *c, const T *from, T *spare, T *to)
+{
+    FN(transpose)(c->widths[0], c->widths[1], from, PITCH, spare, PITCH);
+    for (int j = 0; j < c->widths[1] * PITCH; j += LANES)
+        STORE(to + j, LOAD(spare + j));
+}
 
 /* C (m, one row of PITCH) = alpha * A (m, k) @ B + beta * C */
 #define PRODUCT(m, k, alpha, A, a_row, a_col, B, beta, C) \
@@ -25,11 +47,7 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
     T **A = (T **)c->A, **W = (T **)c->W, **R = (T **)c->R;
     const T slope = (T)(2 * c->factor);
     long t = 0;
-    for (int i = 1; i <= d; i++)
-        if (c->turned)
-            FN(transpose)(k[i - 1], k[i], R[i], PITCH, W[i], PITCH);
-        else
-            FN(transpose)(k[i], k[i - 1], W[i], PITCH, R[i], PITCH);
+    FN(turn_layers)(c);
     if (!x) /* the data are the identity */
         A[1] = R[1];
     for (; t < steps; t++) {
@@ -56,29 +74,37 @@ static long FN(chain)(const la_chain *c, long steps, double *values, double floo
         for (int i = d; i > 1; i--) {
             const T rate = (T)-c->lr[i], keep = (T)(1 - c->lr[i] * c->decay[i]);
             PRODUCT(s, k[i], 1, D, PITCH, 1, W[i], 0, below);
-            PRODUCT(k[i], s, rate, D, 1, PITCH, A[i - 1], keep, W[i]);
-            PRODUCT(k[i - 1], s, rate, A[i - 1], 1, PITCH, D, keep, R[i]);
+            if (!c->use) {
+                PRODUCT(k[i], s, rate, D, 1, PITCH, A[i - 1], keep, W[i]);
+                PRODUCT(k[i - 1], s, rate, A[i - 1], 1, PITCH, D, keep, R[i]);
+            } else if (c->turned)
+                PRODUCT(k[i - 1], s, 1, A[i - 1], 1, PITCH, D, 0, (T *)c->G[i]);
+            else
+                PRODUCT(k[i], s, 1, D, 1, PITCH, A[i - 1], 0, (T *)c->G[i]);
             T *spare = D;
             D = below;
             below = spare;
         }
-        const T rate = (T)-c->lr[1], keep = (T)(1 - c->lr[1] * c->decay[1]);
+        /* the first layer has its transpose alone; of its gradient G_1 is the transpose of that */
+        T *first = !c->use ? R[1] : c->turned ? c->G[1] : below;
+        const T rate = c->use ? 1 : (T)-c->lr[1], keep = c->use ? 0 : (T)(1 - c->lr[1] * c->decay[1]);
         if (x && !c->diagonal)
-            PRODUCT(k[0], s, rate, x, 1, PITCH, D, keep, R[1]);
+            PRODUCT(k[0], s, rate, x, 1, PITCH, D, keep, first);
         else
             for (int r = 0; r < k[0]; r++) {
                 const T f = x ? rate * x[r] : rate;
                 for (int j = 0; j < PITCH; j += LANES)
-                    STORE(R[1] + r * PITCH + j, keep * LOAD(R[1] + r * PITCH + j) + f * LOAD(D + r * PITCH + j));
+                    STORE(first + r * PITCH + j, keep * LOAD(R[1] + r * PITCH + j) + f * LOAD(D + r * PITCH + j));
             }
+        if (c->use) {
+            if (!c->turned)
+                FN(turn_first)(c, first, D, c->G[1]);
+            c->use(c->owner, c->begin + t);
+            FN(turn_layers)(c);
+        }
     }
-    if (c->turned)
-        return t;
-    /* a transposition writes whole vectors of rows, for which W_1 has no room */
-    T *first = c->D[0];
-    FN(transpose)(k[0], k[1], R[1], PITCH, first, PITCH);
-    for (int j = 0; j < k[1] * PITCH; j += LANES)
-        STORE(W[1] + j, LOAD(first + j));
+    if (!c->turned && !c->use)
+        FN(turn_first)(c, R[1], c->D[0], W[1]);
     return t;
 }
 

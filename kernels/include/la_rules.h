@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include "la_targets.h"
 #include "la_vector.h"
+#ifdef LA_HAVE_TILES
+#include <immintrin.h>
+#endif
 
 #define LA_RULES_TABLE(T, NAME)                                                                                             \
     typedef struct {                                                                                                  \

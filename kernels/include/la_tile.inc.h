@@ -205,6 +205,12 @@ static double FN(residual)(ptrdiff_t count, T *O, const T *target, T slope)
         STORE(O + i, slope * r);
         STORE(O + i + LANES, slope * s);
     }
+    for (; i + LANES <= count; i += LANES) {
+        const V r = LOAD(O + i) - LOAD(target + i);
+        const FN(doubles) x = __builtin_convertvector(r, FN(doubles));
+        even += x * x;
+        STORE(O + i, slope * r);
+    }
     for (; i < count; i++) {
         const T r = O[i] - target[i];
         total += (double)r * (double)r;

@@ -133,7 +133,6 @@ def test_refusals(here, capsys):
     np.savetxt("wide.csv", np.column_stack([np.ones((6, 6)) * np.arange(6)[:, None], [0, 1, 0, 1, 0, 1]]), delimiter=",")
     np.savetxt("other.csv", np.column_stack([np.arange(30.0).reshape(6, 5), [0, 7, 0, 7, 0, 7]]), delimiter=",")
     cases = [
-        (["--batch", "41"], "--lr is 'auto' but steps see batches, whose curvature is not that of all rows; pass a number"),
         (["--batch", "41", "--lr", "0.1"], "batch is 41 but X has 40 rows; a batch has at most so many"),
         (["--batch", "0", "--lr", "0.1"], "batch is 0; a whole number of at least 1 was wanted"),
         (["--lr", "certified", "--schedule", "cosine"],

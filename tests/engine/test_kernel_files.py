@@ -27,7 +27,7 @@ ORDER = [
     ["structured", "stripes", "stack", "loss", "score", "evaluation"],
     ["engine", "second"],
     ["workspace", "rows", "batch", "optimiser"],
-    ["registers", "constrained", "observed", "rule", "outputs"],
+    ["registers", "one_row", "constrained", "observed", "rule", "outputs"],
     ["descend"],
     ["samples", "pivot", "sweep"],
     ["loop", "direction"],

@@ -180,5 +180,7 @@ def test_bad_input_in_one_line():
     for options, kind, message in wrong:
         with pytest.raises(kind, match=f"^{re.escape(message)}$"):
             la.train(net(), **{"lr": 1e-2, "steps": 50, **options})
-    with pytest.raises(ValueError, match="stream is given but the runs of a sweep share X and Y; call train for each"):
+    with pytest.raises(
+        ValueError, match="stream is given but the runs of a sweep share X and Y, and take turns at them in an order that no generator"
+    ):
         la.sweep(lambda rng: net(), None, None, grid={"rng": [0]}, lr=1e-2, steps=5, stream=pair)

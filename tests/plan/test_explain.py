@@ -210,3 +210,25 @@ def test_nothing_is_claimed_that_training_does_not_do():
     X, Y, _ = problem("squared", rng, (9, 3), 20, 4)
     for reduce in ("auto", "none", ALL, ["inputs"], ["width"]):
         assert la.train(net, X, Y, lr=1e-3, steps=500, reduce=reduce).plan == la.explain(net, X, Y, reduce=reduce, steps=500)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch": 4}, {"batch": 1}, {"order": np.zeros((500, 3), dtype=int)}, {"label_noise": 0.1}, {"gradient_noise": 0.1},
+                {"optimizer": "adam", "clip_norm": 1.0, "average": 0.9}, {"batch": 4, "lr": "auto"}], ids=str,
+)  # fmt: skip
+def test_explain_knows_what_train_is_told_of_a_step(options):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((30, 9)), rng.standard_normal((30, 4))
+    net = la.Network.dense([9, 7, 4]).init("gaussian", rng=0)
+    run = la.train(net, X, Y, **{"lr": 1e-3, "steps": 500, "rng": 0} | options)
+    assert run.plan == la.explain(net, X, Y, steps=500, **{"lr": 1e-3} | options)
+
+
+def test_explain_asks_a_stream_for_its_first_data():
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((5, 9)), rng.standard_normal((5, 4))
+    net = la.Network.dense([9, 7, 4]).init("gaussian", rng=0)
+    asked = []
+    plan = la.explain(net, stream=lambda t: asked.append(t) or (X, Y), steps=50)
+    assert set(asked) <= {0}
+    assert plan == la.train(net, stream=lambda t: (X, Y), lr=1e-3, steps=50).plan

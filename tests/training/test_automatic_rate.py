@@ -100,6 +100,35 @@ def test_factorisation(rank):
         assert run.loss[-1] < run.loss[0]
 
 
+@pytest.mark.parametrize("batch", [1, 3, 5])
+@pytest.mark.parametrize("loss", ["squared", "mse"])
+def test_no_batch_has_a_larger_curvature(loss, batch):
+    X, Y = data()
+    X[2] *= 5
+    net = la.Network.dense([6, 5, 3]).init("gaussian", rng=0, scale=0.1)
+    how = {"loss": loss, "lr": "auto", "batch": batch, "rng": 0}
+    run = la.train(net, X, Y, steps=300, **how)
+    assert run.loss[-1] < la.train(net, X, Y, loss=loss, lr=1.0, steps=0).loss[0]
+    # the formula, with the largest squared norm of a row for the eigenvalue of each row of a batch
+    c = 1.0 if loss == "squared" else 2.0 / (batch * 3)
+    row = batch * (np.linalg.norm(X, axis=1) ** 2).max()
+    np.testing.assert_allclose(run.lr, formula(net, X, Y, c * row / np.linalg.norm(X, 2) ** 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": {"lr": [1e-3, "auto"], "optimizer": ["sgd", "adam"]}}, "lr is 'auto' but the optimizer is adam"),
+        ({"grid": {"rng": [0], "loss": ["squared", "hinge"]}, "lr": "auto"}, "lr is 'auto' but the curvature of the loss 'hinge' is not known"),
+    ],
+)  # fmt: skip
+def test_a_sweep_refuses_before_any_run(options, message):
+    X, Y = data()
+    make = lambda rng=0: la.Network.dense([6, 5, 3]).init("gaussian", rng=rng)  # noqa: E731
+    with pytest.raises(ValueError, match=message):
+        la.sweep(make, X, signs(Y), steps=5, **options)
+
+
 def test_a_sweep_finds_it_for_each_network():
     X, Y = data()
     make = lambda scale: la.Network.dense([6, 5, 3]).init("gaussian", rng=0, scale=scale)  # noqa: E731
@@ -115,7 +144,11 @@ def test_a_sweep_finds_it_for_each_network():
     [
         ({"optimizer": "adam"}, "lr is 'auto' but the optimizer is adam; 'auto' is for gradient descent: pass a number"),
         ({"optimizer": "adam", "clip_norm": 1.0}, "lr is 'auto' but the optimizer is adam; 'auto' is for gradient descent: pass a number"),
-        ({"batch": 4, "rng": 0}, "lr is 'auto' but steps see batches, whose curvature is not that of all rows; pass a number"),
+        (
+            {"loss": "hinge"},
+            "lr is 'auto' but the curvature of the loss 'hinge' is not known, only of squared, cross_entropy, logistic, "
+            "exponential, huber, squared_hinge; pass a number",
+        ),
         ({"lr": "Auto"}, "lr is 'Auto'; one of 'auto', 'certified' was wanted"),
     ],
 )
@@ -123,7 +156,7 @@ def test_refusals(options, message):
     X, Y = data()
     net = la.Network.dense([6, 5, 3]).init("gaussian", rng=0)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        la.train(net, X, Y, **{"lr": "auto", "steps": 1, **options})
+        la.train(net, X, signs(Y) if "loss" in options else Y, **{"lr": "auto", "steps": 1, **options})
 
 
 def test_losses_whose_curvature_is_not_known():
@@ -137,8 +170,9 @@ def test_a_divergence_names_a_rate_that_does(loss):
     X, Y = data()
     net = la.Network.dense([6, 5, 4, 3]).init("xavier", rng=0)
     Y = LOSSES[loss](Y)
+    batch = {"batch": 7, "rng": 0} if loss in ("mse", "logistic") else {}
     with pytest.raises(la.DivergenceError) as caught:
-        la.train(net, X, Y, loss=loss, lr=1e8, steps=500)
+        la.train(net, X, Y, loss=loss, lr=1e8, steps=500, **batch)
     named = re.search(r"; pass lr='auto', which is (\S+) here, or less \(error.run holds", str(caught.value))
     run = la.train(net, X, Y, loss=loss, lr=float(named[1]), steps=500)
     assert run.loss[-1] < run.loss[0]
@@ -148,7 +182,7 @@ def test_a_divergence_that_no_curvature_explains_says_lower():
     X, Y = data()
     net = la.Network.dense([6, 5, 3]).init("xavier", rng=0)
     with pytest.raises(la.DivergenceError, match=r"with lr=1e\+08; lower lr \(error.run"):
-        la.train(net, X, Y, lr=1e8, steps=500, optimizer=la.optim.SGD(0.9), batch=5, rng=0)
+        la.train(net, lr=1e8, steps=500, stream=lambda t: (X, Y))
 
 
 def test_a_run_goes_on_at_the_rate_it_had():

@@ -25,7 +25,7 @@ DOWN_TO = 1e-2
 
 HELP = """\
 rules: sgd is gradient descent (--momentum, --weight-decay); the others are those of linalign.optim, with their own defaults. With an
---optimizer other than sgd and sam, the learning rate "auto" is 0.001; with --batch, sgd and sam want a number.
+--optimizer other than sgd and sam, the learning rate "auto" is 0.001; with --batch, L is B times the largest squared norm of a row.
 batches of --batch rows are drawn by --rng, an epoch at a time; the loss that is shown is then that of a batch.
 schedules over all --steps: cosine and linear come down to 0, exponential to a hundredth, step has a tenth of the rate after each third.
 --validation FILE has the columns of DATA, and is scaled as DATA is; its loss is recorded as validation_loss."""
@@ -55,13 +55,8 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rate(options: argparse.Namespace, automatic: Any) -> Any:
-    """The learning rate that "auto" means, where `automatic` is that of gradient descent on all the data."""
-    rule = la.optim.RULES[options.optimizer]
-    if not issubclass(rule, (SGD, la.optim.SAM)):
-        return RATE
-    if options.batch is not None:
-        raise Stop("--lr is 'auto' but steps see batches, whose curvature is not that of all rows; pass a number", 2)
-    return automatic
+    """The learning rate that "auto" means, where `automatic` is that of gradient descent."""
+    return automatic if issubclass(la.optim.RULES[options.optimizer], (SGD, la.optim.SAM)) else RATE
 
 
 def scheduled(lr: Any, options: argparse.Namespace) -> Any:

@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     with refusals():
         data = load(options)
         net, Y = start(options, data), targets(data, options.loss)
-        auto = automatic_rate(net, data.X, data.Y, options.loss, momentum=options.momentum)
+        auto = automatic_rate(net, data.X, data.Y, options.loss, momentum=options.momentum, batch=options.batch)
         held_out = descent.validation(options, data)
         how: dict[str, Any] = {
             "loss": options.loss,

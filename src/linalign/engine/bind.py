@@ -73,11 +73,15 @@ class Rule(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """`rows` in flight from a pivot; or the whole loop in registers, from an end (`machine.runs_in_registers`)."""
+    """`rows` in flight from a pivot; or the whole loop in registers, from an end (`machine.runs_in_registers`).
+
+    `one_row`: steps that are given one row each have a loop of their own (`machine.runs_one_row`).
+    """
 
     pivot: int
     rows: int
     in_registers: bool
+    one_row: bool = False
 
 
 class Machine(NamedTuple):
@@ -158,7 +162,7 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
             getattr(loss, "delta", 0.0),
         ),
         Rule(descent.lr, descent.weight_decay, descent.momentum, cyclic),
-        Schedule(0 if cyclic else pivot, rows, in_registers),
+        Schedule(0 if cyclic else pivot, rows, in_registers, machine.runs_one_row(problem, descent, pivot)),
         Machine(machine.LEVELS[machine.ISA], machine.TILE, sharers(problem, rows, threads)),
     )
 

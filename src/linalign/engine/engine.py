@@ -83,6 +83,9 @@ class Engine(ABC):
         """`advance`, and sine and cosine of every interface before the steps in `at`; needs `prepare_scores`."""
         raise NotImplementedError
 
+    def ready(self) -> None:  # noqa: B027 - most have nothing left to do
+        """Do before the first step what belongs to none: it is no time of the loop."""
+
     def use_one_thread(self) -> None:  # noqa: B027 - an engine that shares nothing has nothing to do
         """The other threads are taken from now on: those of one product wait for each other, and would wait for long."""
 

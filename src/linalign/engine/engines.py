@@ -116,7 +116,7 @@ class DrivenEngine(ChainEngine):
         self, problem: Problem, descent: Descent, pivot: Pivot, threads: int, shapes: Sequence[tuple[int, int]], feed: Feed | None,
     ) -> None:  # fmt: skip
         drawn = feed is not None and feed.drawn
-        super().__init__(kernel.first_rows(problem) if drawn else problem, descent, pivot, threads, alone=False)
+        super().__init__(kernel.first_rows(problem) if drawn else problem, descent, pivot, threads, alone=feed is None)
         self._taken = np.zeros(1, dtype=np.int64)
         self._began = 0
         self._memory: list[Array] = []
@@ -169,6 +169,10 @@ class DrivenEngine(ChainEngine):
         del rates
         self._took(seen, taken)
         return status, taken, scores
+
+    def ready(self) -> None:
+        if self._whole is not None:
+            self._whole.compress()
 
     def average(self) -> list[Array] | None:
         return self._chain.slots[-1] if isinstance(self._descent.rule, Averaged) else None

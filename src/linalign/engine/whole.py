@@ -19,6 +19,10 @@ class Whole:
         self._full = whole(problem)
         self._run: Problem | None = None
 
+    def compress(self) -> None:
+        """Now, and not when the loss is first asked for."""
+        self._small  # noqa: B018 - a property that is kept
+
     @property
     def _small(self) -> Problem:
         """What is evaluated; the rows are compressed when they are first asked for."""

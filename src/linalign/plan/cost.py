@@ -205,6 +205,9 @@ def choose(problem: Problem, descent: Descent, pivot: str | int = "auto") -> tup
         chosen = in_registers(problem)
         return chosen, "every matrix fits in a few registers", tuple(p for p in found if p.at != chosen.at)
 
+    if pivot == "auto" and machine.fits_one_row(problem, descent):
+        return found[0], "one row a step has a loop of its own", found[1:]
+
     def others(chosen: Pivot) -> tuple[Pivot, ...]:
         return tuple(p for p in found if p is not chosen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .. import validate
+from ..layers.base import Border
 from ..problem.descent import Descent
 from ..problem.problem import Problem
 
@@ -57,6 +58,8 @@ def build_flags() -> list[str]:
     return found
 
 
+# bytes of parameters that stay in the first cache beside a row
+FIRST_CACHE = 32768
 ISA = isa()
 TILE = TILES[LEVELS[ISA]]
 
@@ -70,10 +73,33 @@ def fits_registers(problem: Problem, descent: Descent) -> bool:
     """Whether the whole loop can run on matrices that fit in a few registers each: rows of at most 64 bytes, and as many of them."""
     return (
         LEVELS[ISA] > 0 and problem.loss.kind == "squared" and problem.T is not None
-        and descent.update == "simultaneous" and descent.fused and not descent.momentum
+        and descent.update == "simultaneous" and not descent.momentum and (descent.fused or _sees_all_first(problem, descent))
         and problem.batch is None and max(*problem.net.widths, problem.rows) * problem.net.dtype.itemsize <= _machine.LINE_BYTES
         and all(layer.form.kind == "dense" for layer in problem.net.layers)
     )  # fmt: skip
+
+
+def _sees_all_first(problem: Problem, descent: Descent) -> bool:
+    """Whether the rule is one of those that the kernels use after the gradients of all layers, all taken at one place."""
+    found = None if descent.heavy_ball or descent.noisy else descent.compiled(problem.net)
+    return found is not None and found.rho == 0
+
+
+def fits_one_row(problem: Problem, descent: Descent) -> bool:
+    """Whether steps of one row each may have a loop of their own: plain descent on the squared loss, by dense and diagonal layers that
+    stay in the first cache."""
+    net = problem.net
+    return (
+        problem.batch == 1 and LEVELS[ISA] > 0 and problem.loss.kind == "squared"
+        and descent.update == "simultaneous" and descent.heavy_ball and not descent.momentum and not descent.noisy
+        and max(net.widths) <= TILE and net.size * net.dtype.itemsize <= FIRST_CACHE
+        and all(layer.form.kind in ("dense", "diagonal") and layer.form.border == Border() for layer in net.layers)
+    )  # fmt: skip
+
+
+def runs_one_row(problem: Problem, descent: Descent, pivot: int) -> bool:
+    """Whether that loop is taken: from the samples."""
+    return pivot == 0 and fits_one_row(problem, descent)
 
 
 def runs_in_registers(problem: Problem, descent: Descent, pivot: int, rows: int) -> bool:

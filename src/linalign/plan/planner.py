@@ -255,6 +255,8 @@ def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
     if work.split is not None:
         named = [name for name, there in (("modes", work.split.modes), ("blocks", work.split.blocks)) if there]
         return " and ".join(named) or "none", "each part in its own loop"
+    if machine.runs_one_row(work.problem, descent, pivot.at):
+        return f"one row, {machine.ISA}", "dense and diagonal layers in the first cache: the loop over steps of one row is one function"
     constrained = sorted({layer.form.kind for layer in work.problem.net.layers} - {"dense"})
     if constrained:
         return f"constrained, {machine.ISA}", "products of their own for " + ", ".join(f"{kind} layers" for kind in constrained)

@@ -201,7 +201,10 @@ def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapp
         if value is REQUIRED and (key not in axes or key in named):
             raise ValueError(f"{key} is missing; pass {key}= or put it in the grid")
     if options["stream"] is not None or "stream" in axes:
-        raise ValueError("stream is given but the runs of a sweep share X and Y; call train for each")
+        raise ValueError(
+            "stream is given but the runs of a sweep share X and Y, and take turns at them in an order that no generator knows; "
+            "call train with a stream for each run"
+        )
     options["validation"] = validation(options["validation"])  # one for all runs, which compress it once
     return Job(make_network, frozenset(named & set(axes)), X, Y, options, keep_runs)
 
@@ -227,6 +230,12 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
         for value in axes[key]:
             Options(**first | {key: value})
     Options(**first)
+    # a rate that is found from the loss and the rule is none with every other value
+    for lr in axes.get("lr", ()):
+        if isinstance(lr, str) and "lr" not in job.of_network:
+            for key in [key for key in axes if key not in job.of_network]:
+                for value in axes[key]:
+                    Options(**first | {"lr": lr} | {key: value})
     try:
         net: Network = job.network(point)
     except Exception:

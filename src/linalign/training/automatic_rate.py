@@ -22,30 +22,35 @@ CURVATURE = {"squared": 2.0, "cross_entropy": 0.5, "logistic": 0.25, "exponentia
 ROOM = 8
 
 
-def automatic_rate(net: Network, X: Array, Y: Array, loss: str | Loss, *, n: int | None = None, momentum: float = 0.0) -> float:
+def automatic_rate(
+    net: Network, X: Array, Y: Array, loss: str | Loss, *, n: int | None = None, momentum: float = 0.0, batch: int | None = None,
+) -> float:  # fmt: skip
     """`(1 - momentum) / (c L G)`, a learning rate of the matrices at which most runs do not diverge.
 
     L is the largest eigenvalue of `X^T X`, c a bound of the loss's second derivative in an output, G the larger of
     `sum_i ||W_d ... W_{i+1}||^2 ||W_{i-1} ... W_1||^2` at the start and `d q^(2 - 2/d)`, which is that sum for balanced layers with
-    an end-to-end matrix of norm `q = 8 ||Y|| / ||X||`. With biases all of this is of `[X 1]` and `[W_i b_i; 0 1]` (T16.2). No
+    an end-to-end matrix of norm `q = 8 ||Y|| / ||X||`. For steps of `batch` rows L is that many times the largest squared norm of a row,
+    and no batch has a larger eigenvalue. With biases all of this is of `[X 1]` and `[W_i b_i; 0 1]` (T16.2). No
     certificate: `theory.certify` is one. Raises: ValueError for a loss without such a bound.
 
     Shapes: `X (n, k_0)`, `Y (n, k_d)`, or compressed rows of `n` samples. Cost: `X^T X`, and a norm a layer.
     """
     kind = resolve(loss)
-    bound = curvature_of(kind) * kind.factor(len(X) if n is None else n, Y.shape[1])
+    bound = curvature_of(kind) * kind.factor(batch or (len(X) if n is None else n), Y.shape[1])
     matrices = net.matrices()
     if net.has_biases:
         X, matrices = beside_ones(X), [layer.matrix(theta) for layer, theta in zip(chain_of(net.layers), net.params, strict=True)]
-    return _rate(matrices, bound, (_largest(X), float(np.linalg.norm(X)), float(np.linalg.norm(Y))), momentum)
+    return _rate(
+        matrices, bound, (_largest(X) if batch is None else _most(X, batch), float(np.linalg.norm(X)), float(np.linalg.norm(Y))), momentum
+    )
 
 
-def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]:
+def of_problem(problem: Problem, rule: Rule, metric: str, batch: int | None = None) -> float | list[float]:
     """What `lr="auto"` is: the automatic rate in the metric, one a layer where layers share parameters differently.
 
-    Raises: ValueError for rules, losses and batches for which no curvature is known.
+    `batch`: the most rows that a step sees. Raises: ValueError for rules and losses for which no curvature is known.
     """
-    check(rule, problem.batch is not None)
+    check(rule)
     rule, kind = innermost(rule), problem.loss.kind
     bound = curvature_of(problem.loss, problem.T is not None)
     chain = homogeneous(problem)
@@ -63,13 +68,15 @@ def of_problem(problem: Problem, rule: Rule, metric: str) -> float | list[float]
         else:
             facts.sizes = _largest(chain.X), float(np.linalg.norm(chain.X)), targets
     momentum = rule.momentum if isinstance(rule, SGD) else 0.0
-    c = bound * problem.factor
+    c, largest = bound * problem.factor, facts.sizes[0]
+    if batch is not None and chain.X is not None:
+        c, largest = bound * problem.loss.factor(batch, problem.net.widths[-1]), _most(chain.X, batch)
     if kind == "exponential":
         # its curvature is its value, which descent does not let grow: the worst sample of the start
         F = chain.net.matrix().T if chain.X is None else chain.X @ chain.net.matrix().T
         with np.errstate(over="ignore"):
             c *= max(1.0, float(np.exp(-(problem.T * F).min())))
-    return for_metric(problem.net, _rate(chain.net.matrices(), c, facts.sizes, momentum), metric)
+    return for_metric(problem.net, _rate(chain.net.matrices(), c, (largest, *facts.sizes[1:]), momentum), metric)
 
 
 def curvature_of(loss: Loss, has_targets: bool = True) -> float:
@@ -80,21 +87,22 @@ def curvature_of(loss: Loss, has_targets: bool = True) -> float:
     return CURVATURE[loss.kind]
 
 
-def check(rule: Rule, batched: bool) -> None:
+def check(rule: Rule, streams: bool = False) -> None:
     """That `lr="auto"` means something. Raises: ValueError."""
     rule = innermost(rule)
     if not isinstance(rule, SGD):
         raise ValueError(f"lr is 'auto' but the optimizer is {rule.name}; 'auto' is for gradient descent: pass a number")
-    if batched:
-        raise ValueError("lr is 'auto' but steps see batches, whose curvature is not that of all rows; pass a number")
+    if streams:
+        raise ValueError("lr is 'auto' but stream has data that are not known before their step; pass a number")
 
 
-def hint(problem: Problem, rule: Rule, metric: str, lr: Array) -> str:
+def hint(problem: Problem, rule: Rule, metric: str, lr: Array, batch: int | None = None, streams: bool = False) -> str:
     """What to do about a run that diverged: the automatic rate, where there is one below `lr`."""
     try:
+        check(rule, streams)
         # of data whose squares overflow: the rate is then no number, which is seen below
         with np.errstate(over="ignore", invalid="ignore"):
-            found = np.atleast_1d(np.asarray(of_problem(problem, rule, metric)))
+            found = np.atleast_1d(np.asarray(of_problem(problem, rule, metric, batch)))
     except (ValueError, np.linalg.LinAlgError, ArithmeticError):
         return "lower lr"
     if not np.isfinite(found).all() or not np.any(found < lr):
@@ -113,6 +121,11 @@ def _norm(A: Array) -> float:
     """The largest singular value, from the Gram matrix of the smaller side: no SVD."""
     scale = float(np.abs(A).max(initial=0.0))
     return scale * _largest(A / scale) ** 0.5 if scale > 0 else 0.0
+
+
+def _most(X: Array, rows: int) -> float:
+    """The most that the largest eigenvalue of `X_B^T X_B` may be for so many rows B of X, which may come again."""
+    return rows * float(np.einsum("ij,ij->i", X, X, dtype=np.float64).max())
 
 
 def _rate(matrices: list[Array], c: float, sizes: tuple[float, float, float], momentum: float) -> float:

@@ -64,7 +64,8 @@ def execute(
         if diverged_at > loop.first:
             loop.rewind(diverged_at - 1)
         run = execution.run()
-        fix = hint(work.given, descent.rule, descent.metric, descent.lr)
+        seen = None if execution.batches is None else execution.batches.most
+        fix = hint(work.given, descent.rule, descent.metric, descent.lr, seen, "stream" in descent.noisy)
         raise DivergenceError(divergence(run.lr, run.steps, float(run.loss[-1]), fix, at_start=diverged_at == loop.first), run)
     run = execution.run()
     if checkpoint is not None:
@@ -113,6 +114,7 @@ class Execution:
             self.recorder.go_on(before.history, first, before.sums)
         state = State(self.work, self.engine, self.descent, self.threads, options.steps, options.validated(self.work.given.net))
         size = first_slice(self.plan, self.work, self.descent)
+        self.engine.ready()
         self.began = time.perf_counter()
         self._loop = Loop(self.engine, state, self.recorder, options.steps, options.target, progress, size, first, options.stop)
         return self._loop

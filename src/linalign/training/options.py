@@ -66,7 +66,8 @@ class Options:
         if self.tol is not None:
             validate.real("tol", self.tol, least=0)
         if self.lr_is_auto:
-            automatic_rate.check(self.rule, self.batched)
+            automatic_rate.check(self.rule, self.stream is not None)
+            automatic_rate.curvature_of(losses.resolve(self.loss))
         else:
             rates.check(self.lr, self.steps)
         validate.choice("update", self.update, UPDATES)
@@ -127,7 +128,8 @@ class Options:
         """The same options with the learning rate of this problem. Raises: ValueError where "auto" knows none."""
         if not self.lr_is_auto:
             return self
-        return replace(self, lr=automatic_rate.of_problem(problem, self.rule, self.metric))
+        batches = self.batches(problem.rows)
+        return replace(self, lr=automatic_rate.of_problem(problem, self.rule, self.metric, None if batches is None else batches.most))
 
     @property
     def batched(self) -> bool:

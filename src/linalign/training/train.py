@@ -86,7 +86,8 @@ def train(
         "auto": `(1 - momentum) / (c L G)` from the curvature of the loss, at which most runs do not diverge; `run.lr` says which it was.
         L is the largest eigenvalue of `X^T X`, c a bound of the loss's second derivative in an output, G the larger of the sum of
         `||W_d ... W_{i+1}||^2 ||W_{i-1} ... W_1||^2` over layers at the start and `d q^(2 - 2/d)`, `q = 8 ||Y|| / ||X||`, which is that
-        sum for balanced layers at a matrix of norm q. Over the most entries that share a parameter, a layer, in `metric="parameters"`.
+        sum for balanced layers at a matrix of norm q. With `batch=b`, L is b times the largest squared norm of a row of X: no batch has a
+        larger eigenvalue. Over the most entries that share a parameter, a layer, in `metric="parameters"`.
         "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one; `run.certificate` then has
         what was promised beside what was measured.
     weight_decay : number, or one a layer
@@ -223,20 +224,26 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
 
 @named
 def explain(
-    net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
+    net: Network, X: Any = None, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
     reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None, lr: Any = 1.0,
-    weight_decay: Any = 0.0, metric: str = "parameters", optimizer: str | Rule | None = None,
+    weight_decay: Any = 0.0, metric: str = "parameters", optimizer: str | Rule | None = None, clip_norm: float | None = None,
+    average: float | None = None, batch: Any = None, order: Any = "shuffle", label_noise: float = 0.0, gradient_noise: float = 0.0,
+    stream: Any = None,
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
     The statements that it names, such as T8.1, are listed and proved in `docs/theory/` of the repository.
-    `steps` is how long the run will be: a short one does not repay a search for reductions.
+    `steps` is how long the run will be: a short one does not repay a search for reductions. Which rows and what noise are drawn is no part
+    of a plan, so that there is no rng. Of a stream the first data are asked for.
     Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
     """
+    if stream is not None:
+        stream, X, Y = streamed(stream, X, Y)
     problem = make_problem(net, X, Y, loss)
     options = Options(
         lr=lr, steps=0 if steps is None else steps, loss=loss, metric=metric, update=update, momentum=momentum, weight_decay=weight_decay,
-        optimizer=optimizer, reduce=reduce, pivot=pivot, implementation=implementation,
+        optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=0, label_noise=label_noise,
+        gradient_noise=gradient_noise, stream=stream, reduce=reduce, pivot=pivot, implementation=implementation,
     )  # fmt: skip
     descent = options.on(problem).descent(net)
-    return make_plan(problem, descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)[0]
+    return make_plan(options.seen(problem), descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)[0]
