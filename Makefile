@@ -2,6 +2,8 @@
 # make test   set up, then run the tests
 # make explore  set up, then try the property tests on many examples that nobody has seen, and kill checkpointed runs 50 times;
 #             examples that fail are kept in .hypothesis
+# make faults  set up, then refuse memory, fill disks, kill, cut and flip files more often, and fork in every way (an hour)
+# make limits  set up, then print tables of what runs take at the limits: memory, values, calls, Ctrl-C, an hour of sweeps
 # make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
 # make docs   set up, then build the site in build/docs, gallery included; GALLERY=REGEX executes the pages whose names match only
 # make lint   set up, then style and types
@@ -9,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
 
-.PHONY: demo test explore bench bench-quick bench-kernels docs lint clean
+.PHONY: demo test explore faults limits bench bench-quick bench-kernels docs lint clean
 
 demo: .venv/demo.done
 	$(BIN)/linalign train digits
@@ -20,6 +22,15 @@ test: .venv/test.done
 # not for a verdict on a change: what fails here may have failed before it
 explore: .venv/test.done
 	OPENBLAS_NUM_THREADS=1 LINALIGN_HYPOTHESIS=explore $(BIN)/python -m pytest -q -n auto -m "hypothesis or exploring"
+
+faults: .venv/test.done
+	$(BIN)/pip install --quiet torch joblib
+	OPENBLAS_NUM_THREADS=1 LINALIGN_HYPOTHESIS=explore $(BIN)/python -m pytest -q -s tests/faults tests/files \
+	  tests/training/test_damaged_runs.py tests/training/test_checkpoint.py tests/sweeps/test_journal.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.faults.processes
+
+limits: .venv/test.done
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.faults.limits
 
 # every row that is compared with a peer or with linalign itself, from long measurements; the data are kept
 bench: .venv/bench.done

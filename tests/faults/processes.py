@@ -173,8 +173,7 @@ KINDS: dict[str, Callable[[int], Iterable[str]]] = {
     "DataLoader of PyTorch, 2 workers": by_data_loader,
 }
 # of each sort one that begins fast
-QUICK = ["fork", "spawn", "32 threads", "threads beside plans", "Ctrl-C while other threads train", "sweeps in threads in a fork",
-         "joblib, threading", "dask, threads"]  # fmt: skip
+QUICK = ["fork", "32 threads", "threads beside plans", "Ctrl-C while other threads train", "sweeps in threads in a fork"]
 
 
 def main(count: str = "200") -> None:

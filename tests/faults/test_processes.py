@@ -29,8 +29,6 @@ if __name__ == "__main__":
 
 def test_the_bits_of_a_run_by_itself(tmp_path):
     # in a process of its own: what is forked is no part of the tests
-    for name in ("joblib", "dask", "torch"):
-        pytest.importorskip(name)
     kinds = times(processes.QUICK, list(processes.KINDS))
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -193,9 +193,9 @@ def _reduce(problem: Problem) -> tuple[Problem | None, Samples]:
     residual = abs(full - small) / full if full else small
     dtype = problem.net.dtype
     smaller = problem.with_data(X.astype(dtype, copy=False), T.astype(dtype, copy=False), problem.factor * constant)
-    if X.any():
-        # its rows are singular values times singular vectors, before they are rounded to float32
-        s = np.linalg.norm(X, axis=1)
+    # its rows are singular values times singular vectors, before they are rounded to float32; of numbers whose squares are zero none
+    s = np.linalg.norm(X, axis=1)
+    if len(s) and s.all():
         smaller.facts.singular = np.eye(len(X)), s, X / s[:, None]
     return smaller, Samples(n, len(X), residual)
 
