@@ -35,5 +35,6 @@ def damage() -> Iterator[None]:
 
 
 def line(error: BaseException) -> str:
-    """The first line of what an error says, or its name."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """The first line of what an error says, or its name; no more than fits on a screen: some have whole files in them."""
+    found = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return found if len(found) <= 300 else f"{found[:280]}... ({len(found)} characters)"

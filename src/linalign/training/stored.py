@@ -108,7 +108,7 @@ def from_file(file: Npz) -> dict[str, Any]:
     """The fields of a `Run` by name. Raises: Damaged, KeyError where the file holds none of this format."""
     run = Fields("the run", read_json(file, "run"))
     if run.any("format") != FORMAT:
-        raise OtherFormat(run.any("format"))
+        raise OtherFormat(short(run.any("format")))
     steps = run.whole("steps", most=MOST_STEPS)
     layers = _read_layers(file, run)
     with damage():
