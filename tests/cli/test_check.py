@@ -31,7 +31,7 @@ def check(capsys, *arguments):
     assert err == ""
     assert max(map(len, out.splitlines())) <= 130
     head, *answers, listed = (" ".join(part.split()) for part in out.split("\n\n"))
-    assert [answer[:2] for answer in answers] == ["1.", "2.", "3.", "4.", "5."]
+    assert [answer[:2] for answer in answers] == ["1.", "2.", "3.", "4.", "5.", "6."]
     assert listed.startswith("The statements in brackets, with their pages in docs/theory/ of the repository: ")
     number = r"\b[TL]\d+\.\d+\b"
     assert set(re.findall(number, listed)) == set(re.findall(number, " ".join(answers)))
@@ -74,6 +74,9 @@ def test_autoencoding_from_an_aligned_start_is_certified(here, capsys):
     steps = proof.steps(1e-4 * (proof.loss - proof.limit))
     assert f"{steps:,} to 0.0001" in answers[3]
     assert "the least there is" in answers[4]
+    # 32 modes are fitted, the others stand still
+    assert "of the 32 here: " + ", ".join(f"{edge:.6g}" for edge in sorted(proof.edges)[:1]) in answers[5]
+    assert "[T13.5]" in answers[5]
     # a learning rate is judged on its side of the certificate
     for factor, words in [(0.5, "is within the certificate, 2 times below it"), (4.0, "is 4 times above the certificate")]:
         _, answers = check(capsys, *given, "--lr", repr(factor * proof.lr_matrix))
@@ -94,6 +97,7 @@ def test_one_output_and_shared_modes(here, capsys):
     _, answers = check(capsys, "one.npz", "--task", "regression", "--normalise", "none", "--hidden", "3")
     assert "? yes, with turning input vectors" in answers[0]
     assert "[T3.5]" in answers[0]
+    assert "There is one output: no minimum has a sharpness below" in answers[5]
     # two of four modes are shared: C and M agree on them and are generic on the rest
     V, U = orthogonal(rng, 4), orthogonal(rng, 4)
     A = np.linalg.qr(rng.standard_normal((30, 4)))[0]

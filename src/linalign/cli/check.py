@@ -22,6 +22,9 @@ from .common import DATA, Stop, add_data_options, add_network_options, describe,
 WIDTH = 110
 # how far the loss falls, as a share of its distance to the limit at the start
 SHARES = (1e-2, 1e-4, 1e-8)
+# thresholds that are printed one by one, and parameters up to which a sharpness is searched for
+SHOWN = 4
+LARGE = 200_000
 
 DESCRIPTION = (
     "Ask of a data set and a network, before training: can its layers stay aligned, does this start, which learning rate is safe, how many "
@@ -108,7 +111,12 @@ def answers(options: argparse.Namespace, data: Dataset, net: la.Network, conditi
         size = max(float(la.singular_values(net)[0]), 1e-12) ** (1 / net.depth)
         aligned = net.init("aligned", X=data.X, Y=data.Y, singular_values=size, rng=options.rng, dtype=options.dtype)
         other = la.theory.certify(aligned, data.X, data.Y, options.loss, tol=options.tol)
-    return [*found, on_the_learning_rate(proof, other, options.lr), on_the_loss(data, net, proof)]
+    return [
+        *found,
+        on_the_learning_rate(proof, other, options.lr),
+        on_the_loss(data, net, proof),
+        on_the_edge(options, data, net, proof, other),
+    ]
 
 
 # ---- the questions ---------------------------------------------------------------------------------------------------------
@@ -307,3 +315,34 @@ def on_the_loss(data: Dataset, net: la.Network, proof: Certificate) -> Answer:
     if not dense:
         reasons.append("That is for dense layers; the layers here are constrained, so their least loss can only be larger.")
     return Answer("What is the least loss?", f"{proof.optimum:.6g}", tuple(reasons))
+
+
+def on_the_edge(options: argparse.Namespace, data: Dataset, net: la.Network, proof: Certificate, other: Certificate | None) -> Answer:
+    """Up to which learning rate minima are stable: modes, the flattest minimiser where it is known, the aligned minimum."""
+    reasons, known = [], []
+    modes = proof if proof.modes else other
+    reached = [mode for mode in modes.modes if mode.case in MOVING or mode.case == "fitted"] if modes is not None else []
+    edges = sorted(mode.edge for mode in reached if math.isfinite(mode.edge))
+    if edges:
+        shown = ", ".join(f"{edge:.6g}" for edge in edges[:SHOWN]) + (f", ... {edges[-1]:.6g}" if len(edges) > SHOWN else "")
+        reasons.append(
+            f"A fitted mode loses stability at a learning rate of 2/(lambda d q^(2-2/d)), of the {len(edges)} here: {shown} [T13.5]. "
+            "Beyond the first of them gradient descent oscillates, or goes elsewhere."
+        )
+        known.append(edges[0])
+    if proof.least_sharpness is not None:
+        bound = 2 / proof.least_sharpness
+        reasons.append(
+            f"There is one output: no minimum has a sharpness below {proof.least_sharpness:.6g}, so that none is stable above {bound:.6g} "
+            "[T13.6]."
+        )
+        known.append(bound)
+    if net.is_dense and not known:
+        best = la.theory.aligned_minimum(net.widths, data.X, data.Y).network
+        if best.size <= LARGE:
+            top = la.sharpness(best, data.X, data.Y, loss=options.loss)
+            reasons.append(f"The aligned, balanced minimum has sharpness {top:.6g}: gradient descent is stable there up to {2 / top:.6g}.")
+            known.append(2 / top)
+    if not known:
+        return Answer("Where is the edge of stability?", "not known", ("Of minima with these layers no sharpness is known.",))
+    return Answer("Where is the edge of stability?", f"{min(known):.4g}", tuple(reasons))

@@ -16,6 +16,7 @@ from ..problem.network import Network
 from ..scores.chain import chain_matrices as _matrices
 from ..scores.chain import norm as _norm
 from ..validate import Array
+from . import edge
 from .frame import framed
 from .minimum import reduced_rank
 from .modes import CASES, MOVING, Mode, certify_mode, steps_within, tau_star
@@ -38,6 +39,8 @@ class Certificate:
     loss, limit, optimum : the loss at the start, the loss it converges to, and the least loss of any network of these widths.
     modes : the modes, each with its own learning rate and case.
     start : the conditions that were checked.
+    least_sharpness : with one output and data of full rank, a sharpness that no global minimiser is below (T13.6): none is stable with a
+        learning rate above `2 / least_sharpness`; else None.
 
     Where nothing is certified `lr`, `lr_matrix`, `rate` and `limit` are None.
     """
@@ -52,6 +55,12 @@ class Certificate:
     optimum: float
     modes: tuple[Mode, ...]
     start: Start | None
+    least_sharpness: float | None = None
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """The learning rate above which each mode is not stable where it fits its target, `2 / (lambda d |q|^(2 - 2/d))` (T13.5)."""
+        return tuple(mode.edge for mode in self.modes)
 
     @property
     def global_minimum(self) -> bool:
@@ -111,7 +120,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     Returns: Certificate, for gradient descent with one learning rate for all layers, no momentum, no weight decay.
     Raises: ValueError, TypeError for input that is malformed or does not fit together, or a loss that is not the squared one.
     Cost: that of `invariance_condition`, and `O(d k^3)`.
-    Source: docs/theory, T4.1 to T4.7 (algorithm A5), L3.1, T3.3, T16.4.
+    Source: docs/theory, T4.1 to T4.7 (algorithm A5), L3.1, T3.3, T13.5, T13.6, T16.4.
     """
     without_biases(net)
     matrices = _matrices(net)
@@ -129,23 +138,26 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     P = np.linalg.multi_dot([W.astype(np.float64) for W in reversed(matrices)]) if len(matrices) > 1 else matrices[0].astype(np.float64)
     value = 0.5 * scale * _norm(_fit(rows, P)) ** 2
     optimum = scale * reduced_rank(rows, most)[2]
+    # of data that leave inputs out, minimisers differ
+    flattest = edge.least_sharpness(rows, scale, len(matrices)) if frame.inputs is None or rows.data is None else None
+    least = None if flattest is None else flattest[0]
     if isinstance(net, Network):
         for i, layer in enumerate(net.layers):
             # a fixed matrix plus a dense layer descends as a dense one that starts at the sum (T16.4)
             if not isinstance(layer.linear, Dense):
                 reason = f"layers[{i}] is {layer!r}; the statements are proved for Dense layers"
-                return Certificate(False, reason, None, None, None, value, None, optimum, (), None)
+                return Certificate(False, reason, None, None, None, value, None, optimum, (), None, least)
     start = examine(matrices, rows, limit)
     inputs, outputs = frame.lift(start.inputs, start.outputs)
     lifted = replace(start, inputs=inputs, outputs=outputs)
     if not start.separates:
         reason = f"{start.reason} (residual {start.residual:.1e}, tolerance {limit:.0e})"
-        return Certificate(False, reason, None, None, None, value, None, optimum, (), lifted)
+        return Certificate(False, reason, None, None, None, value, None, optimum, (), lifted, least)
     modes = _modes(start, rows, P, scale, limit)
     for j, mode in enumerate(modes):
         if math.isnan(mode.lr):
             reason = f"mode {j} {CASES[mode.case]}"
-            return Certificate(False, reason, None, None, None, value, None, optimum, modes, lifted)
+            return Certificate(False, reason, None, None, None, value, None, optimum, modes, lifted, least)
     lr = min((mode.lr for mode in modes), default=math.inf)
     lr_matrix = min(lr, _robust(start, modes, rows, [W.astype(np.float64) for W in matrices], scale))
     moving = [mode for mode in modes if mode.case in MOVING]
@@ -155,7 +167,7 @@ def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "sq
     end = P + (start.outputs * change) @ start.inputs.T
     final = 0.5 * scale * _norm(_fit(rows, end)) ** 2
     reason = "the start and the data share their singular vectors, and every mode converges: T4.2 to T4.5"
-    return Certificate(True, reason, lr, lr_matrix, rate, value, final, optimum, modes, lifted)
+    return Certificate(True, reason, lr, lr_matrix, rate, value, final, optimum, modes, lifted, least)
 
 
 def _fit(rows: Rows, P: Array) -> Array:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..validate import Array
+from . import edge
 
 # the case of a mode, and what is proved of it
 CASES = {
@@ -51,6 +52,11 @@ class Mode:
     @property
     def error(self) -> float:
         return abs(self.target - self.start)
+
+    @property
+    def edge(self) -> float:
+        """The learning rate above which the mode is not stable where it fits its target; balanced factors are up to it (T13.5)."""
+        return edge.of_mode(self.eigenvalue, self.target, len(self.factors))
 
     def __str__(self) -> str:
         return f"lambda {self.eigenvalue:.4g}, from {self.start:.4g} to {self.target:.4g}, lr <= {self.lr:.4g}: {CASES[self.case]}"
