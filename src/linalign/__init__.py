@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         gauss_newton,
         hessian,
         kernel_distance,
+        linearized,
         ntk,
         ntk_operator,
         ntk_trace,
@@ -85,7 +86,8 @@ __version__ = "0.1.0"
 # every name is imported when it is first asked for: who uses one room does not wait for all others
 HOMES = {
     ".curvature": (
-        "gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness", "spectral_density",
+        "gauss_newton", "hessian", "kernel_distance", "linearized", "ntk", "ntk_operator", "ntk_trace", "sharpness",
+        "spectral_density",
     ),
     ".engine.config": ("show_config",),
     ".layers": (
@@ -164,6 +166,7 @@ __all__ = [
     "kernels",
     "layer_singular_values",
     "layers",
+    "linearized",
     "load",
     "losses",
     "misalignment",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def test_no_minimiser_is_flatter(depth):
     widths = [4, *([3] * (depth - 1)), 1]
     least, balanced = la.theory.edge.least_sharpness(la.theory.rows.check(X, X @ w[:, None], 4, 1), 1.0, depth)
     for _ in range(30):
-        Ws = [rng.standard_normal((b, a)) for a, b in zip(widths, widths[1:], strict=False)]
+        Ws = [rng.standard_normal((b, a)) for a, b in pairwise(widths)]
         # the first layer makes the product w, by the least change
         above = np.linalg.multi_dot(Ws[:0:-1]) if depth > 2 else Ws[1]
         Ws[0] = Ws[0] + np.linalg.pinv(above) @ (w[None] - above @ Ws[0])

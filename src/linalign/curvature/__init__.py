@@ -2,10 +2,11 @@
 
 from .ends import sharpness
 from .kernel import kernel_distance, ntk, ntk_operator, ntk_trace
+from .linearized import Linearized, linearized
 from .operators import CurvatureOperator, gauss_newton, hessian
 from .spectrum import SpectralDensity, spectral_density
 
 __all__ = [
-    "CurvatureOperator", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "ntk", "ntk_operator", "ntk_trace", "sharpness",
-    "spectral_density",
+    "CurvatureOperator", "Linearized", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "linearized", "ntk", "ntk_operator", "ntk_trace",
+    "sharpness",     "spectral_density",
 ]  # fmt: skip

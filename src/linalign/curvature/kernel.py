@@ -43,13 +43,7 @@ def ntk(net: Network, X: Any, X2: Any = None, *, metric: str = "parameters") -> 
     """
     ours = of_rows(net, "X", X, metric)
     theirs = ours if X2 is None else of_rows(net, "X2", X2, metric)
-    found = np.zeros((ours.n, theirs.n, ours.outputs, ours.outputs), dtype=net.dtype)
-    for (A, K), (B, _), J, M in zip(ours.dense, theirs.dense, ours.others, theirs.others, strict=True):
-        if J is not None and M is not None:
-            found += np.einsum("aik,bjk->abij", J, M, optimize=True)
-        else:
-            found += np.einsum("ab,ij->abij", A @ B.T, K)
-    return found
+    return ours.table(theirs)
 
 
 def ntk_trace(net: Network, X: Any, *, metric: str = "parameters") -> float:
@@ -170,6 +164,20 @@ class Factors:
             else:
                 self.dense.append((A[i][:, :0], np.zeros((self.outputs, self.outputs), dtype=dtype)))
                 self.others.append(_jacobian(layer, i, A[i], S[i], scale))
+
+    def table(self, theirs: Factors) -> Array:
+        """`Theta[a, b, i, j]` of these rows and those of another set."""
+        found = np.zeros((self.n, theirs.n, self.outputs, self.outputs), dtype=self.dense[0][1].dtype)
+        for (A, K), (B, _), J, M in zip(self.dense, theirs.dense, self.others, theirs.others, strict=True):
+            if J is not None and M is not None:
+                found += np.einsum("aik,bjk->abij", J, M, optimize=True)
+            else:
+                found += np.einsum("ab,ij->abij", A @ B.T, K)
+        return found
+
+    def whole(self, theirs: Factors) -> Array:
+        """The same as a matrix, outputs sample by sample, `(n k_d, n2 k_d)`."""
+        return self.table(theirs).transpose(0, 2, 1, 3).reshape(self.n * self.outputs, -1)
 
     def trace(self) -> float:
         """`||J||_F^2`."""
