@@ -19,7 +19,7 @@ from linalign.reproduce import bases, claim, convolution, setting
 from linalign.theory.statements import STATEMENTS
 
 CLAIMS = {c.name: c for c in rep.CLAIMS}
-FAST = ("kept", "output", "balanced", "rate", "projected", "convolution")
+FAST = ("kept", "output", "balanced", "rate", "projected", "convolution", "edge")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,11 @@ BROKEN = [
     ("kept", "generic_turned", lambda a: 0 * a, "generic: most that any layer turned"),
     ("kept", "generic_commutator", lambda a: 0.0, "generic: commutator of the condition"),
     ("kept", "autoencoding_loss", lambda a: 0 * a + 1.0, "autoencoding: loss above the least"),
+    ("edge", "edges", lambda a: a * 1.001, "thresholds beside those published"),
+    ("edge", "sharpness_0", lambda a: a * 1.01, "below the edge: sharpness at the end"),
+    ("edge", "modes_1", lambda a: 0 * a, "lr 0.032: modes that oscillate"),
+    ("edge", "sharpness_2", lambda a: a / 2, "lr 0.0345: largest sharpness of the last steps"),
+    ("edge", "image_sharpness_1", lambda a: a / 2, "images, lr "),
     ("output", "one_sine", lambda a: a + 1e-5, "one output, logistic loss: largest sine"),
     ("output", "one_turn", lambda a: 0 * a + 1.0, "one output, logistic loss: |cosine|"),
     ("output", "many_sine", lambda a: 0 * a, "several outputs, cross-entropy: largest sine"),

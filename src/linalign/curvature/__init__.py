@@ -7,6 +7,7 @@ from .operators import CurvatureOperator, gauss_newton, hessian
 from .spectrum import SpectralDensity, spectral_density
 
 __all__ = [
-    "CurvatureOperator", "Linearized", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "linearized", "ntk", "ntk_operator", "ntk_trace",
-    "sharpness",     "spectral_density",
+    "CurvatureOperator", "Linearized", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "linearized", "ntk",
+    "ntk_operator", "ntk_trace",
+    "sharpness", "spectral_density",
 ]  # fmt: skip

@@ -10,11 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from ..files import replacing
-from . import authors, balanced, convolution, kept, output, page, projected, rate
+from . import authors, balanced, convolution, edge, kept, output, page, projected, rate
 from .claim import Claim, Verdict, load
 from .setting import Setting
 
-CLAIMS: tuple[Claim, ...] = (kept.CLAIM, output.CLAIM, balanced.CLAIM, rate.CLAIM, projected.CLAIM, convolution.CLAIM, authors.CLAIM)
+CLAIMS: tuple[Claim, ...] = (
+    kept.CLAIM,
+    output.CLAIM,
+    balanced.CLAIM,
+    rate.CLAIM,
+    projected.CLAIM,
+    convolution.CLAIM,
+    authors.CLAIM,
+    edge.CLAIM,
+)
 
 
 def reproduce(out: Path, setting: Setting, only: Iterable[str] | None = None, say: Callable[[object], None] | None = None) -> list[Verdict]:
