@@ -10,7 +10,7 @@ from pathlib import Path
 from .common import Stop, refusals
 
 FOLDER = "linalign-report"
-NAMES = ("kept", "output", "balanced", "rate", "projected", "convolution", "authors")
+NAMES = ("kept", "output", "balanced", "rate", "projected", "convolution", "authors", "edge")
 
 DESCRIPTION = (
     "Try the claims of arXiv 2003.06340, each by an experiment that could refute it, and write a page, report.html, with the statements, "
@@ -26,7 +26,7 @@ examples:
 
 claims: kept, where data keep alignment; output, one output; balanced, balance and alignment; rate, the learning rate;
 projected, gradient descent on shared parameters; convolution, convolutional networks; authors, the four experiments of the
-authors as published.
+authors as published; edge, beyond the paper: sharpness and the edge of stability.
 statements such as T3.2 are listed at the end of the page; docs/theory/ of the repository proves them.
 data: images with classes, as "linalign train" reads them; digits are scaled to 28 x 28 where the paper has MNIST.
 
