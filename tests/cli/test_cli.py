@@ -218,6 +218,18 @@ def test_data_options(here, capsys):
     assert run.loss[-1] == pytest.approx(half, rel=1e-12)
 
 
+def test_names_alone_are_recorded_with_the_others(here, capsys):
+    given = ["train", "digits", "--limit", "40", "--hidden", "3", "--steps", "4", "--out", "run", "--scale", "1"]
+    pytest.importorskip("matplotlib")
+    assert cli.main([*given, "--record", "sharpness,ntk_trace", "--record", "loss=2"]) == 0
+    assert "curvature  of what is run" in capsys.readouterr().out
+    run = la.load("run.npz")
+    assert set(run.history) == {"alignment", "singular_values", "sharpness", "ntk_trace", "loss"}
+    assert np.array_equal(run.history["sharpness"].steps, run.history["alignment"].steps)
+    assert run.history["loss"].steps.tolist() == [0, 2, 4]
+    assert "Sharpness" in [ax.get_title(loc="left") for ax in run.plot().axes]
+
+
 def test_recording_nothing_and_quiet(here, capsys):
     assert cli.main(["train", "digits", *FAST, "--quiet", "--record", "none"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -360,7 +372,10 @@ def test_a_real_limit_on_the_size_of_files(here):
         (["--scale", "0"], "--scale is 0.0; a number above 0 was wanted"),
         (["--scale", "nan"], "--scale is nan; a number above 0 was wanted"),
         (["--rng", "-3"], "rng is -3; a seed is a whole number of at least 0"),
-        (["--record", "alignment"], "--record is 'alignment'; NAME=EVERY was wanted, such as alignment=100 or alignment=log"),
+        (
+            ["--record", "alignment="],
+            "--record is 'alignment='; NAME or NAME=EVERY was wanted, such as sharpness, alignment=100 or alignment=log",
+        ),
         (["--record", "alignment=often"], "--record alignment is 'often'; a whole number was wanted"),
         (["--record", "alignment=0"], "record['alignment'] is 0; a whole number of at least 1 was wanted"),
         (["--pivot", "4"], "pivot is 4 but the network has 3 layers; a pivot is 'auto' or a whole number from 0 to 3"),

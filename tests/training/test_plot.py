@@ -169,3 +169,34 @@ def test_without_matplotlib(run, monkeypatch):
 def test_histories_of_one_number_a_step(run):
     odd = replace(run, history={"alignment": History(np.arange(3), np.array([0.5, 0.7, 1.0]))})
     assert legend(plot.plot_run(odd).axes[1]) == ["layers 1 and 2"]
+
+
+def test_sharpness_stands_beside_the_edge():
+    run = trained(record=("sharpness",), lr=2e-3)
+    ax = plot.plot_run(run).axes[1]
+    assert ax.get_title(loc="left") == "Sharpness"
+    shown = lines(ax)
+    assert np.array_equal(
+        shown["sharpness"].get_xydata(), np.column_stack([run.history["sharpness"].steps, run.history["sharpness"].values])
+    )
+    assert set(shown["2/lr, 1000"].get_ydata()) == {1000.0}
+    # where the edge was recorded it says what momentum adds
+    rng = np.random.default_rng(0)
+    net = la.Network.dense([4, 3, 2]).init("gaussian", rng=0, scale=0.3)
+    X, Y = rng.standard_normal((12, 4)), rng.standard_normal((12, 2))
+    record = {"sharpness": 5, "edge": 5}
+    slow = la.train(net, X, Y, lr=1e-3, momentum=0.5, steps=40, record=record)
+    assert np.allclose(lines(plot.plot_run(slow).axes[1])["stable below"].get_ydata(), 2 * 1.5 / 1e-3)
+
+
+def test_a_flow_over_time(tmp_path):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((12, 4)), rng.standard_normal((12, 2))
+    net = la.Network.dense([4, 3, 2]).init("gaussian", rng=0, scale=0.3)
+    found = la.flow(net, X, Y, times=np.linspace(0, 2, 9), record={"sharpness": 2, "alignment": 1})
+    figure = found.plot(tmp_path / "flow.png", data="noise")
+    assert (tmp_path / "flow.png").stat().st_size > 1000
+    assert figure.get_suptitle() == "gradient flow of a 4-3-2 deep linear network on noise"
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["Loss", "Alignment of neighbouring layers", "Sharpness"]
+    assert np.array_equal(lines(figure.axes[0])["loss"].get_xydata(), np.column_stack([found.times, found.loss]))
+    assert np.array_equal(figure.axes[2].get_lines()[0].get_xdata(), found.times[::2])

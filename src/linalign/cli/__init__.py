@@ -1,4 +1,4 @@
-"""The command line: `linalign train digits`, `linalign check digits`, `linalign reproduce`, `linalign config`.
+"""The command line: `linalign train digits`, `linalign flow digits`, `linalign check digits`, `linalign reproduce`, `linalign config`.
 
 Every refusal is one line on stderr. Exit status: 0 done, 1 failed, 2 wrong options or a bad file, 130 after Ctrl-C.
 """
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import linalign as la
 
 from . import check as cli_check
+from . import flow as cli_flow
 from . import reproduce as cli_reproduce
 from . import train as cli_train
 from .common import Stop
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     pages: list[tuple[str, Any, str, str]] = [
         ("train", cli_train, "linalign train DATA [options]", "train a deep linear network on a data set and draw what happened"),
+        ("flow", cli_flow, "linalign flow DATA [options]", "gradient flow, the limit of small learning rates, with error control"),
         ("check", cli_check, "linalign check DATA [options]", "what is proved about a data set and a network before training"),
         ("reproduce", cli_reproduce, "linalign reproduce [options]", "try the claims of the paper and write a page with the verdicts"),
     ]

@@ -39,6 +39,7 @@ examples:
   linalign train digits --layers "conv 3x3, conv 3x3 valid 2 channels, dense 10" --scale 0.1 --steps 2000
   linalign train wine.csv --target quality --task regression --normalise standard
   linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
+  linalign train digits --record sharpness,ntk_trace              and the picture has sharpness beside 2/lr
   linalign train digits --record balancedness=1000 --record modes=log --steps 50000
   linalign train train.csv --optimizer adam --batch 32 --schedule cosine --validation test.csv --checkpoint kept.npz --steps 20000
 
@@ -98,8 +99,8 @@ def add_options(train: argparse.ArgumentParser) -> None:
     add("--implementation", choices=("kernel", "reference"), default="kernel", help="compiled, or plain NumPy [kernel]")
 
     add = train.add_argument_group("output").add_argument
-    add("--record", action="append", default=[], metavar="NAME=EVERY", help="also record NAME every so many steps, or EVERY=log; may be "
-        f"repeated; --record none for nothing [alignment and singular_values, {POINTS} times]")  # fmt: skip
+    add("--record", action="append", default=[], metavar="NAME[=EVERY],...", help="also record NAME every so many steps, or EVERY=log; "
+        f"may be repeated; --record none for nothing [alignment and singular_values, {POINTS} times]")  # fmt: skip
     add("--out", metavar="PATH", help="write PATH.npz and PATH.png, or into PATH if it is a directory [digits; FILE-run for a file]")
     add("--no-plot", action="store_true", help="no picture")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -214,16 +215,18 @@ def recorded(given: Sequence[str], steps: int, validated: bool) -> dict[str, Any
     if every > 1:
         # more often at the beginning, where all may happen
         every = sorted({*range(0, steps + 1, every), *np.geomspace(1, every, POINTS // 6).astype(int).tolist()})
-    record: dict[str, Any] = {} if "none" in given else dict.fromkeys(("alignment", "singular_values"), every)
+    record: dict[str, Any] = (
+        {} if any("none" in text.split(",") for text in given) else dict.fromkeys(("alignment", "singular_values"), every)
+    )
     if validated:
         record["validation_loss"] = every
-    for text in given:
-        name, _, asked = text.partition("=")
+    for text in ",".join(given).split(",") if given else ():
+        name, equals, asked = text.partition("=")
         if text == "none":
             continue
-        if not asked:
-            raise Stop(f"--record is {text!r}; NAME=EVERY was wanted, such as alignment=100 or alignment=log", 2)
-        record[name] = asked if asked == "log" else whole(f"--record {name}", asked)
+        if not name or (equals and not asked):
+            raise Stop(f"--record is {text!r}; NAME or NAME=EVERY was wanted, such as sharpness, alignment=100 or alignment=log", 2)
+        record[name] = every if not equals else asked if asked == "log" else whole(f"--record {name}", asked)
     return record
 
 
@@ -325,6 +328,8 @@ def report(run: la.Run, data: Dataset) -> list[str]:
     lines = [f"result     {run.steps:,} steps in {run.seconds:.3g} s{each}{end}"]
     least = f"; least squares {run.floor:.6g}, above it {run.excess[-1]:.3g}" if run.floor > 0 else ""
     lines.append(f"loss       {run.loss[0]:.6g} -> {run.loss[-1]:.6g}{least}")
+    if run.plan.curvature:
+        lines.append(f"curvature  {run.plan.curvature}")
     if run.certificate is not None:
         lines += [f"{'promised' if i == 0 else '':<11}{line}" for i, line in enumerate(str(run.certificate).splitlines())]
     if data.labels is not None:

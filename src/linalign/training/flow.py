@@ -16,6 +16,7 @@ from ..engine.engine import DIVERGED
 from ..engine.engines import simultaneous
 from ..engine.flow import FlowEngine
 from ..engine.threads import count, for_loop, for_plan
+from ..files import Name
 from ..losses import Loss
 from ..plan.plan import Plan
 from ..plan.planner import REDUCTIONS, make_plan
@@ -65,6 +66,12 @@ class Flow:
     def loss(self) -> Array:
         """The loss at each of `times`."""
         return self.excess + self.floor
+
+    def plot(self, path: Name | None = None, *, data: str | None = None) -> Any:
+        """A figure of the loss over time and of what was recorded, as `Run.plot`. Raises: ImportError without matplotlib."""
+        from .plot import plot_flow
+
+        return plot_flow(self, path, data=data)
 
     def __repr__(self) -> str:
         return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .flow import Flow
     from .run import Run
 
 # Okabe and Ito's palette without yellow: told apart with any colour vision, and on white
@@ -30,24 +33,21 @@ EARLY = 0.1
 
 
 def plot_run(run: Run, path: Name | None = None, *, data: str | None = None) -> Figure:
-    """The loss of a run and, where they were recorded, the alignment of its layers and its singular values end to end.
+    """The loss of a run and, where recorded, the alignment of its layers, its singular values end to end, and its sharpness beside 2/lr.
 
     `path`: also save the figure there; the extension chooses the format (.png, .svg, .pdf). `data`: the name of the data, for
     the title. Returns: the matplotlib Figure.
     Raises: ImportError without matplotlib; ValueError for an unknown extension; OSError if it cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError:
-        raise ImportError("plots need matplotlib, which is not installed; pip install 'linalign[plot]'") from None
+    figure_of = _figure()
     panels: list[tuple[Any, History | None]] = [(_loss, None)]
     for name, draw in (("alignment", _alignment), ("singular_values", _singular_values)):
         if name in run.history and run.history[name].values.size:
             panels.append((draw, run.history[name]))
+    if "sharpness" in run.history and run.history["sharpness"].values.size:
+        panels.append((partial(_sharpness, run=run), run.history["sharpness"]))
     early = _early(run)
-    # padding: room for the last tick of each axis
-    figure = Figure(figsize=(1.2 + 4.4 * len(panels), 4.3), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+    figure = figure_of(len(panels))
     for ax, (draw, history) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         draw(ax, run) if history is None else draw(ax, history)
         ax.set_xlabel("step of gradient descent")
@@ -58,13 +58,53 @@ def plot_run(run: Run, path: Name | None = None, *, data: str | None = None) -> 
         ax.xaxis.set_major_formatter(_step)
         if not early:
             ax.locator_params(axis="x", nbins=5)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(True, color="#e6e6e6", linewidth=0.8)
-        ax.set_axisbelow(True)
+        _plain(ax)
     figure.suptitle(title(run, data), fontsize=12)
     if path is not None:
         save(figure, path, dpi=150)
     return figure
+
+
+def plot_flow(flow: Flow, path: Name | None = None, *, data: str | None = None) -> Figure:
+    """The loss of a flow over time and, where they were recorded, alignment, singular values and sharpness; as `plot_run`."""
+    figure_of = _figure()
+    panels: list[tuple[Any, History | None]] = [(None, None)]
+    for name, draw in (("alignment", _alignment), ("singular_values", _singular_values), ("sharpness", _sharpness_alone)):
+        if name in flow.history and flow.history[name].values.size:
+            # records stand at places in the times
+            kept = flow.history[name]
+            panels.append((draw, History(flow.times[kept.steps], kept.values)))
+    figure = figure_of(len(panels))
+    for ax, (draw, history) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        if draw is None:
+            _loss_over(ax, flow.times, flow.loss, flow.excess, flow.floor)
+        else:
+            draw(ax, history)
+        ax.set_xlabel("time")
+        ax.set_xlim(0, float(flow.times[-1]) or 1.0)
+        _plain(ax)
+    widths = "-".join(map(str, flow.network.widths))
+    figure.suptitle(f"gradient flow of a {widths} deep linear network" + (f" on {data}" if data else ""), fontsize=12)
+    if path is not None:
+        save(figure, path, dpi=150)
+    return figure
+
+
+def _figure() -> Callable[[int], Figure]:
+    """Makes a figure with room for so many panels. Raises: ImportError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError:
+        raise ImportError("plots need matplotlib, which is not installed; pip install 'linalign[plot]'") from None
+    # padding: room for the last tick of each axis
+    return lambda count: Figure(figsize=(1.2 + 4.4 * count, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
 
 
 def save(figure: Figure, path: Name, dpi: int) -> None:
@@ -120,13 +160,18 @@ def _early(run: Run) -> bool:
 
 
 def _loss(ax: Axes, run: Run) -> None:
+    at, loss = _thinned(run.loss)
+    _loss_over(ax, at, loss, run.excess[at], run.floor)
+
+
+def _loss_over(ax: Axes, at: Array, loss: Array, excess: Array, floor: float) -> None:
+    """The loss at steps or times."""
     from matplotlib.ticker import AutoLocator, NullFormatter, ScalarFormatter
 
-    at, loss = _thinned(run.loss)
     ax.plot(at, loss, color=PALETTE[0], linewidth=2, label="loss", **_dot(at))
-    if run.floor > ROUNDING * float(np.nanmax(run.loss)):
-        ax.axhline(run.floor, color=GREY, linestyle="--", linewidth=1.2, label=f"least squares, {run.floor:.4g}")
-        ax.plot(*_thinned(run.excess), color=PALETTE[1], linewidth=2, label="loss above least squares", **_dot(at))
+    if floor > ROUNDING * float(np.nanmax(loss)):
+        ax.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=f"least squares, {floor:.4g}")
+        ax.plot(at, excess, color=PALETTE[1], linewidth=2, label="loss above least squares", **_dot(at))
     shown = np.concatenate([line.get_ydata() for line in ax.get_lines()])
     if np.nanmin(shown) > 0:
         ax.set_yscale("log")
@@ -163,6 +208,36 @@ def _singular_values(ax: Axes, history: History) -> None:
     ax.set_ylabel("singular value of the product of all layers")
     ax.set_ylim(bottom=0)
     _few_in_legend(ax, values.shape[1], "best")
+
+
+def _sharpness(ax: Axes, history: History, run: Run) -> None:
+    """Beside 2/lr, above which gradient descent is not stable: `2 (1 + momentum) / lr` of the largest rate (T13.4)."""
+    ax.plot(history.steps, history.values, color=PALETTE[0], linewidth=2, label="sharpness", **_dot(history.steps))
+    edge = run.history.get("edge")
+    if edge is not None and np.array_equal(edge.steps, history.steps):
+        # what was recorded knows momentum and rates that change
+        with np.errstate(divide="ignore", invalid="ignore"):
+            limit = history.values / edge.values
+        ax.plot(history.steps, limit, color=GREY, linestyle="--", linewidth=1.2, label="stable below")
+    else:
+        asked = {} if run.kept is None else run.kept.asked()
+        momentum = asked.get("momentum", 0.0)
+        momentum = momentum if isinstance(momentum, int | float) else 0.0
+        limit = np.array([2 * (1 + momentum) / float(np.max(run.lr))])
+        ax.axhline(
+            limit[0], color=GREY, linestyle="--", linewidth=1.2, label=f"{'2(1 + momentum)' if momentum else '2'}/lr, {limit[0]:.4g}"
+        )
+    ax.set_title("Sharpness", loc="left", fontweight="bold")
+    ax.set_ylabel("largest eigenvalue of the Hessian")
+    ax.set_ylim(0, 1.1 * float(np.nanmax([np.nanmax(history.values), min(np.nanmax(limit), 3 * np.nanmax(history.values))])))
+    ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
+
+
+def _sharpness_alone(ax: Axes, history: History) -> None:
+    ax.plot(history.steps, history.values, color=PALETTE[0], linewidth=2, **_dot(history.steps))
+    ax.set_title("Sharpness", loc="left", fontweight="bold")
+    ax.set_ylabel("largest eigenvalue of the Hessian")
+    ax.set_ylim(bottom=0)
 
 
 def _rank(n: int) -> str:

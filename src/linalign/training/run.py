@@ -125,7 +125,10 @@ class Run:
         return animate(self, path, frames=frames, seconds=seconds)
 
     def plot(self, path: Name | None = None) -> Any:
-        """A figure of the loss, alignment and singular values, saved at `path` if given. Raises: ImportError without matplotlib."""
+        """A figure of the loss and, where recorded, alignment, singular values and sharpness beside 2/lr, saved at `path` if given.
+
+        Raises: ImportError without matplotlib.
+        """
         from .plot import plot_run
 
         return plot_run(self, path)
