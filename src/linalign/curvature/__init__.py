@@ -2,9 +2,9 @@
 
 from .ends import sharpness
 from .kernel import kernel_distance, ntk, ntk_operator, ntk_trace
-from .linearized import Linearized, linearized
 from .operators import CurvatureOperator, gauss_newton, hessian
 from .spectrum import SpectralDensity, spectral_density
+from .tangent import Linearized, linearized
 
 __all__ = [
     "CurvatureOperator", "Linearized", "SpectralDensity", "gauss_newton", "hessian", "kernel_distance", "linearized", "ntk",

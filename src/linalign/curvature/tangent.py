@@ -1,4 +1,4 @@
-"""Linearized: the lazy dynamics from a start, of the network's tangent there, in closed form."""
+"""Tangent: the lazy dynamics from a start, of the network's tangent there, in closed form."""
 
 from __future__ import annotations
 
