@@ -10,7 +10,7 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-NAMES = ["_chain", "_machine", "_product", "_stack", "_projection", "_limits", "_modes", "_curvature", "_lanes"]
+NAMES = ["_chain", "_machine", "_product", "_stack", "_projection", "_limits", "_modes", "_curvature", "_flow", "_lanes"]
 DEBUG = os.environ.get("LINALIGN_DEBUG") == "1"
 NATIVE = os.environ.get("LINALIGN_NATIVE") == "1"
 OPENMP = sys.platform.startswith("linux")

@@ -31,7 +31,7 @@ ORDER = [
     ["descend"],
     ["samples", "pivot", "sweep"],
     ["loop", "direction"],
-    ["_chain", "_curvature", "_modes", "_machine", "_limits", "_product", "_stack", "_projection", "_lanes"],
+    ["_chain", "_curvature", "_flow", "_modes", "_machine", "_limits", "_product", "_stack", "_projection", "_lanes"],
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -10,6 +10,9 @@ import scipy.integrate
 
 import linalign as la
 from linalign import reference
+from linalign.engine.engines import simultaneous
+from linalign.engine.flow import Compiled, FlowEngine
+from linalign.plan import cost
 from linalign.problem.problem import make_problem
 from linalign.reduce.biases import homogeneous
 
@@ -163,3 +166,71 @@ def test_refusals_of_the_closed_forms():
         la.theory.flow.two_layers(1.0, 1.0, 1.0, 1.0, [-1.0])
     with pytest.raises(ValueError, match="value holds 3; numbers from start, 0.1, up to but not the target, 2, were wanted"):
         la.theory.flow.balanced_time(3, 0.1, [3.0], 2.0, 1.0)
+
+
+@pytest.mark.parametrize("method", ["DOP853", "RK45"])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-9])
+def test_steps_in_the_kernel_are_scipys(method, rtol):
+    """The same coefficients and the same control of the step: states and dense output to rounding, which the flow carries along."""
+    rng = np.random.default_rng(0)
+    net = la.Network.dense([5, 6, 4, 3]).init("gaussian", rng=rng, scale=0.5)
+    X, Y = rng.standard_normal((9, 5)) / 3, rng.standard_normal((9, 3))
+    problem = make_problem(net, X, Y, "squared")
+    descent = simultaneous(3)
+    pivot = cost.choose(problem, descent)[0]
+    mine, other = FlowEngine(problem, descent, pivot), FlowEngine(problem, descent, pivot)
+    ours = mine.solver(method, 10.0, rtol, rtol)
+    theirs = getattr(scipy.integrate, method)(other.slope, 0.0, other.start, 10.0, rtol=rtol, atol=rtol)
+    assert isinstance(ours, Compiled)
+    for _ in range(25):
+        assert ours.advance(np.inf, 1, -1.0) == ("steps", 1)
+        theirs.step()
+        # the error of a step, some rtol, is a difference of numbers of size one: its rounding, over rtol, is that of the step's length
+        assert ours.t == pytest.approx(theirs.t, rel=1e-6)
+        inside, want = ours.dense(), theirs.dense_output()
+        for share in (0.01, 0.3, 0.9, 0.99):
+            t = theirs.t_old + share * (theirs.t - theirs.t_old)
+            assert np.abs(inside(t) - want(t)).max() <= 1e-8
+    assert mine.evaluations == pytest.approx(other.evaluations, abs=3)
+
+
+def test_a_slope_that_leaves_the_finite_numbers_shortens_the_step():
+    net = la.Network.from_matrices([[[1.0]], [[1.0]]])
+    descent = simultaneous(2)
+    problem = make_problem(net, [[1.0]], [[-1.0]], "exponential")
+    pivot = cost.choose(problem, descent)[0]
+    engine = FlowEngine(problem, descent, pivot)
+    solver = engine.solver("DOP853", 10.0, 1e-8, 1e-8)
+    # so long a step that the exponential overflows
+    solver._stepper = engine.stepper(*_again(solver, engine, 1e300))
+    why, taken = solver.advance(1e-3, 10_000, -1.0)
+    assert why == "reached"
+    assert taken > 0
+    plain = scipy.integrate.solve_ivp(engine.slope, (0, solver.t), engine.start, method="DOP853", rtol=1e-10, atol=1e-10)
+    assert np.abs(solver.state() - plain.y[:, -1]).max() <= 1e-6
+
+
+def _again(solver, engine, length):
+    """The arguments of the stepper, with another first step."""
+    begun = solver._method
+    kind, stages = type(begun), begun.n_stages
+    A = np.zeros((stages + 3, stages + 4))
+    A[: stages - 1, : kind.A.shape[1]], A[stages - 1, :stages], A[stages:] = kind.A[1:], kind.B, kind.A_EXTRA
+    return A, np.array([kind.E5, kind.E3]), stages, 3, 7.0, engine.start, begun.f, length, 1e-8, 1e-8
+
+
+def test_a_loss_in_python_is_followed_and_may_raise():
+    calls = []
+
+    def loss(P):
+        calls.append(1)
+        if len(calls) > 200:
+            raise RuntimeError("enough")
+        return float(np.sum((P - 2) ** 2)), 2 * (P - 2)
+
+    net = la.Network.from_matrices([[[0.5]], [[0.5]]])
+    found = la.flow(net, None, times=[0, 0.5], loss=la.losses.EndToEnd(loss), rtol=1e-6)
+    assert found.evaluations > 10
+    calls[:] = [1] * 195
+    with pytest.raises(RuntimeError, match="enough"):
+        la.flow(net, None, times=[0, 50.0], loss=la.losses.EndToEnd(loss), rtol=1e-6)

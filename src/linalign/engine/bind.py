@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._kernels import _chain, _curvature, _modes
+from .._kernels import _chain, _curvature, _flow, _modes
 from ..losses import Loss
 from ..optim import Muon
 from ..optim.rule import Compiled
@@ -172,6 +172,11 @@ def bind_curvature(problem: Problem, descent: Descent, pivot: int, rows: int, th
     found = _curvature.Curvature(bind(problem, descent, pivot, rows, threads, alone=False), part)
     found.stand()
     return found
+
+
+def bind_flow(chain: Any, *how: Any) -> Any:
+    """A `Stepper` of the flow of a chain."""
+    return _flow.Stepper(chain, *how)
 
 
 def drive(chain: Any, problem: Problem, descent: Descent, rule: Compiled, shapes: Sequence[tuple[int, int]]) -> None:

@@ -1,4 +1,4 @@
-"""Gradient flow in closed form: one mode of two layers, and times of balanced modes of any depth."""
+"""Gradient flow in closed form: one mode of two layers, times of balanced modes of any depth, two layers on whitened data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import scipy.special
 
 from .. import validate
 from ..validate import Array
+from .riccati import riccati
+
+__all__ = ["balanced_time", "riccati", "two_layers"]
 
 
 def two_layers(first: float, second: float, target: float, eigenvalue: float, times: Any) -> tuple[Array, Array]:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.integrate
 
 from .. import validate
 from ..cached import cached_property
 from ..engine.engine import DIVERGED
 from ..engine.engines import simultaneous
-from ..engine.flow import FlowEngine
+from ..engine.flow import SLICE, FlowEngine, Solver
 from ..engine.threads import count, for_loop, for_plan
 from ..files import Name
 from ..losses import Loss
@@ -85,7 +84,7 @@ def flow(
     atol: float | None = None, method: str = "DOP853", record: Any = None, reduce: Any = "auto", steady: float | None = None,
     stop: Callable[..., Any] | None = None, max_steps: int = 100_000, threads: int | None = None,
 ) -> Flow:  # fmt: skip
-    """Gradient flow `dtheta/dt = -dL/dtheta`, by a Runge-Kutta method with error control.
+    """Gradient flow `dtheta/dt = -dL/dtheta`, by a Runge-Kutta method with error control, its steps in the kernel.
 
     Parameters
     ----------
@@ -94,7 +93,7 @@ def flow(
         Where the loss and what is recorded are wanted; the flow begins at time 0. The method's own dense output gives them.
     metric : "parameters", or "matrix", the flow of matrices projected on the layers' subspaces.
     rtol, atol : tolerances of a step, as in `scipy.integrate.solve_ivp`; atol is rtol times the largest parameter of the start if None.
-    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5), SciPy's.
+    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5): SciPy's steps, made in the kernel.
     record : dict, as in `linalign.train`; steps are places in `times`.
     reduce : "auto", "none", or a list of reductions. All hold for the flow (T15.1) but "split", whose parts would have steps of their own.
     steady : float, optional
@@ -166,7 +165,7 @@ class _Integration:
     def run(self, method: str, rtol: float, atol: float, most: int, plan: Plan) -> Flow:
         began = time.perf_counter()
         last = max(float(self.at[-1]), np.finfo(np.float64).tiny)
-        solver = getattr(scipy.integrate, method)(self.engine.slope, 0.0, self.engine.start, last, rtol=rtol, atol=atol)
+        solver = self.engine.solver(method, last, rtol, atol)
         with interrupts() as interrupted, np.errstate(all="ignore"):
             end = self._visit(0.0, lambda t: self.engine.start)
             while end is None and self.reached < len(self.at):
@@ -175,20 +174,25 @@ class _Integration:
                 elif self.steps == most:
                     end = "gave up"
                 else:
-                    solver.step()
-                    self.steps += 1
-                    end = self._after(solver)
+                    end = self._go_on(solver, min(most - self.steps, SLICE))
         return self._result(end or "done", plan, time.perf_counter() - began)
 
-    def _after(self, solver: Any) -> str | None:
-        """What a step came to."""
-        if solver.status == "failed":
+    def _go_on(self, solver: Solver, most: int) -> str | None:
+        """Steps up to the next time, and a look at all times that they passed."""
+        why, taken = solver.advance(float(self.at[self.reached]), most, -1.0 if self.steady is None else self.steady)
+        self.steps += taken
+        if why == "diverged":
             # no step is small enough
             return "diverged"
-        dense = solver.dense_output() if self.at[self.reached] < solver.t else None
-        end = self._visit(solver.t, (lambda t: solver.y) if dense is None else (lambda t: solver.y if t == solver.t else dense(t)))
-        if end is None and self.steady is not None and float(np.linalg.norm(solver.f)) <= self.steady:
-            self.last = solver.y.copy()
+        if self.at[self.reached] > solver.t:
+            end = None
+        elif self.at[self.reached] < solver.t:
+            inside, state = solver.dense(), solver.state()
+            end = self._visit(solver.t, lambda t: state if t == solver.t else inside(t))
+        else:
+            end = self._visit(solver.t, lambda t: solver.state())
+        if end is None and why == "steady":
+            self.last = solver.state()
             return "steady"
         return end
 
