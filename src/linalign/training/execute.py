@@ -169,7 +169,7 @@ class Execution:
         return Kept(
             options=self.options, start=work.given.net.params, origin=descent.origin, carried=descent.carried, memory=memory, value=value,
             sums=self.recorder.sums(), key=None if self.noise is None else self.noise.key,
-            find_slots=slots, find_place=lambda: None if batches is None else batches.place(step),
+            find_slots=slots, find_place=lambda: None if batches is None else batches.place(step), find_given=lambda: work.given,
         )  # fmt: skip
 
     def attach(self, error: Exception) -> None:

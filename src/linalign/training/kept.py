@@ -58,6 +58,8 @@ class Kept:
     missing: tuple[str, ...] = ()
     sums: Mapping[str, tuple[int, Array]] = field(default_factory=dict)
     key: Key | None = None
+    find_given: Callable[[], Any] | None = field(default=None, repr=False)
+    """The problem as given; None from a file, which has no data."""
 
     @property
     def slots(self) -> Slots:

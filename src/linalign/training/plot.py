@@ -32,7 +32,7 @@ ROUNDING = 1e-15
 EARLY = 0.1
 
 
-def plot_run(run: Run, path: Name | None = None, *, data: str | None = None) -> Figure:
+def plot_run(run: Run, path: Name | None = None, *, data: str | None = None, theory: bool = False) -> Figure:
     """The loss of a run and, where recorded, the alignment of its layers, its singular values end to end, and its sharpness beside 2/lr.
 
     `path`: also save the figure there; the extension chooses the format (.png, .svg, .pdf). `data`: the name of the data, for
@@ -59,10 +59,32 @@ def plot_run(run: Run, path: Name | None = None, *, data: str | None = None) -> 
         if not early:
             ax.locator_params(axis="x", nbins=5)
         _plain(ax)
+    if theory:
+        _theory(figure, run, [draw for draw, _ in panels])
     figure.suptitle(title(run, data), fontsize=12)
     if path is not None:
         save(figure, path, dpi=150)
     return figure
+
+
+def _theory(figure: Figure, run: Run, drawn: list[Any]) -> None:
+    """Gradient flow in closed form over the loss and the singular values, or a line that says why there is none."""
+    from .beside_flow import closed_form, given
+
+    problem, lr = given(run)
+    found = closed_form(problem)
+    if isinstance(found, str):
+        figure.supxlabel(f"no closed form of the flow is known here: {found}", fontsize=9, color=GREY)
+        return
+    steps = np.unique(np.linspace(0, run.steps, min(run.steps, 300) + 1).round())
+    for ax, draw in zip(figure.axes, drawn, strict=True):
+        label = f"gradient flow in closed form ({found.statement})"
+        if draw is _loss:
+            ax.plot(steps, found.loss(lr * steps), color="black", linestyle=":", linewidth=1.6, label=label)
+            ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
+        elif draw is _singular_values:
+            for j, line in enumerate(found.singular_values(lr * steps).T):
+                ax.plot(steps, line, color="black", linestyle=":", linewidth=1.2, label=None if j else label)
 
 
 def plot_flow(flow: Flow, path: Name | None = None, *, data: str | None = None) -> Figure:

@@ -22,6 +22,7 @@ from .kept import Kept
 from .stored import FORMAT, OtherFormat, from_file, to_arrays
 
 if TYPE_CHECKING:
+    from .beside_flow import AgainstFlow
     from .certified_run import Promise
 
 
@@ -124,14 +125,33 @@ class Run:
 
         return animate(self, path, frames=frames, seconds=seconds)
 
-    def plot(self, path: Name | None = None) -> Any:
+    def plot(self, path: Name | None = None, *, theory: bool = False) -> Any:
         """A figure of the loss and, where recorded, alignment, singular values and sharpness beside 2/lr, saved at `path` if given.
 
-        Raises: ImportError without matplotlib.
+        `theory`: gradient flow from the same start in closed form, dashed over loss and singular values at time lr times the step; where no
+        closed form is known, the figure says why. Raises: ImportError without matplotlib; ValueError for a run that has no flow beside it.
         """
         from .plot import plot_run
 
-        return plot_run(self, path)
+        return plot_run(self, path, theory=theory)
+
+    def against_flow(self, X: Any = None, Y: Any = None, *, points: int = 20) -> AgainstFlow:
+        """How far gradient descent is from gradient flow from the same start, at so many places, and the first order of it in lr.
+
+        `X, Y`: the data, of a run that was read from a file. Returns: AgainstFlow. Raises: ValueError for a run that is not plain gradient
+        descent with one learning rate. Cost: the run again, and its flow with Hessian products beside it. Source: docs/theory, T15.7.
+
+        Examples
+        --------
+        >>> import linalign as la
+        >>> net = la.Network.from_matrices([[[0.5]], [[0.5]]])
+        >>> found = la.train(net, [[1.0]], [[1.0]], lr=0.01, steps=200).against_flow()
+        >>> abs(float(found.distance[-1] / found.predicted[-1]) - 1) < 0.02
+        True
+        """
+        from .beside_flow import against_flow
+
+        return against_flow(self, X, Y, points=points)
 
     def save(self, path: Name, **beside: Any) -> Path:
         """Write the run to `path` (npz, no pickle); an old file stays whole until the new one is on the disk, also among threads.
