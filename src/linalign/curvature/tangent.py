@@ -30,6 +30,13 @@ class Linearized:
     network : where it is the tangent.
     eigenvalues : f times those of the kernel on the data, ascending, some of them zero: the rates of the flow. Gradient descent is stable
         up to 2 over the largest.
+
+    Examples
+    --------
+    >>> import linalign as la
+    >>> lazy = la.linearized(la.Network.from_matrices([[[2.0]], [[3.0]]]), [[1.0]], [[5.0]])
+    >>> lazy.outputs([[1.0]], 100.0).round(6), lazy.at(100.0).matrix().round(6)  # the network itself is of second order in the step
+    (array([[5.]]), array([[5.035503]]))
     """
 
     def __init__(self, problem: Problem, metric: str) -> None:
