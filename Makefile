@@ -4,6 +4,8 @@
 #             examples that fail are kept in .hypothesis
 # make faults  set up, then refuse memory, fill disks, kill, cut and flip files more often, and fork in every way (an hour)
 # make limits  set up, then print tables of what runs take at the limits: memory, values, calls, Ctrl-C, an hour of sweeps
+# make sanitize  set up, then the tests on builds with AddressSanitizer and with Cython's checks (hours of one core); make race, threads
+# make fuzz   set up, then damaged files for whatever reads files, and whole problems drawn anew (CASES of each)
 # make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
 # make docs   set up, then build the site in build/docs, gallery included; GALLERY=REGEX executes the pages whose names match only
 # make lint   set up, then style and types
@@ -11,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
 
-.PHONY: demo test explore faults limits bench bench-quick bench-kernels docs lint clean
+.PHONY: demo test explore faults limits sanitize race fuzz bench bench-quick bench-kernels docs lint clean
 
 demo: .venv/demo.done
 	$(BIN)/linalign train digits
@@ -31,6 +33,24 @@ faults: .venv/test.done
 
 limits: .venv/test.done
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.faults.limits
+
+# what is reported, and by what: docs/reliability.md
+sanitize: .venv/test.done
+	$(BIN)/python -m tests.sanitizers.run address -n auto
+	$(BIN)/python -m tests.sanitizers.run checked -n auto
+
+race: .venv/test.done
+	$(BIN)/python -m tests.sanitizers.run thread $(RACES)
+
+# where threads share the memory of a kernel
+RACES := tests/engine/test_same_bits.py tests/engine/test_instruction_sets.py tests/engine/test_structured.py tests/engine/test_stripes.py \
+  tests/kernels tests/scores/test_singular_vectors.py tests/sweeps/test_sweep.py
+
+CASES := 100000
+fuzz: .venv/test.done
+	$(BIN)/pip install --quiet atheris || echo "atheris is not to be had here: files are damaged by chance"
+	$(BIN)/python -m tests.search.files --cases $(CASES)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.search.problems --cases $(CASES)
 
 # every row that is compared with a peer or with linalign itself, from long measurements; the data are kept
 bench: .venv/bench.done
