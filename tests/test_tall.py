@@ -133,6 +133,20 @@ def test_independent_columns_are_seen_where_a_gram_matrix_can_tell(make, says):
         assert samples.rank(np.linalg.svd(X, compute_uv=False)) == K
 
 
+@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6, 1e12])
+def test_orthonormal_columns_by_gram_products_or_not_at_all(condition):
+    B = spread(N, K, condition) * 3.0
+    found = tall.orthonormal(B)
+    # what a Gram matrix shows to be independent: 1 over the condition squared is above CERTAIN
+    assert (found is not None) == (condition <= 1e4)
+    if found is not None:
+        Q, R = found
+        np.testing.assert_allclose(Q.T @ Q, np.eye(K), atol=20 * K * U64)
+        np.testing.assert_allclose(Q @ R, B, atol=20 * K * U64 * np.linalg.norm(B))
+        np.testing.assert_array_equal(np.tril(R, -1), 0)
+    assert tall.orthonormal(np.zeros((N, K))) is None
+
+
 # ---- in plans --------------------------------------------------------------------------------------------------------------
 
 

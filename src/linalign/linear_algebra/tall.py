@@ -217,3 +217,27 @@ def independent(X: Array, tolerance: float) -> bool:
         if sound > CERTAIN and np.sqrt(sound / k) * length.min() > tolerance * size:
             return True
     return False
+
+
+def orthonormal(B: Array) -> tuple[Array, Array] | None:
+    """`Q, R` of the thin QR factorisation of B, float64, by Cholesky-QR twice; None where the condition of B does not permit it.
+
+    Shapes: B (n, k), Q (n, k), R (k, k). Q is orthonormal to rounding. Cost: two Gram products and two triangular solves.
+    """
+    n, k = B.shape
+    if not k or not worthwhile(n, k):
+        return None
+    Q, whole = np.array(B, order="C"), np.eye(k)
+    for sound_enough in (CERTAIN, SOUND):
+        G = blas.dsyrk(1.0, Q.T)
+        length = np.sqrt(np.diagonal(G))
+        if not np.isfinite(length).all() or not RANGE[0] < length.min() <= length.max() < RANGE[1]:
+            return None
+        G = np.triu(G) + np.triu(G, 1).T
+        R, sound = _cholesky(np.asarray(G / np.outer(length, length), order="F"))
+        if sound < sound_enough:
+            return None
+        R *= length
+        blas.dtrsm(1.0, np.asarray(R, order="F"), Q.T, trans_a=1, overwrite_b=1)
+        whole = R @ whole
+    return Q, whole

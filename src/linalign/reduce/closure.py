@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ..linear_algebra import tall
 from ..validate import Array
 from .products import diagonal, product, scaled_rows
 
@@ -43,7 +44,7 @@ def _pivoted(B: Array) -> tuple[Array, Array]:
     if B.size < TALL:
         return scipy.linalg.qr(B, mode="economic", pivoting=True, check_finite=False)[:2]  # type: ignore[no-any-return]
     # NumPy's BLAS, which has one thread here: many small products are slow while a second one wakes
-    Q, R = np.linalg.qr(B)
+    Q, R = tall.orthonormal(B) or np.linalg.qr(B)
     turn, R, _ = scipy.linalg.qr(R, mode="economic", pivoting=True, check_finite=False)
     return Q @ turn, R
 
@@ -84,7 +85,7 @@ class Subspace:
         new = new[:, :m]
         new = new - Q @ (Q.T @ new)
         if weakest < STRONG or new.size < TALL:
-            new = np.linalg.qr(new)[0]
+            new = (tall.orthonormal(new) or np.linalg.qr(new))[0]
         self.basis = np.hstack([Q, new])
         return new
 
