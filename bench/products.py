@@ -31,7 +31,8 @@ LEAST = 1e-3
 MOST = 256
 
 
-def _kernel() -> Any:
+def kernel() -> Any:
+    """What multiplies."""
     from linalign._kernels import _product
 
     return _product
@@ -43,7 +44,8 @@ def _machine() -> Any:
     return _machine
 
 
-def _operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
+def operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
+    """The factors and the result of a product of this form, in the kernel's buffers."""
     ta, tb = FORMS[form]
     rng, buffer = np.random.default_rng(0), _machine().buffer
 
@@ -58,9 +60,9 @@ def _operands(form: str, m: int, n: int, k: int, dtype: str) -> tuple[Any, Any, 
 def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, isa: str, repeats: int) -> float:
     """Seconds of so many products `C (m, n)` with sums of k terms, one after the other, less those of one: the call has buffers to make."""
     ta, tb = FORMS[form]
-    A, B, C = _operands(form, *sizes, dtype)
+    A, B, C = operands(form, *sizes, dtype)
     beta, alpha = (1.0, 1e-9) if form == "TN" else (0.0, 1.0)
-    multiply, level, took = _kernel().multiply, _machine().LEVELS[isa], []
+    multiply, level, took = kernel().multiply, _machine().LEVELS[isa], []
     with threadpool_limits(1, "blas"):
         for count in (1, repeats + 1):
             began = time.perf_counter()
@@ -72,11 +74,11 @@ def seconds(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, is
 def difference(stage: Stage, form: str, sizes: tuple[int, int, int], dtype: str, isa: str) -> tuple[float, float]:
     """How far a product is from exact arithmetic at most, and the bound: k + 2 roundings of the sum of absolute values."""
     ta, tb = FORMS[form]
-    A, B, C = _operands(form, *sizes, dtype)
+    A, B, C = operands(form, *sizes, dtype)
     left, right = (np.asarray(M, dtype=np.longdouble) for M in (A.T if ta else A, B.T if tb else B))
     want, size = left @ right, np.abs(left) @ np.abs(right)
     with threadpool_limits(1, "blas"):
-        _kernel().multiply(ta, tb, 1.0, A, B, 0.0, C, level=_machine().LEVELS[isa], most=MOST)
+        kernel().multiply(ta, tb, 1.0, A, B, 0.0, C, level=_machine().LEVELS[isa], most=MOST)
     worst = float(np.max(np.abs(C - want) / size))
     return worst, (sizes[2] + 2) * float(np.finfo(dtype).eps)
 

@@ -20,7 +20,6 @@ from loop cimport run, forward, backward
 from batch cimport gather
 
 import numpy as np
-
 from ._machine import buffer
 
 cdef extern from "la_team.h":
@@ -75,6 +74,7 @@ cdef class Chain:
         self.kept, self.params, self.velocities, self.gradients, self.slots = [], [], [], [], []
         e.itemsize, e.depth = self.dtype.itemsize, len(params)
         e.machine.level, e.machine.most, e.machine.threads = machine.level, machine.tile, machine.threads
+        e.machine.wake, e.machine.cache = machine.wake, machine.cache
         e.machine.tile = la_tile_of(e.machine.level)
         e.pivot, e.rows = schedule.pivot, schedule.rows
         e.cyclic, e.momentum = rule.cyclic, rule.momentum

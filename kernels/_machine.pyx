@@ -21,6 +21,15 @@ cdef extern from *:
     const int LA_NATIVE
     const int LA_SHARES
 
+cdef extern from "la_cpu.h":
+    ctypedef struct la_cpu:
+        const char* vendor
+        int family
+        int model
+        int fp16
+        int amx
+    la_cpu la_cpu_of() nogil
+
 # instruction sets by name; the order is that of what they can do
 LEVELS = {"base": BASE, "avx2": AVX2, "avx512": AVX512}
 # kinds of layers, losses, answers of a run and update rules (types.pxd), by the names that Python has for them
@@ -43,6 +52,13 @@ LINE_BYTES = LINE
 def detect() -> int:
     """The best instruction set of this processor, a value of `LEVELS`."""
     return la_detect()
+
+
+def processor() -> tuple:
+    """`(vendor, family, model, set of features)` as CPUID says; an empty vendor where there is no such thing."""
+    cdef la_cpu found = la_cpu_of()
+    features = {name for name, there in (("avx512_fp16", found.fp16), ("amx", found.amx)) if there}
+    return (<bytes>found.vendor).decode("ascii", "replace"), found.family, found.model, frozenset(features)
 
 
 def build() -> list:

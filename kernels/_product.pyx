@@ -15,7 +15,8 @@ if la_team_watch():
     raise ImportError("this process cannot be told of its forks, for want of memory")
 
 
-def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long repeats=1, int threads=1):
+def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level, int most, long repeats=1, int threads=1,
+             Py_ssize_t wake=150000):
     """`C = alpha op(A) op(B) + beta C`, `repeats` times.
 
     The three are `buffer`s of one dtype with `most`; a tile is used as the loop would use it.
@@ -25,6 +26,7 @@ def multiply(bint ta, bint tb, double alpha, A, B, double beta, C, *, int level,
     scratch = buffer(threads * most, most, dtype, most)
     machine.room = most * most
     machine.level, machine.most, machine.threads = level, most, threads
+    machine.wake, machine.cache = wake, 0
     machine.tile = la_tile_of(level)
     machine.scratch = <void*>address(scratch)
     cdef int m = C.shape[0], n = C.shape[1], k = A.shape[0 if ta else 1]

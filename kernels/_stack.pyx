@@ -43,13 +43,14 @@ cdef class Fused:
     cdef readonly Py_ssize_t tape
     cdef readonly bint by_blas
 
-    def __init__(self, widths, int rows, bint single, int pivot, *, int level, int most, int threads=1):
+    def __init__(self, widths, int rows, bint single, int pivot, *, int level, int most, int threads=1, Py_ssize_t wake=150000):
         s = &self.s
         memset(s, 0, sizeof(Stack))
         self.code, self.rows, self.pivot = (b"f" if single else b"d"), rows, pivot
         s.itemsize = sizeof(float) if single else sizeof(double)
         s.depth, s.pivot = len(widths) - 1, pivot
         s.machine.level, s.machine.most, s.machine.threads = level, most, threads
+        s.machine.wake = wake
         s.machine.tile, s.machine.room = la_tile_of(level), <Py_ssize_t>most * most
         s.machine.scratch = take(&self.arena, <size_t>threads * most * most * s.itemsize)
         cdef int i, d = s.depth, p = pivot

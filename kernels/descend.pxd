@@ -10,7 +10,6 @@ from rows cimport rows_by_transpose, apply, adjoint
 from rule cimport Target, target, one_pass, settle, use_coordinates
 
 cdef enum:
-    CACHE = 400000      # bytes of a layer that stay in the second-level cache beside the rows in flight
     FEW = 64            # rows in flight up to which a step is bound by memory
 
 
@@ -82,12 +81,12 @@ cdef inline void descend(Engine* e, Layer* L, int s, const real* D, int ldd, con
         descend_constrained(e, L, s, D, ldd, A, lda)
 
 
-cdef inline int lines_at_once(Layer* L, int s, size_t itemsize) noexcept nogil:
+cdef inline int lines_at_once(Engine* e, Layer* L, int s, size_t itemsize) noexcept nogil:
     """Lines of a layer that stay in the second-level cache between the product by the old W and its update.
 
     With many rows in flight the products are bound by arithmetic, and want to be large.
     """
-    cdef Py_ssize_t fit = CACHE // (L.ld * <Py_ssize_t>itemsize)
+    cdef Py_ssize_t fit = e.machine.cache // (L.ld * <Py_ssize_t>itemsize)
     if s == 1 or s > FEW or fit >= L.n_out:
         return L.n_out
     return <int>max(fit // 16 * 16, 64)
@@ -106,7 +105,7 @@ cdef inline void apply_descend(Engine* e, Layer* L, int s, const real* A, int ld
         apply(e, L, s, A, lda, out, ldout)
         descend(e, L, s, D, ldd, A, lda)
         return
-    step = lines_at_once(L, s, sizeof(real))
+    step = lines_at_once(e, L, s, sizeof(real))
     while j < L.n_out:
         lines = min(step, L.n_out - j)
         rows_by_transpose(e, s, lines, L.n_in, A, lda, <real*>L.matrix + <Py_ssize_t>j * L.ld, L.ld, out + j, ldout)
@@ -127,7 +126,7 @@ cdef inline void adjoint_descend(Engine* e, Layer* L, int s, const real* D, int 
         structured_backward(L, s, D, ldd, out, ldout, A, lda)
         use_coordinates(<real*>NULL, e, L)
         return
-    step = lines_at_once(L, s, sizeof(real))
+    step = lines_at_once(e, L, s, sizeof(real))
     if step == L.n_out or L.kind != DENSE:
         adjoint(e, L, s, D, ldd, out, ldout)
         descend(e, L, s, D, ldd, A, lda)

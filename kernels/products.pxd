@@ -6,7 +6,6 @@ from memory cimport padded
 from blas cimport gemm
 
 cdef enum:
-    WAKE = 150000       # multiply-adds that repay a second thread: about as long as four handovers
     TURN_WORTH = 16384  # entries of a matrix that repay sharing out its transposition
 
 cdef extern from "la_tile.h":
@@ -46,6 +45,8 @@ cdef struct Machine:
     const la_tile* tile     # its functions, NULL for the baseline: beside this engine others may run with another level
     int most                # a product goes to the tile if its columns and its inner size are no larger; a multiple of 16
     int threads             # that share a product; one where BLAS has threads of its own
+    Py_ssize_t wake         # multiply-adds that repay a second thread: about as long as four handovers
+    Py_ssize_t cache        # bytes of a layer that stay in the second-level cache beside the rows in flight
     void* scratch           # a thread: `room` elements of a transposed factor, whole vectors of rows too
     Py_ssize_t room
 
@@ -153,7 +154,7 @@ cdef inline void product(Machine* machine, bint ta, bint tb, int m, int n, int k
     # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
     cdef bint tile = (machine.level and n <= machine.most and k <= machine.most
                       and not (tb and machine.level == AVX512 and n > 16 and 3 * m < n))
-    if machine.threads > 1 and macs >= WAKE:
+    if machine.threads > 1 and macs >= machine.wake:
         product_by_threads(machine, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
         product_by_one(machine, 0, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)

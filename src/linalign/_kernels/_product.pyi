@@ -17,4 +17,5 @@ def multiply(
     most: int,
     repeats: int = 1,
     threads: int = 1,
+    wake: int = 150000,
 ) -> None: ...

@@ -11,7 +11,9 @@ class Fused:
     pivot: int
     tape: int
     by_blas: bool
-    def __init__(self, widths: Sequence[int], rows: int, single: bool, pivot: int, *, level: int, most: int, threads: int = 1) -> None: ...
+    def __init__(
+        self, widths: Sequence[int], rows: int, single: bool, pivot: int, *, level: int, most: int, threads: int = 1, wake: int = 150000
+    ) -> None: ...
     def forward(self, weights: Sequence[Place], X: Place, out: Place, tape: Place | None) -> None: ...
     def backward(
         self,

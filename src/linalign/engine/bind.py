@@ -24,7 +24,7 @@ Function = Callable[[Array], tuple[float, Array]]
 # the kind of a loss in Python, for the kernels
 IN_PYTHON = "end_to_end"
 # multiply-adds of the largest product that repay each thread more
-SHARE_WORTH = 75_000
+SHARE_WORTH = machine.PROFILE.share
 
 
 # ---- what a `Chain` is given, by name --------------------------------------------------------------------------------------
@@ -85,11 +85,13 @@ class Schedule(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """Instruction set, the most columns of the register tile, and threads that share products."""
+    """Instruction set, the most columns of the register tile, and threads that share products; `wake` and `cache` are of the profile."""
 
     level: int
     tile: int
     threads: int
+    wake: int = machine.PROFILE.wake
+    cache: int = machine.PROFILE.cache
 
 
 # ---- binding ---------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ import numpy
 import scipy
 from threadpoolctl import threadpool_info
 
-from ..plan import machine
+from ..plan import machine, profiles
 
 
 def config() -> dict[str, Any]:
-    """Version, instruction set, BLAS copies and build flags."""
+    """Version, instruction set, profile of costs, BLAS copies and build flags."""
     try:
         own = version("linalign")
     except PackageNotFoundError:
@@ -29,6 +29,7 @@ def config() -> dict[str, Any]:
         "scipy": scipy.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
         "instruction set": f"{machine.ISA} in use, {machine.available()} available",
+        "profile": f"{machine.PROFILE.name}, {machine.PROFILE.origin}; this processor is {profiles.said(*machine.CPU)}",
         "register tile": f"results of at most {machine.TILE} columns, and sums of as many terms" if machine.LEVELS[machine.ISA] else "none",
         "build": ", ".join(machine.build_flags()),
         "blas": "; ".join(blas),
@@ -36,6 +37,6 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Print version, instruction set, BLAS copies and build flags: for bug reports and benchmark files."""
+    """Print version, instruction set, profile of costs, BLAS copies and build flags: for bug reports and benchmark files."""
     for name, value in config().items():
         print(f"{name:<16} {value}")

@@ -1,7 +1,7 @@
 """Cost: the products of a step from every pivot, how long they should take, and the choice between them.
 
 The counts are those of docs/theory, section 10, as implemented: identities are never multiplied by. Times come from a
-small model of this kind of processor; `make bench-kernels` and `python -m bench.calibrate FILE` find its constants anew.
+small model of this kind of processor (`profiles.py`), whose constants `python -m bench.calibrate` finds anew.
 """
 
 from __future__ import annotations
@@ -26,28 +26,8 @@ Product = tuple[int, int, int]
 """Rows, columns and inner size of a product."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Nanoseconds: `call + m n (k + half) / rate` of an m x n product of inner size k, and bytes over `bandwidth`.
-
-    `half` is what the result costs: a gradient with few rows in flight is that above all. The bandwidth counts what leaves
-    the second-level cache. float32 has twice the rate.
-    """
-
-    call: float
-    rate: float
-    half: float
-    bandwidth: float
-    cache: float = 1e6
-
-
-# for the tile and for BLAS; fitted by `bench/calibrate.py` on 2026-11-23 (AMD EPYC, Zen 4, one thread, OpenBLAS 0.3.30;
-# AVX2 with OPENBLAS_CORETYPE=Haswell), half of the products within 14 %. Rates are multiply-adds a nanosecond
-MACHINES = {
-    "avx512": (Machine(11, 26, 2.3, 20), Machine(32, 26, 2.3, 20)),
-    "avx2": (Machine(11, 24, 1.8, 20), Machine(71, 21, 2.0, 20)),
-    "base": (Machine(32, 26, 2.4, 20), Machine(32, 26, 2.4, 20)),
-}
+# for the tile and for BLAS, of each instruction set
+MACHINES = machine.PROFILE.rates
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from .. import validate
 from ..layers.base import Border
 from ..problem.descent import Descent
 from ..problem.problem import Problem
+from . import profiles
 
 try:
     from .._kernels import _machine
@@ -21,10 +22,12 @@ RULES = _machine.RULES
 SHARES = _machine.shares()
 
 
+CPU = _machine.processor()
+# what products cost here, and where the kernels change over (kernels/README.md has measurements behind these numbers)
+PROFILE = profiles.choose(CPU)
 # the most columns of a result, and terms of its sums, that the register tile takes; matrices of fewer are padded to whole vectors;
-# multiples of 16, the longest vector
-# (kernels/README.md has the measurements behind these numbers; the baseline has no tile)
-TILES = {LEVELS["base"]: 64, LEVELS["avx2"]: 128, LEVELS["avx512"]: 192}
+# multiples of 16, the longest vector; the baseline has no tile
+TILES = {LEVELS[name]: most for name, most in PROFILE.tiles.items()}
 
 
 def isa() -> str:

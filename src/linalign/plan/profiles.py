@@ -1,0 +1,168 @@
+"""Profiles: what products cost on a processor, and where the kernels change over, as numbers that a calibration can replace.
+
+A profile is chosen by CPUID among those written here, or read: from the file, or by the name, that LINALIGN_PROFILE gives, else from the
+user's cache, where `python -m bench.calibrate` leaves that of this processor. One that cannot be read is said in a warning, and not used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "LINALIGN_PROFILE"
+SETS = ("avx512", "avx2", "base")
+# what a number of a profile may be
+TILE_STEP, LARGEST_TILE = 16, 256
+LARGEST = 1e12
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Nanoseconds: `call + m n (k + half) / rate` of an m x n product of inner size k, and bytes over `bandwidth`.
+
+    `half` is what the result costs: a gradient with few rows in flight is that above all. The bandwidth counts what leaves
+    the second-level cache. float32 has twice the rate.
+    """
+
+    call: float
+    rate: float
+    half: float
+    bandwidth: float
+    cache: float = 1e6
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The numbers of a processor.
+
+    tiles : of each instruction set, the most columns of a result, and terms of its sums, that the register tile takes.
+    rates : of each instruction set, of the tile and of BLAS, in float64 on one thread.
+    wake : multiply-adds of a product that repay a second thread. share : those of a step's largest that repay each thread more.
+    cache : bytes of a layer that stay in the second-level cache beside few rows in flight.
+    origin : where it comes from, for `show_config`.
+    """
+
+    name: str
+    tiles: dict[str, int]
+    rates: dict[str, tuple[Rates, Rates]]
+    wake: int = 150_000
+    share: int = 75_000
+    cache: int = 400_000
+    origin: str = "shipped"
+
+    def to_dict(self, cpu: str) -> dict[str, Any]:
+        """As `read` takes it, for the processor of this name."""
+        return {
+            "name": self.name, "cpu": cpu, "wake": self.wake, "share": self.share, "cache": self.cache,
+            "instruction sets": {
+                isa: {"tile": self.tiles[isa], "by tile": asdict(self.rates[isa][0]), "by BLAS": asdict(self.rates[isa][1])} for isa in SETS
+            },
+        }  # fmt: skip
+
+
+# the baseline has no tile. Fitted on AMD EPYC, Zen 4, one thread, OpenBLAS 0.3.30; AVX2 with OPENBLAS_CORETYPE=Haswell; half of the
+# products within 14 %. Rates are multiply-adds a nanosecond
+_TILES = {"avx512": 192, "avx2": 128, "base": 64}
+_RATES = {
+    "avx512": (Rates(11, 26, 2.3, 20), Rates(32, 26, 2.3, 20)),
+    "avx2": (Rates(11, 24, 1.8, 20), Rates(71, 21, 2.0, 20)),
+    "base": (Rates(32, 26, 2.4, 20), Rates(32, 26, 2.4, 20)),
+}
+TABLES = {
+    "zen4": Profile("zen4", _TILES, _RATES),
+    "sapphire rapids": Profile("sapphire rapids", _TILES, _RATES),
+    "avx2": Profile("avx2", _TILES, _RATES),
+}
+
+
+def named(vendor: str, family: int, model: int, features: frozenset[str]) -> str:
+    """Which table is that of a processor, or of the nearest one."""
+    # what came after Sapphire Rapids has its features; a virtual machine may hide the model
+    if vendor == "GenuineIntel" and "avx512_fp16" in features:
+        return "sapphire rapids"
+    return "zen4" if vendor == "AuthenticAMD" and family >= 0x19 else "avx2"
+
+
+def said(vendor: str, family: int, model: int, features: frozenset[str]) -> str:
+    """A processor as a profile names it."""
+    return " ".join([vendor or "unknown", f"family {family} model {model}", *sorted(features)])
+
+
+def kept() -> Path | None:
+    """Where the profile of this user's processor is kept, or would be; None where nobody has a home."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base, "linalign", "profile.json") if base and os.path.isabs(base) else None
+
+
+def choose(cpu: tuple[str, int, int, frozenset[str]]) -> Profile:
+    """The profile in use. Warns, in one line, of a file or a name that cannot be used, and goes on with a table."""
+    table = TABLES[named(*cpu)]
+    asked = os.environ.get(VARIABLE)
+    if asked in TABLES:
+        return TABLES[asked]
+    if asked in ("", "shipped"):
+        return table
+    file = Path(asked) if asked is not None else kept()
+    if file is None:
+        return table
+    try:
+        return read(file, None if asked is not None else said(*cpu))
+    except FileNotFoundError:
+        if asked is None:
+            return table
+        why = "there is no such file, nor is it one of " + ", ".join(map(repr, TABLES))
+    except (OSError, ValueError, RecursionError) as error:
+        why = str(error).replace("\n", " ")
+    whose = f"{VARIABLE} is {asked!r} but" if asked is not None else f"the profile {file} is not used:"
+    warnings.warn(f"{whose} {why}; linalign goes on with its table {table.name!r}", RuntimeWarning, stacklevel=2)
+    return table
+
+
+def read(file: Path, cpu: str | None = None) -> Profile:
+    """The profile in a file; `cpu`: the processor that it must be of. Raises: OSError, ValueError with what is wrong, in one line."""
+    if file.stat().st_size > 2**20:
+        raise ValueError("a profile is no larger than 1 MiB")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, not an object")
+    if cpu is not None and found.get("cpu") != cpu:
+        raise ValueError(f"it is of {found.get('cpu')!r} and this is {cpu!r}: run python -m bench.calibrate here")
+    tiles, rates = {}, {}
+    sets = _part(found, "instruction sets")
+    for isa in SETS:
+        own = _part(sets, isa)
+        tiles[isa] = int(_number(own, "tile", TILE_STEP, LARGEST_TILE))
+        if tiles[isa] % TILE_STEP:
+            raise ValueError(f"{isa} tile is {tiles[isa]}; a multiple of {TILE_STEP} was wanted")
+        rates[isa] = _rates(_part(own, "by tile")), _rates(_part(own, "by BLAS"))
+    wake, share, cache = (int(_number(found, name, 1, LARGEST)) for name in ("wake", "share", "cache"))
+    return Profile(str(found.get("name", file.stem)), tiles, rates, wake, share, cache, origin=str(file))
+
+
+def _part(of: dict[str, Any], name: str) -> dict[str, Any]:
+    found = of.get(name)
+    if not isinstance(found, dict):
+        raise ValueError(f"{name!r} is missing" if found is None else f"{name!r} is a {type(found).__name__}, not an object")
+    return found
+
+
+def _number(of: dict[str, Any], name: str, least: float, most: float) -> float:
+    found = of.get(name)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found) or not least <= found <= most:
+        raise ValueError(f"{name!r} is {found!r}; a number from {least:g} to {most:g} was wanted")
+    return found
+
+
+def _rates(of: dict[str, Any]) -> Rates:
+    call, half = (float(_number(of, name, 0, 1e6)) for name in ("call", "half"))
+    rate, bandwidth = (float(_number(of, name, 1e-3, 1e6)) for name in ("rate", "bandwidth"))
+    return Rates(call, rate, half, bandwidth, float(_number(of, "cache", 1, LARGEST)))
