@@ -8,12 +8,15 @@
 # make fuzz   set up, then damaged files for whatever reads files, and whole problems drawn anew (CASES of each)
 # make bench  set up, then compare with NumPy, PyTorch, JAX and pyfaust on this machine (over an hour); make bench-quick is a look
 # make docs   set up, then build the site in build/docs, gallery included; GALLERY=REGEX executes the pages whose names match only
+# make wheel  set up, then build sdist and wheel in dist/, install the wheel where there is no compiler, and run the tests on it
+# make test-oldest  the tests with the oldest NumPy, SciPy and threadpoolctl that pyproject.toml claims
+# make test-arm64  the kernels cross-compiled for arm64, their tests under emulation (Debian, with qemu and a cross compiler)
 # make lint   set up, then style and types
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/include/*.h)
 
-.PHONY: demo test explore faults limits sanitize race fuzz bench bench-quick bench-kernels docs lint clean
+.PHONY: demo test explore faults limits sanitize race fuzz bench bench-quick bench-kernels docs wheel test-oldest test-arm64 lint clean
 
 demo: .venv/demo.done
 	$(BIN)/linalign train digits
@@ -72,6 +75,28 @@ docs: .venv/docs.done
 	GALLERY='$(GALLERY)' $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 	$(BIN)/python docs/sphinxext/check.py build/docs
 
+# which tests these two run
+TESTS ?= tests
+
+# an OpenMP of its own is put into the wheel, and its tag is that of the oldest glibc that it runs with: `dist/` is what would be uploaded
+wheel: .venv/wheel.done
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir build/wheel
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --strip --wheel-dir dist build/wheel/*.whl
+	mv build/wheel/*.tar.gz dist
+	$(BIN)/python -m venv --clear build/wheel/venv
+	CC=/bin/false build/wheel/venv/bin/pip install --quiet "$$(echo dist/*.whl)[test]"
+	OPENBLAS_NUM_THREADS=1 build/wheel/venv/bin/python -m pytest -q -n auto $(TESTS)
+
+test-oldest: .venv/created
+	$(PYTHON) -m venv --clear build/oldest
+	build/oldest/bin/pip install --quiet --constraint tests/oldest.txt ".[test]"
+	OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest -q -n auto $(TESTS)
+
+test-arm64: .venv/created
+	$(BIN)/pip install --quiet setuptools "cython>=3.1,<4" scipy
+	tests/arm64.sh $(BIN)/python $(or $(filter-out tests,$(TESTS)),tests/engine/test_chain.py)
+
 lint: .venv/lint.done
 	$(BIN)/ruff check src tests bench docs setup.py
 	$(BIN)/ruff format --check src tests bench docs setup.py
@@ -92,8 +117,7 @@ EXTRAS_demo := cli,plot,datasets
 EXTRAS_test := test
 EXTRAS_lint := lint
 
-# beside what the tests need, without building the kernels once more; the reference imports what joins PyTorch
-.venv/docs.done: .venv/test.done
+.PHONY: demo test explore faults limits bench bench-quick bench-kernels docs wheel test-oldest test-arm64 lint clean
 	$(BIN)/pip install --quiet torch==2.13.0 || $(BIN)/pip install --quiet torch
 	$(BIN)/pip install --quiet "linalign[docs]"
 	touch $@
