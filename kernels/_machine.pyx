@@ -1,6 +1,6 @@
 """What this processor and this build offer, the numbers that Python and C share, and how a matrix lies in memory."""
 
-from types cimport (LINE, BASE, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED,
+from types cimport (LINE, ARM, BASE, NEON, AVX2, AVX512, la_detect, DENSE, TIED, BASIS, FIXED, DIAGONAL, BLOCKS, SPARSE, CONV, SQUARED,
                     LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, HUBER, HINGE, SQUARED_HINGE, RUNNING,
                     CONVERGED, DIVERGED, CALLBACK_FAILED, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP,
                     NEWTON_SCHULZ)
@@ -31,7 +31,7 @@ cdef extern from "la_cpu.h":
     la_cpu la_cpu_of() nogil
 
 # instruction sets by name; the order is that of what they can do
-LEVELS = {"base": BASE, "avx2": AVX2, "avx512": AVX512}
+LEVELS = {"base": BASE, "neon": NEON} if ARM else {"base": BASE, "avx2": AVX2, "avx512": AVX512}
 # kinds of layers, losses, answers of a run and update rules (types.pxd), by the names that Python has for them
 KINDS = {
     "dense": DENSE, "tied": TIED, "basis": BASIS, "fixed": FIXED, "diagonal": DIAGONAL, "blocks": BLOCKS, "sparse": SPARSE, "conv": CONV,

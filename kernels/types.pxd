@@ -49,7 +49,9 @@ cdef enum RuleKind:
     NEWTON_SCHULZ = 7       # momentum, whether Nesterov's, steps, the three coefficients, eps
 
 cdef extern from "la_targets.h":
+    const bint ARM "LA_ARM"             # whether this is arm64, with NEON beside the baseline
     const int BASE "LA_BASE"
+    const int NEON "LA_NEON"
     const int AVX2 "LA_AVX2"
     const int AVX512 "LA_AVX512"
     const int LINE "LA_LINE"            # bytes of a cache line and of the longest vector

@@ -5,27 +5,33 @@
  *   WIDE    whether there are 32 vector registers
  *   FN(x)   the name of function x for this pair
  *   LOAD(p), STORE(p, v)   of a vector at any address (la_vector.h)
- * The includer defines LA_BODY, and LA_NO_BASE if the baseline has no such functions. No include guard: included often.
+ * The includer defines LA_BODY, and LA_NO_BASE if the baseline has no such functions; NEON is the baseline where it is. No include guard: included often.
  */
 #define LOAD(p) (*(const FN(unaligned) *)(p))
 #define STORE(p, v) (*(FN(unaligned) *)(p) = (v))
 
-#ifndef LA_NO_BASE
+#if !defined(LA_NO_BASE) || defined(LA_HAVE_NEON)
+#ifdef LA_HAVE_NEON
+#define LA_BASE_WIDE 1
+#else
+#define LA_BASE_WIDE 0
+#endif
 /* baseline: 16-byte vectors, which every 64-bit processor has */
 #define T float
 #define V la_f4
 #define LANES 4
-#define WIDE 0
+#define WIDE LA_BASE_WIDE
 #define FN(x) la_f_base_##x
 #include LA_BODY
 #include "la_undo.h"
 #define T double
 #define V la_d2
 #define LANES 2
-#define WIDE 0
+#define WIDE LA_BASE_WIDE
 #define FN(x) la_d_base_##x
 #include LA_BODY
 #include "la_undo.h"
+#undef LA_BASE_WIDE
 #endif
 
 #ifdef LA_HAVE_TILES

@@ -1,6 +1,6 @@
 /* Small products in registers, and what else needs vectors: one table of functions an instruction set, never written.
  *
- * The baseline has none: there BLAS does everything (a tile without AVX spills and loses 40-fold).
+ * The baseline of x86-64 has none: there BLAS does everything (a tile without AVX spills and loses 40-fold). That of arm64 has 32 registers.
  * GNU vector types only, no intrinsics; other compilers and processors take the baseline.
  */
 #ifndef LA_TILE_H
@@ -30,7 +30,7 @@ typedef struct {
     la_tile_double d;
 } la_tile;
 
-#ifdef LA_HAVE_TILES
+#if defined(LA_HAVE_TILES) || defined(LA_HAVE_NEON)
 
 #define LA_BODY "la_tile.inc.h"
 #define LA_NO_BASE
@@ -41,8 +41,12 @@ typedef struct {
 
 #define LA_FUNCTIONS(P)                                                                                               \
     {P##gemm, P##dot_update, P##sum_update, P##residual, P##transpose, P##axpby, P##scale, P##stripes_fill}
+#ifdef LA_HAVE_NEON
+static const la_tile la_tile_neon = {LA_FUNCTIONS(la_f_base_), LA_FUNCTIONS(la_d_base_)};
+#else
 static const la_tile la_tile_avx2 = {LA_FUNCTIONS(la_f_v3_), LA_FUNCTIONS(la_d_v3_)};
 static const la_tile la_tile_avx512 = {LA_FUNCTIONS(la_f_v4_), LA_FUNCTIONS(la_d_v4_)};
+#endif
 #undef LA_FUNCTIONS
 
 #endif
@@ -55,6 +59,9 @@ static const la_tile *la_tile_of(int level)
         return &la_tile_avx512;
     if (level == LA_AVX2)
         return &la_tile_avx2;
+#elif defined(LA_HAVE_NEON)
+    if (level == LA_NEON)
+        return &la_tile_neon;
 #endif
     (void)level;
     return NULL;
