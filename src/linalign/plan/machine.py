@@ -27,7 +27,7 @@ CPU = _machine.processor()
 PROFILE = profiles.choose(CPU)
 # the most columns of a result, and terms of its sums, that the register tile takes; matrices of fewer are padded to whole vectors;
 # multiples of 16, the longest vector; the baseline has no tile
-TILES = {LEVELS[name]: most for name, most in PROFILE.tiles.items()}
+TILES = {LEVELS[name]: most for name, most in PROFILE.tiles.items() if name in LEVELS}
 
 
 def isa() -> str:
@@ -67,6 +67,11 @@ ISA = isa()
 TILE = TILES[LEVELS[ISA]]
 
 
+def has_loops() -> bool:
+    """Whether networks that fit in registers, and steps of one row, have loops of their own: vectors of NEON are too short for them."""
+    return LEVELS[ISA] > LEVELS.get("neon", 0)
+
+
 def uses_tile(columns: int, terms: int) -> bool:
     """Whether a product of so many columns, each entry a sum of so many terms, goes to the register tile; rows do not count."""
     return LEVELS[ISA] > 0 and max(columns, terms) <= TILE
@@ -75,7 +80,7 @@ def uses_tile(columns: int, terms: int) -> bool:
 def fits_registers(problem: Problem, descent: Descent) -> bool:
     """Whether the whole loop can run on matrices that fit in a few registers each: rows of at most 64 bytes, and as many of them."""
     return (
-        LEVELS[ISA] > 0 and problem.loss.kind == "squared" and problem.T is not None
+        has_loops() and problem.loss.kind == "squared" and problem.T is not None
         and descent.update == "simultaneous" and not descent.momentum and (descent.fused or _sees_all_first(problem, descent))
         and problem.batch is None and max(*problem.net.widths, problem.rows) * problem.net.dtype.itemsize <= _machine.LINE_BYTES
         and all(layer.form.kind == "dense" for layer in problem.net.layers)
@@ -93,7 +98,7 @@ def fits_one_row(problem: Problem, descent: Descent) -> bool:
     stay in the first cache."""
     net = problem.net
     return (
-        problem.batch == 1 and LEVELS[ISA] > 0 and problem.loss.kind == "squared"
+        problem.batch == 1 and has_loops() and problem.loss.kind == "squared"
         and descent.update == "simultaneous" and descent.heavy_ball and not descent.momentum and not descent.noisy
         and max(net.widths) <= TILE and net.size * net.dtype.itemsize <= FIRST_CACHE
         and all(layer.form.kind in ("dense", "diagonal") and layer.form.border == Border() for layer in net.layers)
