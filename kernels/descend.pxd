@@ -3,7 +3,7 @@
 from libc.string cimport memset
 from types cimport real, DENSE, FIXED
 from layer cimport Layer, has_matrix
-from products cimport product, transpose, axpby, dot_update, sum_update, has_vectors
+from products cimport product, transpose, axpby, dot_update, sum_update, has_vectors, clear_margin
 from structured cimport structured_backward, gather_matrix
 from engine cimport Engine
 from rows cimport rows_by_transpose, apply, adjoint
@@ -100,6 +100,7 @@ cdef inline void apply_descend(Engine* e, Layer* L, int s, const real* A, int ld
     if one_pass(e, L, s):
         to = target(e, L)
         dot_update(&e.machine, <real*>to.place, L.n_out, L.n_in, L.ld, A, out, D, to.alpha, to.beta)
+        clear_margin(1, L.n_out, out, ldout)
         return
     if L.kind != DENSE:
         apply(e, L, s, A, lda, out, ldout)
@@ -121,6 +122,7 @@ cdef inline void adjoint_descend(Engine* e, Layer* L, int s, const real* D, int 
     if one_pass(e, L, s):
         to = target(e, L)
         sum_update(&e.machine, <real*>to.place, L.n_out, L.n_in, L.ld, D, out, A, to.alpha, to.beta)
+        clear_margin(1, L.n_in, out, ldout)
         return
     if not has_matrix(L):
         structured_backward(L, s, D, ldd, out, ldout, A, lda)

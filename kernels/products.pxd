@@ -158,7 +158,8 @@ cdef inline void product(Machine* machine, bint ta, bint tb, int m, int n, int k
         product_by_threads(machine, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
         product_by_one(machine, 0, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
-    if not tile:
+    # the tile of AVX-512 writes whole lines, that of AVX2 whole vectors, which are half of one
+    if not tile or machine.level != AVX512:
         clear_margin(m, n, C, ldc)
 
 

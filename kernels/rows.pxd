@@ -2,7 +2,7 @@
 
 from types cimport real
 from layer cimport Layer, has_matrix
-from products cimport product, transpose, scale_columns, dot_update, sum_update, has_vectors
+from products cimport product, transpose, scale_columns, dot_update, sum_update, has_vectors, clear_margin
 from structured cimport structured_apply, structured_backward
 from stripes cimport stripes_product
 from engine cimport Engine
@@ -13,6 +13,8 @@ cdef inline void rows_by_transpose(Engine* e, int s, int n, int k, const real* A
     """out (s, n) = A (s, k) @ B (n, k)^T."""
     if s == 1 and has_vectors(&e.machine):
         dot_update(&e.machine, B, n, k, ldb, A, out, <const real*>NULL, 0, 1)
+        # n numbers are written, and before them the buffer may have held more
+        clear_margin(1, n, out, ldout)
     else:
         product(&e.machine, False, True, s, n, k, 1, A, lda, B, ldb, 0, out, ldout)
 
@@ -22,6 +24,7 @@ cdef inline void rows_by_matrix(Engine* e, int s, int n, int k, const real* A, i
     """out (s, n) = A (s, k) @ B (k, n)."""
     if s == 1 and has_vectors(&e.machine):
         sum_update(&e.machine, B, k, n, ldb, A, out, <const real*>NULL, 0, 1)
+        clear_margin(1, n, out, ldout)
     else:
         product(&e.machine, False, False, s, n, k, 1, A, lda, B, ldb, 0, out, ldout)
 
