@@ -45,7 +45,7 @@ def flags() -> list[str]:
     return [*common, "-O3", *native]
 
 
-LINK_OPENMP = ([] if not OPENMP else ["-lomp"] if sys.platform == "darwin" else ["-fopenmp"])
+LINK_OPENMP = [] if not OPENMP else ["-lomp"] if sys.platform == "darwin" else ["-fopenmp"]
 
 extensions = [
     Extension(

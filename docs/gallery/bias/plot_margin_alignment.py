@@ -95,8 +95,8 @@ plt.show()
 # The numbers
 # -----------
 # Alignment tends to 1 and the margin to its maximum, but only as the logarithm of the loss goes to infinity, which floating point bounds:
-# 0.9999 and 99 % are reached at a loss of some 1e-164. That the middle layer tends to rank one has a bound: the last layer has rank one and the
-# flow keeps :math:`D = W_3^\top W_3 - W_2 W_2^\top`, so that :math:`\sigma_2(W_2)^2 \le \lVert D \rVert`. A step of length at most
+# 0.9999 and 99 % are reached at a loss of some 1e-164. That the middle layer tends to rank one has a bound: the last layer has rank one
+# and the flow keeps :math:`D = W_3^\top W_3 - W_2 W_2^\top`, so that :math:`\sigma_2(W_2)^2 \le \lVert D \rVert`. A step of length at most
 # :math:`\eta` changes D by at most :math:`\eta^2`.
 D = start.matrices()[2].T @ start.matrices()[2] - start.matrices()[1] @ start.matrices()[1].T
 bound = np.linalg.norm(D, 2) + steps * lr**2
