@@ -76,3 +76,51 @@ class Sweep(Row):
 
     def details(self, library: str, chosen: Mapping[str, Entrant]) -> dict[str, Any]:
         return {"note": "a step's time by the number of steps"} if self.role(library) == "peer" else {}
+
+
+@dataclass(frozen=True)
+class Spread(Ensemble):
+    """The same on worker processes of dask, and in threads of one process."""
+
+    peers: ClassVar[Mapping[str, tuple[str, ...]]] = {"numpy": ("numpy_stack",), "linalign": ("linalign_sweep", "linalign_dask")}
+
+
+@dataclass(frozen=True)
+class Clustered(Row):
+    """A sweep on so many worker processes of dask, of one thread each on this machine, and the same in threads of one process."""
+
+    ensemble: Spread
+    steps: int
+    processes: int
+
+    section: ClassVar[str] = "many small networks"
+    unit: ClassVar[str] = "all networks"
+    at_most: ClassVar[bool] = True
+    reference: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    @property
+    def name(self) -> str:
+        workload = self.ensemble.workload
+        return f"{self.ensemble.nets:,} nets {workload.name}, n={workload.n}, {self.steps:,} steps each, on {self.processes} of dask"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return ("on dask", "in threads")
+
+    def tiny(self) -> Clustered:
+        return replace(self, ensemble=replace(self.ensemble, workload=self.ensemble.workload.tiny(), nets=7), steps=20)
+
+    def role(self, library: str) -> str:
+        return "ours" if library == "on dask" else "base"
+
+    def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
+        if library == "numpy":
+            return enter(library, self.ensemble, workers, (workers.threads,), Steps)
+        process = workers.get(library)
+        variants, absent = process.call(worker.build, self.ensemble, "linalign", workers.compiler)
+        wanted = f"{self.processes} of dask" if library == "on dask" else "sweep"
+        return [Calls(process, name, worker.seconds, name, self.steps, 0) for name in variants if name == wanted], absent
+
+    def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
+        workload = self.ensemble.workload
+        return compare(entered, leave_out, workload.check_steps, self.ensemble.case().weights, workload)

@@ -1,7 +1,9 @@
 """Many small networks on one data set. Against NumPy and PyTorch on arrays of all networks, and JAX's `vmap` of a `scan`."""
 
-from .ensembles import Ensemble, Sweep
+from .ensembles import Clustered, Ensemble, Spread, Sweep
 from .workloads import Workload
+
+SPREAD = Spread(Workload("100-100-100-100", (100,) * 4, 1000, 1e-2), 24)
 
 ROWS = (
     Sweep(
@@ -14,6 +16,8 @@ ROWS = (
         shows="the same where a network's products would fill vectors of their own, and the state of 8 fills the second cache",
         headline="400 networks 20-20-20 in a sweep, 4,000 steps each",
     ),
+    Clustered(SPREAD, 500, 1, aim=2.5, shows="what the way to another process costs, beside two threads of this one"),
+    Clustered(SPREAD, 500, 2, aim=1.25, shows="the same on both cores"),
 )  # fmt: skip
 
 

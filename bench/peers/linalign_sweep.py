@@ -23,7 +23,7 @@ class Sweep:
 
     def __init__(self, case: Case) -> None:
         self.case, self.steps = case, 0
-        self.threads = int(os.environ["OPENBLAS_NUM_THREADS"])
+        self.where: dict[str, Any] = {"threads": int(os.environ["OPENBLAS_NUM_THREADS"])}
 
     def prepare(self, steps: int) -> None:
         pass
@@ -38,7 +38,7 @@ class Sweep:
         def network(rng: int) -> linalign.Network:
             return linalign.Network.from_matrices([stack[rng] for stack in starts])
 
-        options: dict[str, Any] = {"loss": case.loss, "lr": case.lr, "steps": self.steps, "threads": self.threads, "keep_runs": keep_runs}
+        options: dict[str, Any] = {"loss": case.loss, "lr": case.lr, "steps": self.steps, "keep_runs": keep_runs, **self.where}
         return linalign.sweep(network, case.X, case.Y, grid={"rng": range(len(starts[0]))}, **options)
 
     def weights(self) -> list[Array]:
