@@ -15,7 +15,11 @@ import pytest
 import linalign as la
 from tests.examples import times
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the children are forks")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the children are forks"),
+    # JAX, where another test of this process has imported it, warns of every fork
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+]
 if hasattr(os, "fork"):
     import resource
 

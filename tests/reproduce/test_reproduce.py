@@ -198,7 +198,7 @@ def test_every_axis_is_labelled(measured):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--claim", "all"], "claim is 'all'; one of kept, output, balanced, rate, projected, convolution, authors was wanted"),
+        (["--claim", "all"], "claim is 'all'; one of kept, output, balanced, rate, projected, convolution, authors, edge was wanted"),
         (["--data", "none.npz"], "none.npz: no such file; pass a path to"),
         (["--data", "table.npz"], "table.npz: samples of 3, no classes; images with classes were wanted"),
         (["--redraw", "nowhere"], "nowhere: no saved claims here (kept.npz, output.npz"),

@@ -39,7 +39,7 @@ examples:
   linalign train digits --layers "conv 3x3, conv 3x3 valid 2 channels, dense 10" --scale 0.1 --steps 2000
   linalign train wine.csv --target quality --task regression --normalise standard
   linalign train mnist/train-images-idx3-ubyte.gz --limit 10000 --out results/mnist
-  linalign train digits --record sharpness,ntk_trace              and the picture has sharpness beside 2/lr
+  linalign train digits --record sharpness,ntk_trace  writes a picture with sharpness beside 2/lr
   linalign train digits --record balancedness=1000 --record modes=log --steps 50000
   linalign train train.csv --optimizer adam --batch 32 --schedule cosine --validation test.csv --checkpoint kept.npz --steps 20000
 

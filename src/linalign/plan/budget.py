@@ -17,6 +17,8 @@ GAIN = 0.95
 MODES_CALL, MODES_EACH = 30.0, 0.5
 # seeking a reduction must cost less than this many steps of the problem as given, and this share of the run without it
 SEARCH_STEPS, SEARCH_SHARE = 50, 0.125
+# nanoseconds that a reduction may take in any run: a short run of a small problem has the bits of the beginning of a long one
+ALWAYS = 1e5
 # nanoseconds of Python: of a search, and for each direction that blocks are grown from one by one
 SEARCH_CALL, SEARCH_DIRECTION = 1e6, 1e5
 
@@ -47,10 +49,11 @@ class RunBudget:
         return limit
 
     def repaid(self, macs: float) -> bool:
-        """Whether so many multiply-adds take no longer than the run without them."""
+        """Whether so many multiply-adds take no longer than the run without them, or next to nothing."""
         if not self.thrifty or self.steps is None:
             return True
-        return macs / cost.MACHINES[machine.ISA][1].rate <= self.steps * self.nanoseconds()
+        took = macs / cost.MACHINES[machine.ISA][1].rate
+        return took <= ALWAYS or took <= self.steps * self.nanoseconds()
 
     def too_little(self, before: Problem, after: Problem) -> str | None:
         """Why the smaller problem does not pay; None if it does."""

@@ -108,7 +108,7 @@ def compare(proof: Certificate, lr: float, excess: Array, floor: float) -> Promi
     taken: list[int | None] = []
     for share in SHARES:
         try:
-            promised.append(proof.steps(share * distance, lr) if distance > noise else None)
+            promised.append(proof.steps(share * distance, lr) if moving and distance > noise else None)
         except (OverflowError, ValueError):
             promised.append(None)
         reached = np.flatnonzero(above <= share * distance)
