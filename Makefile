@@ -38,11 +38,15 @@ limits: .venv/test.done
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.faults.limits
 
 # what is reported, and by what: docs/reliability.md
-sanitize: .venv/test.done
+.venv/sanitizers.done: .venv/test.done
+	$(BIN)/pip install --quiet setuptools "cython>=3.1,<4"
+	touch $@
+
+sanitize: .venv/sanitizers.done
 	$(BIN)/python -m tests.sanitizers.run address -n auto
 	$(BIN)/python -m tests.sanitizers.run checked -n auto
 
-race: .venv/test.done
+race: .venv/sanitizers.done
 	$(BIN)/python -m tests.sanitizers.run thread $(RACES)
 
 # where threads share the memory of a kernel
