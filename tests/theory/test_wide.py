@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from dataclasses import fields
 from itertools import pairwise
 
@@ -12,6 +11,7 @@ import pytest
 import linalign as la
 from linalign import linear_algebra, theory
 from tests.oracles.theory_cases import diagonal_net, joint_data, orthogonal
+from tests.test_memory import peak
 
 EPS = np.finfo(np.float64).eps
 
@@ -217,14 +217,6 @@ def test_aligned_starts_on_wide_data(X_given, k_d):
         np.testing.assert_allclose(s[r:], 0, atol=1e-12)
     start = theory.certify(net, data.get("X"), data["Y"])
     assert start.certified, start.reason
-
-
-def peak(run):
-    tracemalloc.start()
-    try:
-        return run(), tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_memory_is_of_the_order_of_the_data():
