@@ -1,7 +1,8 @@
-"""Our table, from a JSON file of pytest-benchmark's: `python -m bench.table FILE [--markdown]`.
+"""Our table, from JSON files of pytest-benchmark's: `python -m bench.table FILE ... [--markdown]`.
 
 One line a row, losing and missing ones too; the ratio is the fastest peer's median over linalign's. `--markdown` prints the
-rows with a headline for docs/benchmarks.md. Products of the kernels have a grid of their own, by BLAS and by the tile.
+rows with a headline for docs/benchmarks.md, a column for each file. Products of the kernels have a grid of their own, by BLAS and
+by the tile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -247,29 +248,42 @@ def _formatted(line: Line, columns: Sequence[str], width: int) -> str:
     return f"{line.label:<{width}}{times}{iqr:>6}{ratio:>9}{aim:>11}  {line.verdict}"
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """The rows with a headline, as a table for docs/benchmarks.md."""
-    out = ["| problem | linalign | fastest peer | times as fast |", "|---|---|---|---|"]
-    for (_, name), entries in rows(found).items():
-        headline, line, best = entries[0].about.get("headline"), lines(name, entries)[0], fastest(entries)
-        if not headline:
-            continue
-        if line.ratio is None or best is None:
-            out.append(f"| {headline} | | | {line.verdict} |")
-        else:
-            ours, theirs = duration(line.times["linalign"]), f"{best.library}, {duration(best.median)}"
-            without = ", ".join(entry.library for entry in entries if entry.role == "peer" and not entry.stats)
-            out.append(f"| {headline} | {ours} | {theirs} | {number(line.ratio)}{f' (without {without})' if without else ''} |")
+def markdown(files: Mapping[str, dict[str, Any]]) -> str:
+    """The rows with a headline, a column for each processor, as a table for docs/benchmarks.md: how many times as fast, and the times."""
+    table: dict[str, dict[str, str]] = {}
+    for processor, found in files.items():
+        for (_, name), entries in rows(found).items():
+            headline = entries[0].about.get("headline")
+            if headline:
+                table.setdefault(headline, {})[processor] = _cell(name, entries)
+    out = [f"| problem | {' | '.join(files)} |", "|---|" + "---|" * len(files)]
+    out += [f"| {headline} | {' | '.join(cells.get(name, '') for name in files)} |" for headline, cells in table.items()]
     return "\n".join(" ".join(row.split()) for row in out)
+
+
+def _cell(name: str, entries: Sequence[Entry]) -> str:
+    line, best = lines(name, entries)[0], fastest(entries)
+    if line.ratio is None or best is None:
+        return line.verdict
+    without = ", ".join(entry.library for entry in entries if entry.role == "peer" and not entry.stats)
+    missing = f"; without {without}" if without else ""
+    times = f"{duration(line.times['linalign']).strip()}; {best.library} {duration(best.median).strip()}{missing}"
+    return f"**{number(line.ratio)}** ({times})"
+
+
+def processor(path: Path) -> str:
+    """The processor that a file of results is of, as its name has it: `<date>-<processor>-<commit>.json`."""
+    words = path.stem.split("-")[3:-1]
+    return " ".join(word.upper() if word in ("amd", "epyc") else word.capitalize() for word in words) or path.stem
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.table", description="The table of a file that `pytest bench --benchmark-json` wrote.")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--markdown", action="store_true", help="the rows of docs/benchmarks.md")
+    parser.add_argument("file", type=Path, nargs="+")
+    parser.add_argument("--markdown", action="store_true", help="the rows of docs/benchmarks.md, a column for each file")
     options = parser.parse_args()
-    found = json.loads(options.file.read_text())
-    print(markdown(found) if options.markdown else text(found))
+    found = {processor(path): json.loads(path.read_text()) for path in options.file}
+    print(markdown(found) if options.markdown else "\n\n".join(text(one) for one in found.values()))
 
 
 if __name__ == "__main__":
