@@ -7,7 +7,7 @@ from layer cimport Layer
 from memory cimport clear, padding, release, take
 from products cimport la_tile_of
 from structured cimport refresh
-from score cimport Scores, SIDE
+from score cimport Scores, SIDE, score
 from engine cimport Engine, Optimiser, Batch, la_rules_of
 from workspace cimport Memory, array_of, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, widest, width
 from registers cimport hand_gradients_over, lay_out_registers
@@ -312,10 +312,10 @@ cdef class Chain:
         e = &self.e
         s = &self.scores
         cdef int i
-        cdef bint constrained = False
         for i in range(e.depth):
-            constrained = constrained or e.layers[i].structure != NULL
-        if constrained or e.depth == 1 or widest(e) > SIDE or (constant is not None and constant.shape[1] > SIDE):
+            if e.layers[i].structure != NULL:
+                return False
+        if e.depth == 1 or widest(e) > SIDE or (constant is not None and constant.shape[1] > SIDE):
             return False
         memset(s, 0, sizeof(Scores))
         noise = np.array(noise, dtype=np.float64)
@@ -333,7 +333,7 @@ cdef class Chain:
     def advance_scoring(self, long steps, double[::1] values not None, double tol, long[::1] at not None):
         """`advance`, and the scores before the steps in `at`: `(status, steps taken, (len(at), interfaces, 2))`, sine and cosine.
 
-        `at` is ascending, below `steps`; needs `prepare_scores`. Scores of steps that were not reached are nan.
+        `at` is ascending, at most `steps`; needs `prepare_scores`. Scores of steps that were not reached are nan.
         """
         found = np.full((len(at), self.scores.interfaces, 2), np.nan)
         if not found.size:
@@ -344,6 +344,11 @@ cdef class Chain:
             status, done = self.advance(steps, values, tol)
         finally:
             self.e.scores = NULL
+        if status == RUNNING and self.scores.left:
+            if self.single:
+                score(<float*>NULL, &self.scores, self.e.layers)
+            else:
+                score(<double*>NULL, &self.scores, self.e.layers)
         return status, done, found
 
     def advance(self, long steps, double[::1] values not None, double tol):
@@ -381,14 +386,12 @@ cdef class Chain:
         self._room_for_gradients()
         self.e.gradients_only = True
         status, value = self.value(-np.inf)
-        if status == CALLBACK_FAILED:
-            self.e.gradients_only = False
-            return status, value
-        with nogil:
-            if self.single:
-                backward(<float*>NULL, &self.e)
-            else:
-                backward(<double*>NULL, &self.e)
+        if status != CALLBACK_FAILED:
+            with nogil:
+                if self.single:
+                    backward(<float*>NULL, &self.e)
+                else:
+                    backward(<double*>NULL, &self.e)
         self.e.gradients_only = False
         return status, value
 

@@ -92,6 +92,36 @@ def test_what_is_scored_on_the_way_does_not_depend_on_where_slices_end(others):
     np.testing.assert_array_equal(alone.history["misalignment"].values, found[0].history["misalignment"].values)
 
 
+# one of each loop in C: registers, rows, one row, batches and schedules, a rule that sees all gradients first, cyclic
+LOOPS = {
+    "registers": {},
+    "rows": {"widths": [5, 30, 20, 3]},
+    "one row": {"rows": 1},
+    "batches": {"batch": 4, "rng": 0, "lr": lambda step: 1e-3 * 0.99**step},
+    "adam": {"optimizer": "adam"},
+    "cyclic": {"update": "cyclic"},
+    "float32": {"dtype": np.float32},
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_score_of_the_last_step_has_the_bits_that_it_has_on_the_way(name):
+    options = dict(LOOPS[name])
+    rng, dtype = np.random.default_rng(0), options.pop("dtype", np.float64)
+    k, n = options.pop("widths", [5, 6, 4, 3]), options.pop("rows", 11)
+    net = la.Network.dense(k).init("gaussian", rng=0).astype(dtype)
+    X, Y = rng.standard_normal((n, k[0])).astype(dtype), rng.standard_normal((n, k[-1])).astype(dtype)
+    options = {"lr": 1e-3, "record": {"alignment": 5, "misalignment": 1}} | options
+    long = la.train(net, X, Y, steps=60, **options)
+    for steps in (0, 1, 7, 40, 41):
+        # the plan of the long one: a shorter run may not repay the search for one
+        run = la.train(net, X, Y, steps=steps, plan=long.plan, **options)
+        np.testing.assert_array_equal(run.history["misalignment"].values, long.history["misalignment"].values[: steps + 1])
+        assert run.history["alignment"].steps[-1] == steps
+        if steps % 5 == 0:
+            np.testing.assert_array_equal(run.history["alignment"].values, long.history["alignment"].values[: steps // 5 + 1])
+
+
 def test_a_run_with_a_bar_has_the_bits_of_one_without(capsys):
     pytest.importorskip("tqdm")
     rng = np.random.default_rng(1)

@@ -83,6 +83,10 @@ class Engine(ABC):
         """`advance`, and sine and cosine of every interface before the steps in `at`; needs `prepare_scores`."""
         raise NotImplementedError
 
+    def scores(self) -> Array:
+        """Sine and cosine of every interface where it stands, as on its way; needs `prepare_scores`."""
+        raise NotImplementedError
+
     def ready(self) -> None:  # noqa: B027 - most have nothing left to do
         """Do before the first step what belongs to none: it is no time of the loop."""
 

@@ -61,6 +61,10 @@ class ChainEngine(Engine):
         status, taken, scores = self._chain.advance_scoring(steps, values, tol, at)
         return status, taken, scores
 
+    def scores(self) -> Array:
+        scores: Array = self._chain.advance_scoring(0, np.empty(0), -math.inf, np.zeros(1, dtype=np.int64))[2][0]
+        return scores
+
     def value(self, tol: float) -> tuple[int, float]:
         status, value = self._chain.value(tol)
         return status, value

@@ -133,6 +133,12 @@ class Recorder:
                 self._values[name].append(scores[mine, :, SCORED[name]])
                 self._next[name] = int(steps[-1]) + 1
 
+    def put_last(self, names: tuple[str, ...], step: int, scores: Array) -> None:
+        """`put` where the run ends, whether or not it is due."""
+        for name in names:
+            if self._next[name] <= step:
+                self.put((name,), np.array([step]), scores[None])
+
     def next_after(self, step: int, last: int, others: tuple[str, ...] = ()) -> int:
         """The first step after `step` at which something is due, at most `last`; `others` are not looked at."""
         first = min((at.after(step) for name, at in self._at.items() if name not in others), default=last)

@@ -127,6 +127,7 @@ class Loop:
         self._stop, self._stop_wants_network = stop, stop is not None and takes_state(stop)
         # sine and cosine of every interface, where no step changes them
         self._constant: Array | None = None
+        self._scored: tuple[str, ...] = ()
         self._keep: Callable[[], float] | None = None
         self._next_keep = math.inf
         self._kept: list[tuple[int, list[Array]]] = []
@@ -179,7 +180,7 @@ class Loop:
             if all(np.isfinite(theta).all() for theta in self.engine.params()):
                 raise
 
-    def _scored(self) -> tuple[str, ...]:
+    def _scores(self) -> tuple[str, ...]:
         """What is recorded without coming back for it: by the engine on its way, or because no step changes it."""
         names = self.recorder.scored()
         if not names or self._stop is not None:
@@ -224,14 +225,18 @@ class Loop:
             if self.status == RUNNING:
                 self.status, self.losses.rest(self.done)[0] = self.engine.value(self.tol)
             if self.status in (RUNNING, CONVERGED):
+                if self._scored:
+                    scores = self.engine.scores() if self._constant is None else self._constant
+                    self.recorder.put_last(self._scored, self.done, scores)
                 self._record(last=True)
             self.recorder.settle()
 
     def _steps(self, stop: list[bool] | None) -> None:
         stopping = interrupts() if stop is None else contextlib.nullcontext(stop)
         with bar(self.progress, self.steps - self.first) as shown, stopping as interrupted:
-            # a step has the same scores wherever a slice ends, which goes by the time: those of the loop, but for the last step
-            size, scored, longest = self.size, self._scored(), self.engine.longest
+            # a step has the same scores wherever a slice ends, which goes by the time, and whether it is the last: those of the loop
+            size, longest = self.size, self.engine.longest
+            self._scored = scored = self._scores()
             self._record(but=scored)
             while self.done < self.steps and not interrupted[0] and not self.stopped:
                 began = time.perf_counter()
