@@ -24,8 +24,8 @@ if [ ! -e "$here/libraries.done" ]; then
     touch "$here/libraries.done"
 fi
 
-# C by this machine's Cython, objects by the cross compiler
-"$python" setup.py --quiet build_ext --build-lib "$here/native"
+# C by this machine's Cython, which any command of setup.py runs; objects by the cross compiler
+"$python" setup.py --quiet --version
 mkdir -p "$here/package" && rm -rf "$here/package/linalign" && cp -r src/linalign "$here/package" && rm -f "$here"/package/linalign/_kernels/*.so
 for source in build/cython/kernels/*.c; do
     name=$(basename "$source" .c)

@@ -161,9 +161,7 @@ def gradients(layers: Sequence[Any], params: Params, X: Array | None, objective:
 
     `objective(F)` is the loss and its gradient in the outputs.
     """
-    if X is None:
-        X = np.eye(layers[0].shape[1], dtype=params[0].dtype)
-    A = forward(layers, params, X)
+    A = forward(layers, params, np.eye(layers[0].shape[1], dtype=params[0].dtype) if X is None else X)
     value, D = objective(A[-1])
     return value, [layer.grad(D_i, A_i) for layer, D_i, A_i in zip(layers, backward(layers, params, D), A, strict=False)]
 
@@ -210,16 +208,13 @@ def cotangent(layer: Any, direction: Array, D: Array) -> Array:
 
 def _sum(*terms: Array | None) -> Array | None:
     """The sum of those that are not None, which stands for zero."""
-    found = None
-    for term in terms:
-        if term is not None:
-            found = term if found is None else found + term
-    return found
+    given = [term for term in terms if term is not None]
+    return sum(given[1:], start=given[0]) if given else None
 
 
 def hessian_product(
-    layers: Sequence[Any], params: Params, V: Params, X: Array | None, objective: Objective, second: Second, pivot: int = 0,
-    part: bool = False,
+    layers: Sequence[Any], params: Params, V: Params, X: Array | None, objective: Objective,
+    second: Second, pivot: int = 0, part: bool = False,
 ) -> Params:  # fmt: skip
     """The derivative of the gradients along V, from any pivot; `part`: Gauss-Newton's, without what has an undifferentiated E (T13.1).
 
@@ -245,9 +240,8 @@ def hessian_product(
         F, dF = A[d], dA[d]
     dE, E = second(F, dF), None if part else objective(F)[1]
     D, dD = (E, dE) if not p else (None if E is None else H.T @ E, _sum(H.T @ dE, None if E is None else dH.T @ E))
-    R, dR = None if E is None or not p else A[d] @ E.T @ X, A[d] @ dE.T @ X if p else None
-    if E is not None and p and dA[d] is not None:
-        dR = dR + dA[d] @ E.T @ X
+    R = None if E is None or not p else A[d] @ E.T @ X
+    dR = _sum(A[d] @ dE.T @ X, None if E is None or dA[d] is None else dA[d] @ E.T @ X) if p else None
     found: list[Array] = [None] * d
 
     def both(i: int, first: Array, second: Array, more: Array | None, most: Array | None) -> Array:
@@ -345,11 +339,10 @@ def train_beside(
         A = [np.broadcast_to(X, (len(W[0]), *X.shape))]
         for weight in W:
             A.append(A[-1] @ weight.swapaxes(1, 2))
-        found = [objective(F) for F in A[-1]]
-        losses[:, t] = [value for value, _ in found]
+        losses[:, t], errors = zip(*map(objective, A[-1]), strict=True)
         if t == steps:
             break
-        D = np.array([gradient for _, gradient in found])
+        D = np.array(errors)
         for i in reversed(range(len(W))):
             G, D = D.swapaxes(1, 2) @ A[i], D @ W[i]
             V[i] = momentum[:, None, None] * V[i] + G + weight_decay[:, i, None, None] * W[i]

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import linalign as la
-from linalign.interop import sklearn as interop
+from linalign.interop import centred
 from linalign.interop.sklearn import DeepLinearAutoencoder, DeepLinearClassifier, DeepLinearRegressor
 
 
@@ -95,8 +95,8 @@ def test_the_autoencoder_spans_the_principal_axes():
 def test_a_search_over_options_compresses_each_fold_once(monkeypatch):
     X, y = load_digits(return_X_y=True)
     calls = []
-    monkeypatch.setattr(interop, "_KNOWN", type(interop._KNOWN)())
-    monkeypatch.setattr(interop, "compress", lambda chunks, real=interop.compress: calls.append(1) or real(chunks))
+    monkeypatch.setattr(centred, "_KNOWN", type(centred._KNOWN)())
+    monkeypatch.setattr(centred, "compress", lambda chunks, real=centred.compress: calls.append(1) or real(chunks))
     model = DeepLinearRegressor(steps=20, random_state=0)
     search = GridSearchCV(model, {"lr": list(np.logspace(-5, -3, 20))}, cv=3, refit=False).fit(X, np.eye(10)[y])
     assert len(calls) == 3

@@ -1,4 +1,4 @@
-"""All reductions together: the same run, its end, its divergence, its file; and what the plan says of the issue's examples."""
+"""All reductions together: the same run, its end, its divergence, its file; and what the plan says."""
 
 from __future__ import annotations
 

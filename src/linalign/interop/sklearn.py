@@ -6,9 +6,7 @@ DeepLinearRegressor(hidden=(64,)).fit(X, y).score(X, y)
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,19 +34,13 @@ from ..layers.homogeneous import beside_ones
 from ..losses import CrossEntropy, Loss, Squared
 from ..problem.compressed import Compressed
 from ..problem.network import Network
-from ..reduce.stream import compress
 from ..training.automatic_rate import automatic_rate, for_metric
 from ..training.run import Run
 from ..training.train import train
 from ..validate import Array
+from .centred import compressed
 
 __all__ = ["DeepLinearAutoencoder", "DeepLinearClassifier", "DeepLinearRegressor"]
-
-# rows that are read at a time from sparse data
-BLOCK = 4096
-# compressed data sets that are kept, for a search over the options of a fit that meets the same data again
-KEPT = 8
-_KNOWN: OrderedDict[bytes, Compressed] = OrderedDict()
 
 
 class _DeepLinear(BaseEstimator):
@@ -132,32 +124,10 @@ class _Quadratic(_DeepLinear):
         loss = Squared(half=False, reduction="sum")
         root = np.sqrt(w / Y.shape[1])[:, None]
         if scipy.sparse.issparse(X) or len(Y) > X.shape[1]:
-            self._train(_compressed(X, Y, x_mean, y_mean, root), None, loss, dtype)
+            self._train(compressed(X, Y, x_mean, y_mean, root), None, loss, dtype)
         else:
             self._train(((X - x_mean) * root).astype(dtype), ((Y - y_mean) * root).astype(dtype), loss, dtype)
         return x_mean, y_mean
-
-
-def _compressed(X: Any, Y: Array, x_mean: Array, y_mean: Array, root: Array) -> Compressed:
-    """The weighted, centred data as rank(X) rows; those of the last few data sets are kept."""
-    key = hashlib.blake2b(repr((X.shape, X.dtype.str, Y.dtype.str)).encode())
-    for part in [X.data, X.indices, X.indptr] if scipy.sparse.issparse(X) else [X]:
-        key.update(np.ascontiguousarray(part).tobytes())
-    for part in (Y, x_mean, y_mean, root):
-        key.update(part.tobytes())
-    found = _KNOWN.get(key.digest())
-    if found is None:
-        found = _KNOWN[key.digest()] = compress(_blocks(X, Y, x_mean, y_mean, root))
-        while len(_KNOWN) > KEPT:
-            _KNOWN.popitem(last=False)
-    return found
-
-
-def _blocks(X: Any, Y: Array, x_mean: Array, y_mean: Array, root: Array) -> Iterator[tuple[Array, Array]]:
-    for at in range(0, len(Y), BLOCK):
-        part = slice(at, at + BLOCK)
-        rows = X[part].toarray() if scipy.sparse.issparse(X) else X[part]
-        yield (rows - x_mean) * root[part], (Y[part] - y_mean) * root[part]
 
 
 class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
