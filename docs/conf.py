@@ -35,6 +35,8 @@ extensions = [
     "sphinxext.reference",
     "sphinxext.sources",
 ]
+# what is not marked as Python is no Python: pseudo-code, plans, what a command prints
+highlight_language = "none"
 # quotes stay as they are typed: many are code
 smartquotes = False
 exclude_patterns = ["gallery", "sphinxext"]

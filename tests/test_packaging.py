@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import linalign as la
+
 ROOT = Path(__file__).parent.parent
 TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "cython-lint", "torch", "jax"}
 
@@ -41,3 +43,13 @@ def test_what_the_readme_links_to_is_in_the_source_distribution():
         assert (ROOT / link).exists(), link
         assert link.split("/")[0] in given, link
     assert "docs" in given
+
+
+def test_the_version_and_its_date_are_the_same_wherever_they_stand():
+    def found(name, pattern):
+        return re.search(pattern, (ROOT / name).read_text(), re.MULTILINE)
+
+    heading = found("CHANGELOG.md", r"^## (\S+), (\d{4}-\d{2}-\d{2})$")
+    assert found("pyproject.toml", r'^version = "(.*)"$')[1] == la.__version__ == heading[1]
+    assert found("CITATION.cff", r"^version: (.*)$")[1] == la.__version__
+    assert found("CITATION.cff", r"^date-released: (.*)$")[1] == heading[2]

@@ -18,6 +18,7 @@ from bench.table import Line, duration, fastest, header, lines, number, rows
 
 RESULTS = ROOT / "bench" / "results"
 MARK = "<!-- benchmarks -->"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 COLOURS = {"numpy": "#4c78a8", "torch": "#e45756", "jax": "#54a24b", "pyfaust": "#b279a2", "linalign": "#f58518"}
 MARKERS = {"numpy": "o", "torch": "s", "jax": "^", "pyfaust": "D", "linalign": "o"}
 
@@ -76,7 +77,8 @@ def picture(found: dict[str, Any], path: Path, ink: str) -> None:
 def cells(head: Line, best: str) -> str:
     """A row of the table."""
     ours = duration(head.times["linalign"]) if "linalign" in head.times else ""
-    theirs = f"{best}, {duration(head.times[best])}" if best else ""
+    # a number is not parted from its unit
+    theirs = f"{best}, {duration(head.times[best]).replace(' ', NO_BREAK)}" if best else ""
     ratio = "" if head.ratio is None else number(head.ratio)
     return "| " + " | ".join([head.label.strip().replace("|", "\\|"), ours, theirs, ratio, head.verdict.replace("|", "\\|")]) + " |"
 
