@@ -1,4 +1,4 @@
-"""What recording costs: a hundred steps with a record of the alignment, over a hundred steps without."""
+"""What recording costs: a hundred steps with a record of one quantity, over a hundred steps without."""
 
 from __future__ import annotations
 
@@ -50,18 +50,19 @@ class Slope(Entrant):
 
 @dataclass(frozen=True)
 class Recording(Row):
-    """A workload with `alignment` recorded every hundred steps, and without."""
+    """A workload with one quantity recorded every hundred steps, and without."""
 
     workload: Workload
+    quantity: str = "alignment"
 
-    section: ClassVar[str] = "what recording the alignment costs"
+    section: ClassVar[str] = "what recording costs"
     unit: ClassVar[str] = "100 steps"
     at_most: ClassVar[bool] = True
     reference: ClassVar[tuple[str, ...]] = ("numpy",)
 
     @property
     def name(self) -> str:
-        return self.workload.name
+        return f"{self.workload.name}: {self.quantity}"
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ class Recording(Row):
     def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
         if library == "numpy":
             return enter(library, self.workload, workers, (workers.threads,), Steps)
-        record: dict[str, Any] = {"record": {"alignment": EVERY}} if library == "recorded" else {}
+        record: dict[str, Any] = {"record": {self.quantity: EVERY}} if library == "recorded" else {}
         workload = replace(self.workload, options={**self.workload.options, **record})
         process: Worker = workers.get(library)
         variants, absent = process.call(worker.build, workload, "linalign", False)

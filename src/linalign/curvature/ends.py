@@ -7,16 +7,19 @@ from typing import Any
 from .. import validate
 from ..engine.engines import simultaneous
 from ..losses import Loss
-from ..plan.planner import make_plan
+from ..plan.planner import Work, make_plan
 from ..problem.network import Network
 from ..problem.problem import make_problem
 from ..validate import Array
+from .factored import pays
 from .operators import hessian
 from .reduced import ReducedHessian, applies
 from .spectrum import ENDS, SMALL, eigenvalues
 
 # about how many products a search takes, by which a plan sees whether a smaller network pays
 PRODUCTS = 60
+# eigenvalues are many from this share of all on
+MANY = 10
 
 
 def sharpness(
@@ -41,8 +44,8 @@ def sharpness(
     float if k is 1 and one end was asked for, else an array, ascending: `(k,)`, or `(2 k,)` for "BE".
 
     Raises: ValueError, TypeError as `train`; ArithmeticError where the Hessian is not finite.
-    Cost: some tens of Hessian products, of the smaller network that a run would take in its place (T13.3), as many again for each equal
-    eigenvalue if k > 1; of up to 128 parameters, all eigenvalues at once.
+    Cost: some tens of Hessian products, of the smaller network that a run would take in its place (T13.3), of few outputs on the rows that
+    its layers make (T13.7); as many again for each equal eigenvalue if k > 1; of up to 128 parameters, all eigenvalues at once.
     Source: docs/theory, section 13.
 
     Examples
@@ -66,10 +69,17 @@ def sharpness(
 
 
 def _of_smaller(net: Any, X: Any, Y: Any, loss: Any, metric: str, k: int, which: str, tol: float) -> Array | None:
-    """The same from the network that a run would take in place of this one, where that pays (T13.3)."""
+    """The same from the network that a run would take in place of this one, or from its few outputs, where that pays (T13.3, T13.7)."""
     problem = make_problem(net, X, Y, loss)
     if not net.is_dense or net.size <= SMALL:
         return None
     descent = simultaneous(net.depth, metric)
     work = make_plan(problem, descent, steps=PRODUCTS)[1]
-    return ReducedHessian(work, descent, False).ends(k, which, tol) if applies(work) else None
+    # many eigenvalues would leave no zeros to take
+    factored = k <= net.size // MANY
+    if not applies(work):
+        work = Work(problem, problem)
+        factored = factored and pays(problem)
+        if not factored:
+            return None
+    return ReducedHessian(work, descent, False, factored=factored).ends(k, which, tol)

@@ -1,4 +1,4 @@
-"""Reduced: the spectrum of a network's Hessian from the smaller network that is run in its place (T13.2, T13.3)."""
+"""Reduced: the ends of the spectrum of a network's Hessian, from the smaller network that is run in its place (T13.2, T13.3)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..reduce.inputs import InputsLift
 from ..reduce.width import WidthLift
 from ..validate import Array
 from .complement import Complement
+from .factored import FactoredHessian, pays
 from .operators import CurvatureOperator
 from .spectrum import eigenvalues
 
@@ -21,25 +22,37 @@ WIDEST = 4096
 
 
 class ReducedHessian:
-    """The eigenvalues of the Hessian of a network as given: those of what is run, of the complement, and zeros."""
+    """The eigenvalues of the Hessian of a network as given: those of what is run, of the complement, and zeros.
 
-    def __init__(self, work: Work, descent: Descent, part: bool) -> None:
-        """Where the run begins. Precondition: `applies(work)`."""
+    Of what is run between the matrices that its Hessian can make, where these are few (T13.7).
+    """
+
+    operator: CurvatureOperator | FactoredHessian
+
+    def __init__(self, work: Work, descent: Descent, part: bool, *, factored: bool = True) -> None:
+        """Where the run begins. Precondition: `applies(work)`, or `work` is the problem as given; `factored`: whether T13.7 may be used."""
         self._descent, self._part = descent, part
-        self.operator = CurvatureOperator(work.problem, "parameters", part)
+        if factored and pays(work.problem):
+            self.operator = FactoredHessian(work.problem, part)
+        else:
+            self.operator = CurvatureOperator(work.problem, descent.metric, part)
         widths = [lift for lift in work.lifts if isinstance(lift, WidthLift)]
         self.complement = Complement(widths[0], work.problem, part) if widths else None
         known = self.operator.shape[0] + (0 if self.complement is None else self.complement.shape[0])
         self.zeros = work.given.net.size - known
-        """Directions that change nothing to second order: of inputs that the data do not have, and beside the complement."""
+        """Directions that change nothing to second order: of inputs that the data do not have, beside the complement, never made."""
         self._vectors: dict[str, Array] = {}
+        self._outside: dict[str, Array] = {}
         if self.complement is not None:
             self.complement.move(work.problem.net.params, factors(descent, 0))
 
     def move(self, params: Sequence[Array], steps: int) -> None:
         """Stand where what is run has these parameters, after so many steps."""
         net = self.operator.network.with_params([theta.copy() for theta in params])
-        self.operator.move(net)
+        if isinstance(self.operator, FactoredHessian):
+            self.operator.move(net, self._vectors)
+        else:
+            self.operator.move(net)
         if self.complement is not None:
             self.complement.move(net.params, factors(self._descent, steps))
 
@@ -59,10 +72,10 @@ class ReducedHessian:
             raise ValueError(f"k is {k} but there are {len(found)} parameters; ask for fewer eigenvalues")
         return found[-k:] if which == "LA" else found[:k]
 
-    def _end(self, name: str, operator: CurvatureOperator | Complement, k: int, which: str, tol: float) -> Array:
-        key = f"{name} {which} {k}"
-        values, vectors = eigenvalues(operator, min(k, operator.shape[0]), which, tol, self._vectors.get(key))
-        self._vectors[key] = np.ascontiguousarray(vectors[:, -1 if which == "LA" else 0])
+    def _end(self, name: str, operator: CurvatureOperator | FactoredHessian | Complement, k: int, which: str, tol: float) -> Array:
+        known, key = self._vectors if name == "run" else self._outside, f"{which} {k}"
+        values, vectors = eigenvalues(operator, min(k, operator.shape[0]), which, tol, known.get(key))
+        known[key] = np.ascontiguousarray(vectors[:, -1 if which == "LA" else 0])
         return values
 
     def spectrum(self) -> Array:

@@ -37,23 +37,26 @@ def eigenvalues(operator: Any, k: int, which: str, tol: float, start: Array | No
         places = {"LA": range(size - k, size), "SA": range(k), "BE": [*range(k), *range(size - k, size)]}[which]
         return values[list(places)], vectors[:, list(places)]
     begin = np.ones(size, dtype=operator.dtype) if start is None else start
-    if not np.isfinite(operator @ begin).all():
+    image = operator @ begin
+    if not np.isfinite(image).all():
         raise ArithmeticError("the Hessian is not finite; scale the network or the data down")
     # the ends of float32 are as near as its rounding lets them be
     tol = max(tol, float(np.finfo(operator.dtype).eps))
+    # near an eigenvector its own eigenvalue is a size
+    scale = 0.0 if start is None else float(np.linalg.norm(image) / (np.linalg.norm(begin) or 1.0))
+    scale = scale or _size(operator, begin)
     if which == "BE":
-        low, high = (_end(operator, k, end, tol, begin, start is not None) for end in ("SA", "LA"))
+        low, high = (_end(operator, k, end, tol, begin, start is not None, scale) for end in ("SA", "LA"))
         return np.concatenate([low[0], high[0]]), np.hstack([low[1], high[1]])
-    return _end(operator, k, which, tol, begin, start is not None)
+    return _end(operator, k, which, tol, begin, start is not None, scale)
 
 
-def _end(operator: CurvatureOperator, k: int, which: str, tol: float, begin: Array, near: bool) -> tuple[Array, Array]:
+def _end(operator: Any, k: int, which: str, tol: float, begin: Array, near: bool, scale: float) -> tuple[Array, Array]:
     """k eigenvalues at one end, ascending, each as often as it is there: Lanczos from one vector sees one of equal ones.
 
     So those that were found are moved to the other end, and what is left is searched, until nothing there is beyond the last of them.
     """
     size, sign = operator.shape[0], 1.0 if which == "LA" else -1.0
-    scale = _size(operator, begin)
     if scale == 0:
         return np.zeros(k), np.eye(size, k, dtype=operator.dtype)
     # ARPACK's tolerance is relative to each eigenvalue, and some are zero: all are moved away from there
@@ -74,7 +77,7 @@ def _end(operator: CurvatureOperator, k: int, which: str, tol: float, begin: Arr
     return values[order] - shift, vectors[:, order]
 
 
-def _size(operator: CurvatureOperator, begin: Array) -> float:
+def _size(operator: Any, begin: Array) -> float:
     """A size of the operator, at most its norm: by a few powers."""
     found, v = 0.0, begin + 0.1 * np.random.default_rng(1).standard_normal(len(begin)).astype(begin.dtype)
     for _ in range(3):
@@ -87,7 +90,7 @@ def _size(operator: CurvatureOperator, begin: Array) -> float:
 
 
 def _lanczos_ends(
-    product: Callable[[Array], Array], operator: CurvatureOperator, k: int, which: str, tol: float, begin: Array, near: bool,
+    product: Callable[[Array], Array], operator: Any, k: int, which: str, tol: float, begin: Array, near: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """SciPy's Lanczos with few directions where the start is near, SciPy's 20, and more where these do not get there.
 

@@ -10,10 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ..curvature.factored import pays
 from ..curvature.kernel import Factors, turned
-from ..curvature.operators import CurvatureOperator
 from ..curvature.reduced import ReducedHessian, applies
-from ..curvature.spectrum import eigenvalues
 from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
@@ -31,11 +30,17 @@ ENDS = 3
 
 def sentence(work: Work) -> str:
     """Whose curvature is found along a run, and why, for its plan."""
-    if not applies(work):
-        return "of the network as given: its Hessian on all rows, by products in the kernel"
+    smaller = applies(work)
+    how = ""
+    if pays(work.problem if smaller else work.given):
+        how = f"; by products of the {work.given.net.widths[-1]} rows of its outputs with the layers (T13.7)"
+    elif not smaller:
+        how = ", by products in the kernel"
+    if not smaller:
+        return "of the network as given: its Hessian on all rows" + how
     if any(isinstance(lift, WidthLift) for lift in work.lifts):
-        return "of what is run: T13.3: the whole spectrum is this one, that of the complement, whose norm is bounded first, and zeros"
-    return "of what is run: T13.2: the whole spectrum is this one and zeros, of inputs that the data do not have"
+        return "of what is run: T13.3: the whole spectrum is this one, that of the complement, whose norm is bounded first, and zeros" + how
+    return "of what is run: T13.2: the whole spectrum is this one and zeros, of inputs that the data do not have" + how
 
 
 class Standing(Protocol):
@@ -57,53 +62,29 @@ class Watched:
         """`work` as the run began."""
         self._work, self._problem, self._descent = work, whole(work.given), descent
         self._smaller = applies(work)
-        self._reduced: dict[bool, ReducedHessian] = {}
-        self._operators: dict[bool, CurvatureOperator] = {}
-        self._vectors: dict[str, Array] = {}
+        self._hessians: dict[bool, ReducedHessian] = {}
         self._rows: Array | None = None
         self._first: Factors | None = None
 
-    def _of_smaller(self, state: Standing, part: bool) -> ReducedHessian:
-        """From what is run, where it stands."""
-        if part not in self._reduced:
-            self._reduced[part] = ReducedHessian(self._work, self._descent, part)
-        self._reduced[part].move(state.running(), state.step)
-        return self._reduced[part]
-
-    def _of_whole(self, state: Standing, part: bool) -> CurvatureOperator:
-        """The Hessian there, or Gauss-Newton's part."""
-        network, made = state.network(), self._operators.get(part)
-        if made is None:
-            made = self._operators[part] = CurvatureOperator(self._problem.on(network), self._descent.metric, part)
-        else:
-            made.move(network)
-        return made
+    def _at(self, state: Standing, part: bool) -> ReducedHessian:
+        """Where the run stands, from what is run, or from the network as given."""
+        if part not in self._hessians:
+            work = self._work if self._smaller else Work(self._problem, self._problem)
+            self._hessians[part] = ReducedHessian(work, self._descent, part)
+        found = self._hessians[part]
+        found.move(state.running() if self._smaller else state.network().params, state.step)
+        return found
 
     def top(self, state: Standing, part: bool = False) -> float:
         """The largest eigenvalue; nan where the search did not end."""
-
-        def find() -> Array:
-            if self._smaller:
-                return self._of_smaller(state, part).ends(1, "LA", TOLERANCE)
-            key = "part" if part else "whole"
-            values, vectors = eigenvalues(self._of_whole(state, part), 1, "LA", TOLERANCE, self._vectors.get(key))
-            self._vectors[key] = np.ascontiguousarray(vectors[:, 0])
-            return values
-
-        return float(_or_nan(find, 1)[0])
+        return float(_or_nan(lambda: self._at(state, part).ends(1, "LA", TOLERANCE), 1)[0])
 
     def ends(self, state: Standing) -> Array:
         """The smallest and the largest eigenvalues, ascending; nan where there are not so many, or the search did not end."""
         count = min(ENDS, self._problem.net.size // 2)
         found = np.full(2 * ENDS, np.nan)
-
-        def find() -> Array:
-            if self._smaller:
-                return self._of_smaller(state, False).ends(count, "BE", TOLERANCE)
-            return eigenvalues(self._of_whole(state, False), count, "BE", TOLERANCE, None)[0]
-
         if count:
-            found[ENDS - count : ENDS + count] = _or_nan(find, 2 * count)
+            found[ENDS - count : ENDS + count] = _or_nan(lambda: self._at(state, False).ends(count, "BE", TOLERANCE), 2 * count)
         return found
 
     def factors(self, state: Standing) -> Factors:

@@ -90,6 +90,7 @@ _PAGES = {
         "T13.4": "which Hessian decides stability in which metric",
         "T13.5": "the edge of stability of a mode; oscillation balances",
         "T13.6": "the sharpness of minimisers with one output",
+        "T13.7": "the Hessian between the matrices that it can make",
         "T14.1": "the neural tangent kernel from small matrices",
         "T14.2": "the mean of the kernel at the start, for every finite width",
         "T14.3": "the kernel of a reduced network",
