@@ -81,7 +81,6 @@ WIDE = (70, 90, 64, 2)
     ("loss", "options"),
     [
         ("squared", {"reduce": "none"}),
-        ("squared", {}),
         ("squared", {"reduce": ["inputs", "width"]}),
         ("logistic", {"momentum": 0.5}),
         ("cross_entropy", {"weight_decay": 1e-3, "reduce": ["inputs", "width"]}),
@@ -96,7 +95,9 @@ def test_what_is_recorded_is_that_of_the_whole_operator(loss, options, monkeypat
     steps = [0, 5]
     names = ("sharpness", "hessian_eigenvalues", "gauss_newton_top", "params")
     run = la.train(net, X, Y, loss=loss, lr=1e-3, steps=5, record=dict.fromkeys(names, steps), **options)
-    assert "by products of the 2 rows of its outputs with the layers (T13.7)" in str(run.plan)
+    assert "by products of its 2 rows of outputs with the layers (T13.7)" in str(run.plan)
+    asked = {name: value for name, value in options.items() if name != "rng"}
+    assert la.explain(net, X, Y, loss=loss, lr=1e-3, steps=5, record={"sharpness": 1}, **asked).curvature == run.plan.curvature
     ends = np.cumsum([layer.size for layer in net.layers])[:-1]
     for j, flat in enumerate(run.history["params"].values):
         here = net.with_params([part.reshape(theta.shape) for part, theta in zip(np.split(flat, ends), net.params, strict=True)])

@@ -61,4 +61,6 @@ def test_the_edge_is_where_descent_stops_being_stable():
 def test_a_plan_without_curvature_says_nothing_of_it():
     run = la.train(la.Network.dense([3, 2]).init("gaussian", rng=0), np.eye(3), np.ones((3, 2)), lr=0.1, steps=2, record={"loss": 1})
     assert "curvature" not in str(run.plan)
+    plan = la.explain(la.Network.dense([3, 2]).init("gaussian", rng=0), np.eye(3), np.ones((3, 2)), record={"edge": 1, "loss": 1})
+    assert plan.curvature == "of the network as given: its Hessian on all rows, by products in the kernel, each at most 72 multiply-adds"
     assert la.plan.plan.Plan.from_dict(run.plan.to_dict()) == run.plan

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import validate
 from ..engine.engines import simultaneous
+from ..engine.threads import for_plan
 from ..losses import Loss
 from ..plan.planner import Work, make_plan
 from ..problem.network import Network
@@ -74,7 +75,8 @@ def _of_smaller(net: Any, X: Any, Y: Any, loss: Any, metric: str, k: int, which:
     if not net.is_dense or net.size <= SMALL:
         return None
     descent = simultaneous(net.depth, metric)
-    work = make_plan(problem, descent, steps=PRODUCTS)[1]
+    with for_plan(None, problem):
+        work = make_plan(problem, descent, steps=PRODUCTS)[1]
     # many eigenvalues would leave no zeros to take
     factored = k <= net.size // MANY
     if not applies(work):

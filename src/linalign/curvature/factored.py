@@ -77,7 +77,7 @@ class FactoredHessian(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
         return np.ascontiguousarray(E.T) if X is None else E.T * X if X.ndim == 1 else E.T @ X
 
     def _layers(self, vector: Array) -> Iterator[tuple[Array | None, Array]]:
-        """`(a, b)` of every layer, `(None, V)` of one that is held as it is; a is orthogonal to the rows of Q."""
+        """`(a, b)` of every layer, `(None, V)` of one that is held as it is."""
         at, k = 0, self.network.widths
         for i, (above, below) in enumerate(zip(self._above, self._below, strict=True)):
             if above is None or below is None:
@@ -87,7 +87,7 @@ class FactoredHessian(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
             Q, S = above[0], below[0]
             a = None
             if not self._part:
-                a = _outside(vector[at : at + len(S) * k[i + 1]].reshape(len(S), k[i + 1]), Q)
+                a = vector[at : at + len(S) * k[i + 1]].reshape(len(S), k[i + 1])
                 at += a.size
             b = vector[at : at + len(Q) * k[i]].reshape(len(Q), k[i])
             at += b.size
@@ -119,10 +119,10 @@ class FactoredHessian(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
             else:
                 (Q, L), (S, M) = above, below
                 back = L.T @ dR
-                if not self._part:
-                    assert seen is not None
-                    found.append(M.T @ _outside(seen, Q))
-                    back = back + ((Q @ seen.T) @ M) @ S
+                if seen is not None:
+                    inside = seen @ Q.T
+                    found.append(M.T @ (seen - inside @ Q))
+                    back = back + (inside.T @ M) @ S
                 found.append(back)
             if i + 1 < d:
                 dR = dR @ self._W[i].T
@@ -135,8 +135,8 @@ class FactoredHessian(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
         above, below = self._above[i], self._below[i]
         if above is None or below is None or a is None:
             return np.asarray(self._R[i] @ b.T)
-        S, M = below
-        return np.asarray(M @ ((S @ b.T) @ above[0] + a))
+        Q, (S, M) = above[0], below
+        return np.asarray(M @ (a + (S @ b.T - a @ Q.T) @ Q))
 
     def _pairs(self, vector: Array) -> Iterator[Pair]:
         """The matrices that a vector stands for."""
@@ -146,7 +146,7 @@ class FactoredHessian(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
             elif a is None:
                 yield above[0], b
             else:
-                yield np.vstack([above[0], a]), np.vstack([b, below[0]])
+                yield np.vstack([above[0], _outside(a, above[0])]), np.vstack([b, below[0]])
 
     def _coordinates(self, pairs: Sequence[Pair]) -> Array:
         """`E^T` of matrices."""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..engine.threads import limit
 from ..plan.planner import Work
 from ..problem.descent import Descent
+from ..problem.network import Network
 from ..reduce.complement import factors
 from ..reduce.inputs import InputsLift
 from ..reduce.width import WidthLift
@@ -47,8 +49,8 @@ class ReducedHessian:
             self.complement.move(work.problem.net.params, factors(descent, 0))
 
     def move(self, params: Sequence[Array], steps: int) -> None:
-        """Stand where what is run has these parameters, after so many steps."""
-        net = self.operator.network.with_params([theta.copy() for theta in params])
+        """Stand where what is run has these parameters, after so many steps; they are looked at until they move on."""
+        net = Network._adopt(self.operator.network.layers, [theta.view() for theta in params])
         if isinstance(self.operator, FactoredHessian):
             self.operator.move(net, self._vectors)
         else:
@@ -63,6 +65,11 @@ class ReducedHessian:
         """
         if which == "BE":
             return np.concatenate([self.ends(k, "SA", tol), self.ends(k, "LA", tol)])
+        # rows of few outputs are too short to share out, and SciPy's copy of BLAS would wait for work on the other core
+        with limit(1 if isinstance(self.operator, FactoredHessian) else None):
+            return self._one_end(k, which, tol)
+
+    def _one_end(self, k: int, which: str, tol: float) -> Array:
         found = self._end("run", self.operator, k, which, tol)
         extreme = found[0] if which == "LA" else -found[-1]
         if self.complement is not None and self.complement.shape[0] and (len(found) < k or self.complement.bound() > extreme):

@@ -13,6 +13,8 @@ import numpy as np
 from ..curvature.factored import pays
 from ..curvature.kernel import Factors, turned
 from ..curvature.reduced import ReducedHessian, applies
+from ..engine.engines import simultaneous
+from ..plan import cost
 from ..plan.planner import Work
 from ..problem.descent import Descent
 from ..problem.network import Network
@@ -29,18 +31,24 @@ ENDS = 3
 
 
 def sentence(work: Work) -> str:
-    """Whose curvature is found along a run, and why, for its plan."""
+    """Whose curvature is found along a run, why, and what it costs, for its plan."""
     smaller = applies(work)
-    how = ""
-    if pays(work.problem if smaller else work.given):
-        how = f"; by products of the {work.given.net.widths[-1]} rows of its outputs with the layers (T13.7)"
-    elif not smaller:
-        how = ", by products in the kernel"
+    problem = work.problem if smaller else whole(work.given)
+    rows = problem.net.widths[-1]
+    if pays(problem):
+        how, macs = f"by products of its {rows} rows of outputs with the layers (T13.7)", 2 * rows * problem.net.size
+    else:
+        # a gradient, and two products for each of its own
+        pivot = cost.choose(homogeneous(problem), simultaneous(problem.net.depth))[0]
+        how, macs = "by products in the kernel", 2 * pivot.macs
+    how += f", each at most {macs:,} multiply-adds"
     if not smaller:
-        return "of the network as given: its Hessian on all rows" + how
+        return "of the network as given: its Hessian on all rows, " + how
     if any(isinstance(lift, WidthLift) for lift in work.lifts):
-        return "of what is run: T13.3: the whole spectrum is this one, that of the complement, whose norm is bounded first, and zeros" + how
-    return "of what is run: T13.2: the whole spectrum is this one and zeros, of inputs that the data do not have" + how
+        return (
+            "of what is run: T13.3: the whole spectrum is this one, that of the complement, whose norm is bounded first, and zeros; " + how
+        )
+    return "of what is run: T13.2: the whole spectrum is this one and zeros, of inputs that the data do not have; " + how
 
 
 class Standing(Protocol):

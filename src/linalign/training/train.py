@@ -23,9 +23,10 @@ from ..problem.network import Network
 from ..problem.problem import make_problem
 from ..problem.stream import streamed
 from ..record import quantities
+from ..record.recorder import Recorder
 from ..validate import Array
 from .automatic_rate import AUTO
-from .execute import execute
+from .execute import execute, recorded
 from .objective import Objective
 from .options import IMPLEMENTATIONS, Options
 from .run import Run
@@ -228,13 +229,14 @@ def explain(
     reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None, lr: Any = 1.0,
     weight_decay: Any = 0.0, metric: str = "parameters", optimizer: str | Rule | None = None, clip_norm: float | None = None,
     average: float | None = None, batch: Any = None, order: Any = "shuffle", label_noise: float = 0.0, gradient_noise: float = 0.0,
-    stream: Any = None,
+    stream: Any = None, record: Any = None,
 ) -> Plan:  # fmt: skip
     """The plan that `train` would follow; `print(plan)` shows it as a table.
 
     The statements that it names, such as T8.1, are listed and proved in `docs/theory/` of the repository.
     `steps` is how long the run will be: a short one does not repay a search for reductions. Which rows and what noise are drawn is no part
-    of a plan, so that there is no rng. Of a stream the first data are asked for.
+    of a plan, so that there is no rng. Of a stream the first data are asked for. Where `record` has a curvature, a row says
+    of which network it is found, and what a Hessian product takes there.
     Raises: ValueError, TypeError as `train`. Cost: the reductions are carried out, nothing is trained.
     """
     if stream is not None:
@@ -245,5 +247,7 @@ def explain(
         optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=0, label_noise=label_noise,
         gradient_noise=gradient_noise, stream=stream, reduce=reduce, pivot=pivot, implementation=implementation,
     )  # fmt: skip
-    descent = options.on(problem).descent(net)
-    return make_plan(options.seen(problem), descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps)[0]
+    descent, recorder = options.on(problem).descent(net), Recorder(record, 0 if steps is None else steps)
+    return recorded(
+        *make_plan(options.seen(problem), descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps), recorder
+    )
