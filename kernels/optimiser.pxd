@@ -1,6 +1,6 @@
 # Update rules that see the gradients of all layers first: gradients_only, then a pass over the parameters. Formulas: src/linalign/optim.
 
-from libc.math cimport sqrt, pow
+from libc.math cimport fabs, frexp, isfinite, ldexp, pow, sqrt
 from libc.string cimport memcpy
 from types cimport real, DENSE, FIXED, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP, NEWTON_SCHULZ
 from layer cimport Layer
@@ -63,11 +63,34 @@ cdef inline void shorten(real* precision, Engine* e, double share) noexcept nogi
             (<real*>e.layers[i].gradient)[k] = f * (<real*>e.layers[i].gradient)[k]
 
 
+cdef inline double rescale(real* precision, Engine* e, double squared) noexcept nogil:
+    """All gradients times a power of two, the largest entry about one; their `squared` then."""
+    cdef double largest = 0
+    cdef int i, exponent
+    cdef Py_ssize_t k
+    cdef real* g
+    for i in range(e.depth):
+        g = <real*>e.layers[i].gradient
+        for k in range(e.layers[i].size):
+            largest = max(largest, fabs(g[k]))
+    if largest == 0 or not isfinite(largest):
+        return squared
+    frexp(largest, &exponent)
+    for i in range(e.depth):
+        g = <real*>e.layers[i].gradient
+        for k in range(e.layers[i].size):
+            g[k] = <real>ldexp(g[k], -exponent)
+    return squared_norm(precision, e)
+
+
 cdef inline void climb(real* precision, Engine* e, double squared) noexcept nogil:
     """W + rho g / ||g||, and W kept."""
-    cdef double share = e.optimiser.rho / (sqrt(squared) + 1e-12)
     cdef int i
     cdef Layer* L
+    cdef double share = e.optimiser.rho / (sqrt(squared) + 1e-12)
+    if squared > 1e300:
+        # which may be infinite though the norm is not
+        share = e.optimiser.rho / sqrt(rescale(precision, e, squared))
     for i in range(e.depth):
         L = &e.layers[i]
         memcpy(L.kept, L.theta, L.size * sizeof(real))
@@ -212,6 +235,9 @@ cdef inline void optimise(real* precision, Engine* e, double squared) noexcept n
     cdef int i
     cdef double step = <double>o.step, by = 1
     if o.kind == NORMALISED or o.kind == GROUP_RMSPROP:
+        if o.kind == NORMALISED and not 1e-40 < squared < 1e40:
+            # the same step whatever their length: neither squares nor a rate over their root leave the precision
+            squared = rescale(precision, e, squared)
         by = divisor(o, squared, step)
     elif o.kind == ADAM:
         correct(o)
@@ -245,8 +271,12 @@ cdef inline void use_gradients(real* precision, Engine* e, long t) noexcept nogi
     if e.rates != NULL:
         for i in range(e.depth):
             e.layers[i].lr = e.rates[t * e.depth + i]
-    if e.optimiser.clip > 0 and e.optimiser.clip < sqrt(squared) + 1e-6:
-        shorten(precision, e, e.optimiser.clip / (sqrt(squared) + 1e-6))
-        squared = squared * (e.optimiser.clip / (sqrt(squared) + 1e-6)) ** 2
+    cdef double norm = sqrt(squared) + 1e-6
+    if e.optimiser.clip > 0 and e.optimiser.clip < norm:
+        if squared > 1e300:
+            squared = rescale(precision, e, squared)
+            norm = sqrt(squared)
+        shorten(precision, e, e.optimiser.clip / norm)
+        squared = squared * (e.optimiser.clip / norm) ** 2
     optimise(precision, e, squared)
     e.optimiser.step += 1

@@ -10,7 +10,10 @@ import numpy as np
 from .. import validate
 from ..validate import Array
 from .rates import Rates
-from .rule import Compiled, Moment, Rule, Slots, decay, decoupled
+from .rule import Compiled, Moment, Rule, Slots, decay, decoupled, rescaled
+
+# below, and above its inverse, squares of gradients and rates over their norm may leave the precision
+LEAST = 1e-40
 
 
 class Normalised(Rule):
@@ -18,13 +21,18 @@ class Normalised(Rule):
 
     commutes: ClassVar[str] = "norms"
     layerwise: ClassVar[bool] = False
+    scale_free: ClassVar[bool] = False
+    """Whether a step is the same whatever the length of the gradients."""
 
     def divisor(self, squared: float, slots: Slots, step: int) -> float:
         """What the gradients, `squared` the sum of their squared norms, are divided by."""
         raise NotImplementedError
 
     def step(self, params: list[Array], gradients: list[Array], slots: Slots, at: Moment) -> None:
-        squared = sum(at.squared_norm(i, g) for i, g in enumerate(gradients))
+        squared = at.squared(gradients)
+        if self.scale_free and not LEAST < squared < 1 / LEAST:
+            gradients = rescaled(gradients)[0]
+            squared = at.squared(gradients)
         by = self.divisor(squared, slots, at.step)
         for theta, gradient, lr, shrink in zip(params, gradients, map(float, at.lr), map(float, at.weight_decay), strict=True):
             if shrink:
@@ -45,6 +53,7 @@ class NormalizedGD(Normalised):
 
     weight_decay: Any = 0.0
     name: ClassVar[str] = "normalized_gd"
+    scale_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight_decay", decay(self.weight_decay))

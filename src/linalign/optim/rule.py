@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from ..validate import Array
 from .rates import Rates
 
 # what a rule combines weights, slots and gradients by, from the tamest to the wildest (T11.2 to T11.5)
+# beyond, squares of entries may overflow
+MOST_SQUARED = 1e300
 CLASSES = ("linear", "norms", "rotations", "entries")
 
 
@@ -73,7 +76,24 @@ class Moment:
 
     def norm(self, gradients: Sequence[Array]) -> float:
         """`sqrt(sum_i ||g_i||^2)` of the gradients of all layers."""
-        return float(np.sqrt(sum(self.squared_norm(i, g) for i, g in enumerate(gradients))))
+        squared = self.squared(gradients)
+        if squared <= MOST_SQUARED:
+            return math.sqrt(squared)
+        scaled, exponent = rescaled(gradients)
+        return float(np.ldexp(math.sqrt(self.squared(scaled)), exponent))
+
+    def squared(self, gradients: Sequence[Array]) -> float:
+        """Its square; infinite from norms of 1e154 on, and 0 below 1e-162."""
+        return sum(self.squared_norm(i, g) for i, g in enumerate(gradients))
+
+
+def rescaled(gradients: Sequence[Array]) -> tuple[list[Array], int]:
+    """Gradients times a power of two, the largest entry about one; and the exponent back. 0, and what is not finite, stays."""
+    largest = max((float(np.abs(g).max(initial=0.0)) for g in gradients), default=0.0)
+    if not 0 < largest < math.inf:
+        return list(gradients), 0
+    exponent = math.frexp(largest)[1]
+    return [np.ldexp(g, -exponent) for g in gradients], exponent
 
 
 class Rule(ABC):
