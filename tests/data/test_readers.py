@@ -476,6 +476,10 @@ def test_files_that_cannot_be_read(tmp_path):
     says("broken gzip file", write(tmp_path / "a.csv.gz", zipped[:-9]))
     says("broken gzip file", write(tmp_path / "b.csv.gz", zipped[:20] + b"\xff" * 30))
     says("source is list; 'digits' or a path was wanted", [[1, 2]])
+    path = write(tmp_path / "b.csv", PLAIN)
+    for given in (os.fsencode(path), os.fspath(path)):
+        np.testing.assert_array_equal(data.load(given).X, data.load(path).X)
+        np.testing.assert_array_equal(data.read(given).X, data.read(path).X)
     if os.geteuid():
         path = write(tmp_path / "secret.csv", PLAIN)
         path.chmod(0)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from linalign import cli, data
-from linalign.data import tables
+from linalign.data import frames, tables
+from linalign.files.npz import FREE
+from linalign.interop.dask import compress_parquet
 
 pd = pytest.importorskip("pandas")
 
@@ -67,6 +69,33 @@ def test_parquet_and_spreadsheets(tmp_path):
         np.testing.assert_array_equal(table.Y, NUMBERS[:, 2])
     with pytest.raises(ValueError, match=r"b\.parquet: no \.parquet file, or a broken one \([^\n]*\)$"):
         data.read(write(tmp_path / "b.parquet", b"PAR1"))
+
+
+def test_a_parquet_file_that_unpacks_to_far_more_is_refused_by_its_footer(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = FREE // 16 + 1
+    parquet.write_table(pyarrow.table({name: np.zeros(rows, dtype=np.int8) for name in "xy"}), tmp_path / "cells.parquet")
+    with pytest.raises(
+        ValueError, match=rf"^{tmp_path}/cells\.parquet: no \.parquet file, or .* are {2 * rows:,} cells, .* if you trust it\)$"
+    ):
+        data.read(tmp_path / "cells.parquet")
+    noise = np.random.default_rng(0).integers(0, 2, (2, rows // 64), dtype=np.int8)
+    parquet.write_table(pyarrow.table({"x": noise[0], "y": noise[1]}), tmp_path / "few.parquet")
+    assert data.read(tmp_path / "few.parquet").X.shape == (rows // 64, 1)
+    with pytest.raises(ValueError, match=r"cells\.parquet: row group 0: [\d,]+ bytes are .* if you trust it$"):
+        compress_parquet(tmp_path / "cells.parquet", "y")
+
+
+def test_a_text_that_parquet_holds_once_is_read_once(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    words = pyarrow.DictionaryArray.from_arrays(np.arange(300, dtype=np.int32) % 2, ["a" * 2**18, "b"])
+    path = tmp_path / "text.parquet"
+    # as somebody else writes it: nothing says that it was a dictionary
+    parquet.write_table(pyarrow.table({"word": words, "y": np.arange(300.0)}), path, store_schema=False)
+    frame = frames.read(path, path.read_bytes(), False, lambda count: [-1])[0]
+    assert frame[0].map(len).tolist() == [2**18, 1] * 150
+    assert frame[0].map(id).nunique() == 2
+    assert data.read(path).X.shape == (300, 2)
 
 
 MIXED = """\

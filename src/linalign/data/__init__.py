@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..files import Name, named
 from ..validate import Array
 from . import frames, readers, tables
 from .tables import Table
@@ -48,7 +50,7 @@ class Dataset:
 
 
 def read(
-    path: str | Path, *, target: Any = None, columns: Any = None, text: str = "onehot", missing: str = "refuse", targets: bool = True,
+    path: Name, *, target: Any = None, columns: Any = None, text: str = "onehot", missing: str = "refuse", targets: bool = True,
 ) -> Table:  # fmt: skip
     """A table as people have them, as numbers: csv of any dialect, parquet, Excel; .npz, .npy and IDX files as they are.
 
@@ -69,7 +71,7 @@ def read(
     """
     validate.choice("text", text, tables.TEXTS)
     validate.choice("missing", missing, tables.MISSING)
-    return _read(Path(path).expanduser(), tables.Options(target, columns, text, missing, targets))
+    return _read(Path(named(path)).expanduser(), tables.Options(target, columns, text, missing, targets))
 
 
 def _read(path: Path, options: tables.Options) -> Table:
@@ -87,7 +89,7 @@ def _read(path: Path, options: tables.Options) -> Table:
 
 
 def load(
-    source: str | Path,
+    source: Name,
     *,
     target: Any = None,
     columns: Any = None,
@@ -126,7 +128,7 @@ def load(
     validate.choice("normalise", normalise, NORMALISATIONS)
     if limit is not None:
         validate.integer("limit", limit, least=1)
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, bytes, os.PathLike)):
         raise TypeError(f"source is {type(source).__name__}; 'digits' or a path was wanted (arrays need no loading: pass them as X and Y)")
     validate.choice("text", text, tables.TEXTS)
     validate.choice("missing", missing, tables.MISSING)
@@ -137,6 +139,7 @@ def load(
             raise ValueError(f"target is {target!r} but the digits have their own targets; leave it out")
         name, (inputs, targets) = "digits", _digits()
     else:
+        source = named(source)
         path = Path(source).expanduser()
         name = path.name.split(".")[0] or path.resolve().name
         table = _read(path, tables.Options(target, columns, text, missing, not autoencode))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.npz import check_zip
+from ..files.parquet import check_chunks, texts
 from . import dialect
 from .readers import content_of, lines
 
@@ -31,11 +32,10 @@ def read(
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if suffix not in BINARY:
         return _text(path, content, named, targets)
-    reader = pd.read_parquet if suffix in (".parquet", ".pq") else pd.read_excel
     try:
         if content[:2] == b"PK":
             check_zip(content)
-        frame = reader(io.BytesIO(content))
+        frame = _parquet(content) if suffix in (".parquet", ".pq") else pd.read_excel(io.BytesIO(content))
     except ImportError as error:
         raise ImportError(f"{path}: {str(error).splitlines()[0]}") from None
     except Exception as error:  # of the many that readers raise
@@ -45,6 +45,20 @@ def read(
     header = [str(name) for name in frame.columns]
     frame.columns = range(len(header))
     return frame, header, None
+
+
+def _parquet(content: bytes) -> Any:
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    found = pq.read_metadata(io.BytesIO(content))
+    check_chunks(found, range(found.num_row_groups))
+    words = texts(found)
+    frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow", read_dictionary=words)
+    for name in words:
+        if name in frame and isinstance(frame[name].dtype, pd.CategoricalDtype):
+            frame[name] = frame[name].astype(object)
+    return frame
 
 
 def decoded(path: Path, content: bytes) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
+from ..files import Damaged, named
+from ..files.parquet import check_chunks
 from ..problem.compressed import Compressed
 from ..reduce.stream import compress, merge
 
@@ -71,14 +72,15 @@ def compress_parquet(paths: Any, target: Any, *, columns: Any = None, parallel: 
         import pyarrow.parquet as parquet
     except ImportError:
         raise ImportError("compress_parquet needs pyarrow; install it with: pip install pyarrow") from None
-    files = [os.fspath(path) for path in (paths if isinstance(paths, (list, tuple)) else [paths])]
+    files = [named(path) for path in (paths if isinstance(paths, (list, tuple)) else [paths])]
     if not files:
         raise ValueError("paths is empty; at least one parquet file was wanted")
-    groups, names = [], None
+    groups, names, found = [], None, {}
     for file in files:
         with parquet.ParquetFile(file) as opened:
             own = opened.schema_arrow.names
             names = own if names is None else names
+            found[file] = opened.metadata, opened.schema_arrow
             groups += [(file, i) for i in range(opened.metadata.num_row_groups) if opened.metadata.row_group(i).num_rows]
     assert names is not None
     outputs = [target] if isinstance(target, str) else list(target)
@@ -90,15 +92,33 @@ def compress_parquet(paths: Any, target: Any, *, columns: Any = None, parallel: 
             raise ValueError(f"{what} is empty; at least one of {', '.join(names)} was wanted")
     if not groups:
         raise ValueError(f"{files[0]} has no rows; at least one was wanted")
+    for file, (_, schema) in found.items():
+        _check_kinds(file, schema, [*inputs, *outputs])
+    for file, i in groups:
+        try:
+            check_chunks(found[file][0], [i], {*inputs, *outputs})
+        except Damaged as error:
+            raise ValueError(f"{file}: row group {i}: {error}") from None
     if not parallel:
         # read once: reading again would cost as much as all of the rest
         return compress(_row_group(file, i, inputs, outputs) for file, i in groups)
     return _merged([_delayed()(_compressed_group)(file, i, inputs, outputs) for file, i in groups])
 
 
-def _row_group(file: str, i: int, inputs: list[str], outputs: list[str]) -> tuple[Any, Any]:
-    """X and Y of a row group, float64. Raises: ValueError for what is no number."""
+def _check_kinds(file: str, schema: Any, names: list[str]) -> None:
+    """Raises: ValueError for what is no number."""
     import pyarrow
+
+    for name in names:
+        kind = schema.field(name).type if name in schema.names else None
+        if kind is None:
+            raise ValueError(f"{file}: has no column {name!r} but {', '.join(schema.names)}; files with the same columns were wanted")
+        if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)):
+            raise ValueError(f"{file}: column {name!r} is {kind}; numbers were wanted: leave it out of columns")
+
+
+def _row_group(file: str, i: int, inputs: list[str], outputs: list[str]) -> tuple[Any, Any]:
+    """X and Y of a row group, float64. Raises: ValueError for missing values."""
     import pyarrow.parquet as parquet
 
     with parquet.ParquetFile(file) as opened:
@@ -108,9 +128,6 @@ def _row_group(file: str, i: int, inputs: list[str], outputs: list[str]) -> tupl
         block = np.empty((table.num_rows, len(names)))
         for j, name in enumerate(names):
             column = table.column(name)
-            kind = column.type
-            if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)):
-                raise ValueError(f"{file}: column {name!r} is {kind}; numbers were wanted: leave it out of columns")
             if column.null_count:
                 raise ValueError(f"{file}: column {name!r} has {column.null_count:,} missing values in row group {i}; fill or drop them")
             block[:, j] = column.to_numpy()
