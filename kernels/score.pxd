@@ -44,7 +44,7 @@ cdef inline int even(int columns) noexcept nogil:
 cdef inline void widen(real* precision, Layer* L, const double* constant, int constants, double* W, int ldw) noexcept nogil:
     """[W_i, constant] as float64, the padding zero; scaled by a power of two where squares of squares might overflow."""
     cdef const real* w = <const real*>L.matrix
-    cdef double largest = 0, scale
+    cdef double largest = 0
     cdef int i, j
     for i in range(L.n_out):
         for j in range(L.n_in):
@@ -57,9 +57,9 @@ cdef inline void widen(real* precision, Layer* L, const double* constant, int co
             largest = max(largest, fabs(W[i * ldw + j]))
     if largest > 0 and not 1e-30 < largest < 1e30:
         frexp(largest, &j)
-        scale = ldexp(1, -j)
         for i in range(L.n_out * ldw):
-            W[i] *= scale
+            # the power alone would be infinite for subnormal numbers
+            W[i] = ldexp(W[i], -j)
 
 
 cdef inline void score(real* precision, Scores* s, Layer* layers) noexcept nogil:

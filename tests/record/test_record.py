@@ -410,11 +410,12 @@ def test_the_loop_scores_as_python_does(widths, rows, reduce, options, dtype):
     how = {"lr": 1e-4, "steps": 60, "reduce": list(reduce), **options}
     record = {"alignment": 7, "misalignment": "log"}
     alone = la.train(net, X, Y, record=record, **how)
-    # parameters are recorded by Python, so at each of these steps the loop comes back
-    beside = la.train(net, X, Y, record={**record, "params": 1}, **how)
+    # functions are asked by Python, so at each of these steps the loop comes back
+    asked = {"alignment": (7, la.alignment), "misalignment": ("log", la.misalignment)}
+    beside = la.train(net, X, Y, record={"his " + name: one for name, one in asked.items()}, **how)
     assert all(np.array_equal(a, b) for a, b in zip(alone.network.params, beside.network.params, strict=True))
     for name in record:
-        mine, theirs = alone.history[name], beside.history[name]
+        mine, theirs = alone.history[name], beside.history["his " + name]
         assert np.array_equal(mine.steps, theirs.steps)
         assert mine.values.shape == (len(mine.steps), len(widths) - 2)
         # K has norms of at most one after scaling, and sums of 128 terms twice over
@@ -429,6 +430,17 @@ def test_the_loop_scores_networks_of_any_size(size):
     plain, extreme = (la.train(which, None, np.eye(4), **how).history for which in (net, scaled))
     for name in plain:
         assert np.abs(plain[name].values - extreme[name].values).max() <= 1e-14
+
+
+@pytest.mark.parametrize("size", [2.0**-1074, 2.0**-1050])
+def test_the_loop_scores_networks_of_numbers_that_are_hardly_there(size):
+    # whole numbers, so that those that are subnormal have all their digits
+    start = [np.random.default_rng(i).integers(-9, 10, (4, 4)).astype(float) for i in range(2)]
+    how = {"lr": 1e-300, "steps": 3, "record": {"alignment": 1, "misalignment": 1}, "reduce": "none"}
+    layers = la.Network.dense([4, 4, 4]).layers
+    plain, tiny = (la.train(la.Network(layers, [W * by for W in start]), None, np.eye(4), **how).history for by in (1.0, size))
+    for name in plain:
+        assert np.abs(plain[name].values[0] - tiny[name].values[0]).max() <= 1e-14
 
 
 def test_the_loop_keeps_its_scores_when_a_run_ends_early():

@@ -53,6 +53,17 @@ def test_factors_and_values(layer):
     check(1e-200 * drawn(layer), slack)
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_numbers_that_are_hardly_there(layer):
+    # whole multiples of the smallest number: each has all its digits, and what is rounded is a few of these
+    W = np.ldexp(np.rint(64 * drawn(layer)), -1074)
+    U, s, V = unpacked(W)
+    for Q in (U, V):
+        assert np.abs(Q.T @ Q - np.eye(min(W.shape))).max() <= 1e-10
+    assert np.isfinite(values(W)).all()
+    assert (s >= 0).all()
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, LARGE])
 def test_the_fourier_basis_of_any_size(n, monkeypatch):
     monkeypatch.setattr(singular, "LARGE", 1)

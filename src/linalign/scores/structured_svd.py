@@ -123,10 +123,12 @@ def _by_fourier(column: Array) -> tuple[Array, Array, Array]:
     """`C e_f = hat c(f) e_f`, `e_f(j) = exp(2 pi i f j / n)`: real and imaginary parts, turned by the phase of `hat c(f)`."""
     n = len(column)
     transform = np.fft.rfft(column)
-    scale = np.ldexp(1.0, int(np.frexp(np.abs(transform).max())[1]))
     s = np.abs(transform)
+    # by parts: the power alone would leave the finite numbers for subnormal entries
+    down = -int(np.frexp(s.max())[1])
+    near = np.ldexp(transform.real, down) + 1j * np.ldexp(transform.imag, down)
     # where hat c(f) is zero any phase will do
-    phase = np.where(s > 0, transform / scale, 1.0)
+    phase = np.where(s > 0, near, 1.0)
     phase = phase / np.abs(phase)
     # products f j are reduced before the cosine is taken
     table = np.exp(2j * np.pi * np.arange(n) / n)
