@@ -1,4 +1,4 @@
-"""What a run takes at the limits: `python -m tests.faults.limits [memory|values|calls|sweep MINUTES|interrupt|all]` prints a table each.
+"""What a run takes at the limits: `python -m tests.faults.limits [memory|shapes|values|calls|sweep MINUTES|interrupt|all]` prints a table each.
 
 Every line of the memory table is a process of its own, one at a time; "peak" is the memory that `train` needed beyond what Python and the
 libraries took before there were data, over the bytes of data and parameters.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import resource
@@ -122,26 +123,74 @@ def memory() -> None:
         )
 
 
+# ---- shapes ----------------------------------------------------------------------------------------------------------------
+
+# widths, rows
+SHAPES = [
+    ([1, 1], 1),
+    ([1] * 1001, 3),
+    ([10] * 101, 100),
+    ([10] * 1001, 20),
+    ([1, 20_000, 1], 10),
+    ([20_000, 1, 20_000], 10),
+    ([20_000, 32, 10], 500),
+    ([5000, 5000], 100),
+    ([20, 10, 3], 1),
+    ([20, 10, 3], 1_000_000),
+    ([5, 4, 1], 10_000_000),
+]
+
+
+def compare(at: int, queue: multiprocessing.Queue) -> None:
+    """The largest difference of losses and products from those of the reference, over the largest of each."""
+    widths, rows = SHAPES[at]
+    net, X, Y = data(widths, rows)
+    net = net.init("orthogonal", rng=0)
+    runs = [
+        la.train(net, X, Y, loss="mse", lr=1e-6, steps=STEPS, **how)
+        for how in ({}, {"reduce": "none"}, {"reduce": "none", "implementation": "reference"})
+    ]
+    off = 0.0
+    for run in runs[:2]:
+        pairs = [(run.loss, runs[2].loss), *zip(run.network.params, runs[2].network.params, strict=True)]
+        off = max([off, *(float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) for a, b in pairs)])
+    queue.put((off, runs[0].loss[0], runs[0].loss[-1], runs[0].plan.widths_after, runs[0].plan.rows_after))
+
+
+def shapes() -> None:
+    print("| widths | rows | loss before and after | off the reference | ran as |\n|---|---|---|---|---|")
+    for at, (widths, rows) in enumerate(SHAPES):
+        off, before, after, ran, kept = apart(compare, at) or (np.nan, np.nan, np.nan, (), 0)
+        print(f"| {shown(widths)} | {rows:,} | {before:.9g}, {after:.9g} | {off:.1e} | {shown(ran)}, {kept:,} rows |", flush=True)
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------------
 
 
+# sizes of the data, and of the start
+VALUES = {
+    "float64": ((5e-324, 1e-310, 1e-300, 1e-160, 1e-8, 1.0, 1e8, 1e150, 1e160, 1e300), (5e-324, 1e-300, 1e-8, 1.0, 1e100, 1e300)),
+    "float32": ((1e-45, 1e-40, 1e-30, 1e-20, 1e-8, 1.0, 1e8, 1e15, 1e19, 1e37), (1e-45, 1e-38, 1e-8, 1.0, 1e12, 1e37)),
+}
+
+
 def values() -> None:
-    """Data and start of any size: a run, or a sentence; never a nan."""
-    print("| data of size | start of size | what came |\n|---|---|---|")
-    rng = np.random.default_rng(0)
-    X, Y = rng.standard_normal((20, 6)), rng.standard_normal((20, 3))
-    for size in (5e-324, 1e-310, 1e-300, 1e-160, 1e-8, 1.0, 1e8, 1e150, 1e160, 1e300):
-        for scale in (5e-324, 1e-300, 1e-8, 1.0, 1e100, 1e300):
-            net = la.Network.dense([6, 5, 3]).init("gaussian", rng=0)
-            net = net.with_params([theta * scale for theta in net.params])
+    """Data and start of any size, recorded or not: a run, or a sentence; never a nan."""
+    print("| precision | data of size | start of size | what came |\n|---|---|---|---|")
+    X, Y = (np.random.default_rng(0).standard_normal((20, k)) for k in (6, 3))
+    start = la.Network.dense([6, 5, 3]).init("gaussian", rng=0)
+    for dtype, (sizes, scales) in VALUES.items():
+        for size, scale in itertools.product(sizes, scales):
+            net = la.Network(start.layers, [(theta * scale).astype(dtype) for theta in start.params])
             came = []
-            for reduce in ("auto", "none"):
+            for options in ({}, {"reduce": "none"}, {"record": {"alignment": 5, "gradient_norm": 5, "singular_values": 5}}):
                 try:
-                    run = la.train(net, X * size, Y * size, lr=1e-3, steps=20, reduce=reduce)
-                    came.append("finite" if np.isfinite(run.loss).all() and np.isfinite(run.network.matrix()).all() else "NOT FINITE")
+                    run = la.train(net, (X * size).astype(dtype), (Y * size).astype(dtype), lr=1e-3, steps=20, **options)
+                    numbers = [run.loss, *run.network.params, *(kept.values for kept in run.history.values())]
+                    came.append("finite" if all(np.isfinite(array).all() for array in numbers) else "NOT FINITE")
                 except (la.DivergenceError, ValueError) as error:
                     came.append(type(error).__name__ + ": " + str(error)[:60])
-            print(f"| {size:g} | {scale:g} | {came[0] if len(set(came)) == 1 else ' / '.join(came)} |")
+            print(f"| {dtype} | {size:g} | {scale:g} | {' / '.join(dict.fromkeys(came))} |")
 
 
 # ---- growth ----------------------------------------------------------------------------------------------------------------
@@ -224,6 +273,8 @@ def interrupt() -> None:
 
 
 def main(kind: str = "all", minutes: str = "60") -> None:
+    if kind in ("shapes", "all"):
+        shapes()
     if kind in ("values", "all"):
         values()
     if kind in ("calls", "all"):

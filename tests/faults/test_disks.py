@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -231,6 +233,55 @@ def test_full_the_journal_has_whole_lines_and_is_gone_on_with(tmp_path):
                 raise AssertionError(f"what {most} bytes left is not gone on with")
 
     assert status(child(sweeps)) == WELL
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 256 kB, and what fills it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no file system can be mounted here: that takes root")
+
+    def fill():
+        with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    try:
+        yield folder, fill
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_is_full(disk):
+    folder, fill = disk
+    old, new = (la.train(NET, X, Y, lr=1e-2, steps=steps, record={"loss": 1}) for steps in (3, 4000))
+    path, kept, journal = old.save(folder / "run.npz"), folder / "kept", folder / "journal"
+    checkpointed = {"lr": 1e-4, "checkpoint": kept, "checkpoint_every": 0.0}
+    la.train(NET, X, Y, steps=100, **checkpointed)
+    swept = {"grid": {"rng": range(4)}, "lr": 1e-2, "steps": 100, "record": {"loss": 1}, "threads": 1}
+    before = [path.read_bytes(), kept.read_bytes()]
+    fill()
+    with pytest.raises(OSError, match="No space left on device"):
+        new.save(path)
+    with pytest.raises(OSError, match="No space left on device"):
+        NET.save_weights(folder / "weights.safetensors")
+    with pytest.raises(OSError, match="No space left on device"):
+        la.sweep(network, X, Y, **swept, path=journal)
+    with pytest.warns(RuntimeWarning, match="No space left on device"):
+        run = la.train(NET, X, Y, steps=2000, **checkpointed)
+    assert np.array_equal(run.excess, la.train(NET, X, Y, lr=1e-4, steps=2000).excess)
+    assert [path.read_bytes(), kept.read_bytes()] == before
+    assert not temporary(folder)
+    (folder / "filler").unlink()
+    assert la.load(path).steps == 3
+    again = la.train(NET, X, Y, steps=2000, **checkpointed)
+    assert np.array_equal(again.excess, run.excess)
+    assert np.array_equal(la.sweep(network, X, Y, **swept, path=journal).loss, la.sweep(network, X, Y, **swept).loss)
 
 
 def test_a_folder_that_is_read_only(tmp_path):

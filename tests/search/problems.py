@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import signal
 import sys
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.examples import PROFILES
 from tests.oracles.drawn import check, problems
 
-# a hundred cases take some seconds; if they take so many, one hangs
+# a hundred cases take a second or two of the processor; if they take so many, or on the clock twelve times as many, one hangs
 HANGS = 300
 
 
@@ -31,11 +32,15 @@ def search(cases: int, seconds: float) -> Counter[str]:
     def one(problem):
         counts[check(problem)] += 1
         if sum(counts.values()) % 100 == 0:
-            faulthandler.dump_traceback_later(HANGS, exit=True)
+            signal.setitimer(signal.ITIMER_PROF, HANGS)
+            faulthandler.dump_traceback_later(12 * HANGS, exit=True)
 
+    # then the process ends with where it stood
+    faulthandler.register(signal.SIGPROF, chain=True)
     while sum(counts.values()) < cases and time.monotonic() - began < seconds:
         one()
         print(f"{sum(counts.values())} cases in {time.monotonic() - began:.0f} s: {dict(counts)}", flush=True)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     faulthandler.cancel_dump_traceback_later()
     return counts
 
