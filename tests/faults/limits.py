@@ -225,18 +225,19 @@ def sweep(minutes: float) -> None:
     """Sweeps one after the other, with journals and records, for so long: what the process holds every minute."""
     _, X, Y = data([20, 3, 5], 100)
     path = f"/tmp/linalign-limits-{os.getpid()}"
-    began, last, runs = time.monotonic(), 0, 0
+    began, told, runs, spent = time.monotonic(), -1, 0, 0.0
     print("| minutes | runs | resident, MB | descriptors | threads |\n|---|---|---|---|---|")
-    while time.monotonic() - began < 60 * minutes:
+    while spent < minutes:
         la.sweep(
             network, X, Y, grid={"rng": range(20), "k": [5, 30, 80], "lr": [1e-3, 1e5]}, steps=100, record={"alignment": 10}, path=path
         )
         runs += 120
         os.unlink(path)
-        if time.monotonic() - began >= 60 * last:
+        spent = (time.monotonic() - began) / 60
+        if int(spent) > told or spent >= minutes:
+            told = int(spent)
             gc.collect()
-            print(f"| {last} | {runs} | {resident() / 1e6:.1f} | {descriptors()} | {threading.active_count()} |", flush=True)
-            last += 1
+            print(f"| {spent:.1f} | {runs} | {resident() / 1e6:.1f} | {descriptors()} | {threading.active_count()} |", flush=True)
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------------------------
