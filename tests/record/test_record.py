@@ -418,8 +418,10 @@ def test_the_loop_scores_as_python_does(widths, rows, reduce, options, dtype):
         mine, theirs = alone.history[name], beside.history["his " + name]
         assert np.array_equal(mine.steps, theirs.steps)
         assert mine.values.shape == (len(mine.steps), len(widths) - 2)
-        # K has norms of at most one after scaling, and sums of 128 terms twice over
-        assert np.abs(mine.values - theirs.values).max() <= 4 * 128 * np.finfo(np.float64).eps
+        # K has norms of at most one after scaling, and sums of 128 terms twice over; in K, twice in each norm, are the entries that
+        # are rounded once more where a smaller network is lifted to that which Python sees
+        lifted = 8 * np.finfo(dtype).eps if "inputs" in reduce else 0.0
+        assert np.abs(mine.values - theirs.values).max() <= 4 * 128 * np.finfo(np.float64).eps + lifted
 
 
 @pytest.mark.parametrize("size", [1e-80, 1e80])
