@@ -74,7 +74,9 @@ def test_parquet_and_spreadsheets(tmp_path):
 def test_a_parquet_file_that_unpacks_to_far_more_is_refused_by_its_footer(tmp_path):
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     rows = FREE // 16 + 1
-    parquet.write_table(pyarrow.table({name: np.zeros(rows, dtype=np.int8) for name in "xy"}), tmp_path / "cells.parquet")
+    parquet.write_table(
+        pyarrow.table({name: np.zeros(rows, dtype=np.int8) for name in "xy"}), tmp_path / "cells.parquet", row_group_size=rows
+    )
     with pytest.raises(
         ValueError, match=rf"^{tmp_path}/cells\.parquet: no \.parquet file, or .* are {2 * rows:,} cells, .* if you trust it\)$"
     ):
