@@ -1,7 +1,7 @@
 # A constrained layer bound: from the records of `linalign.plan.structures` to what the kernels hold of it.
 
 from libc.string cimport memcpy
-from types cimport TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV
+from types cimport LINE, TIED, BASIS, FIXED, BLOCKS, SPARSE, CONV
 from layer cimport Layer, Structure, la_conv_layout, la_structured_of, has_matrix
 from memory cimport take
 from structured cimport PANEL
@@ -54,7 +54,7 @@ cdef inline int bind_structure(Engine* e, Memory* memory, Layer* L, record, Py_s
         g.c_in, g.h_in, g.w_in, g.c_out, g.h_out, g.w_out = parts.c_in, parts.h_in, parts.w_in, parts.c_out, parts.h_out, parts.w_out
         g.kh, g.kw, g.sh, g.sw = parts.kh, parts.kw, parts.stride_h, parts.stride_w
         g.top, g.left, g.circular = parts.top, parts.left, parts.circular
-        S.room = la_conv_layout(g)
+        S.room = la_conv_layout(g, LINE // e.itemsize)
     b = &S.border
     b.skip, b.column, b.carried, b.biases, b.places = record.border
     if S.room:

@@ -6,7 +6,7 @@ from types cimport FIXED
 cdef extern from "la_structured.h":
     ctypedef struct la_conv:
         int c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, sh, sw, top, left, circular
-    ptrdiff_t la_conv_layout(la_conv*) noexcept nogil
+    ptrdiff_t la_conv_layout(la_conv*, int line) noexcept nogil
     ctypedef struct la_runs:
         int count
         const int* row

@@ -147,8 +147,11 @@ static inline __attribute__((always_inline)) void FN(copy_line)(T *restrict to, 
         return;
     }
     int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        STORE(to + i, LOAD(from + i));
+    for (; i + LANES <= n; i += LANES) {
+        V x = LOAD(from + i);
+        LA_HOLD(x); /* not a call for a few vectors */
+        STORE(to + i, x);
+    }
     if (i < n) /* the last vector overlaps the one before */
         STORE(to + n - LANES, LOAD(from + n - LANES));
 }
@@ -195,9 +198,15 @@ static void FN(conv_pack_output)(const la_conv *g, const T *d, T *D)
     }
 }
 
+#include "la_conv3.inc.h"
+
 /* y (c_out, h_out, w_out) = K * x, for samples first..last. */
 static void FN(conv_apply)(const la_conv *g, int first, int last, const T *K, const T *A, ptrdiff_t lda, T *out, ptrdiff_t ldout, T *work)
 {
+    if (FN(conv3)(g)) {
+        FN(conv3_apply)(g, first, last, K, A, lda, out, ldout, work);
+        return;
+    }
     T *P = work, *O = work + g->p_room;
     const ptrdiff_t taps = (ptrdiff_t)g->kh * g->kw;
     for (int r = first; r < last; r++) {
@@ -226,6 +235,10 @@ static void FN(conv_apply)(const la_conv *g, int first, int last, const T *K, co
 static void FN(conv_backward)(const la_conv *g, int first, int last, const T *K, const T *D, ptrdiff_t ldd, T *out, ptrdiff_t ldout,
                               const T *A, ptrdiff_t lda, T *G, T *work)
 {
+    if (FN(conv3)(g)) {
+        FN(conv3_backward)(g, first, last, K, D, ldd, out, ldout, A, lda, G, work);
+        return;
+    }
     T *P = work, *O = work + g->p_room, *E = O + g->o_room;
     const ptrdiff_t taps = (ptrdiff_t)g->kh * g->kw;
     for (int r = first; r < last; r++) {

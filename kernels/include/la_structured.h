@@ -18,10 +18,12 @@ typedef struct {
     ptrdiff_t plane, p_room;        /* a plane of the input; all of them */
     ptrdiff_t o_plane, o_length, o_room;
     ptrdiff_t d_plane, d_start, d_room;
+    int three;                      /* whether la_conv3.inc.h serves it, where images are wide enough; then */
+    ptrdiff_t pitch3, p_plane3, d_plane3, o_start3, l_start3;
 } la_conv;
 
-/* The layout; returns the room that one thread needs. */
-static ptrdiff_t la_conv_layout(la_conv *g)
+/* The layout; returns the room that one thread needs. `line`: elements of the longest vector. */
+static ptrdiff_t la_conv_layout(la_conv *g, int line)
 {
     const ptrdiff_t slack = 16;
     g->rows = (g->h_out - 1) * g->sh + g->kh;
@@ -35,7 +37,22 @@ static ptrdiff_t la_conv_layout(la_conv *g)
     g->d_start = (ptrdiff_t)(g->kh - 1) * g->pitch + g->kw - 1;
     g->d_plane = (ptrdiff_t)(g->rows + g->kh - 1) * g->pitch + slack;
     g->d_room = g->c_out * g->d_plane + slack;
-    return g->p_room + g->o_room + g->d_room;
+    ptrdiff_t room = g->p_room + g->o_room + g->d_room;
+    g->three = g->kh == 3 && g->kw == 3 && g->sh == 1 && g->sw == 1 && !g->circular && g->top <= 2 && g->left <= 2 &&
+               g->h_in + g->top <= g->rows && g->w_in + g->left <= g->columns;
+    if (g->three) {
+        /* one gap between rows: of the input, `left` and what is right of it; of the gradient, 2 - left, left, and whole vectors */
+        const ptrdiff_t input = g->columns - g->left > g->w_in + g->left ? g->columns - g->left : g->w_in + g->left;
+        const ptrdiff_t whole = g->w_out + 2 > input ? g->w_out + 2 : input;
+        g->pitch3 = (whole + line - 1) / line * line;
+        g->p_plane3 = g->rows * g->pitch3 + 2 * line;
+        g->d_plane3 = (g->h_out + 4) * g->pitch3 + 2 * line;
+        g->o_start3 = g->c_in * g->p_plane3 + g->c_out * g->d_plane3 + 2 * line;
+        g->l_start3 = g->o_start3 + 3 * (g->h_in > g->h_out ? g->h_in : g->h_out) * g->pitch3;
+        const ptrdiff_t room3 = g->l_start3 + (ptrdiff_t)g->c_out * g->c_in * 9 * line;
+        room = room > room3 ? room : room3;
+    }
+    return (room + line - 1) / line * line;
 }
 
 /* A matrix as runs along its rows, whose parameters are consecutive, up (step 1) or down (step -1). */

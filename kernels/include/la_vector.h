@@ -28,6 +28,15 @@
 #endif
 #endif
 
+/* v is in a register from here on: a compiler that would read it where it is used, every time, does not. */
+#if defined(__x86_64__)
+#define LA_HOLD(v) __asm__("" : "+v"(v))
+#elif defined(__aarch64__)
+#define LA_HOLD(v) __asm__("" : "+w"(v))
+#else
+#define LA_HOLD(v) (void)0
+#endif
+
 #define LA_BODY "la_vector.inc.h"
 #include "la_each.h"
 
