@@ -325,6 +325,16 @@ def train(
     return params, np.array([*losses, gradients(layers, params, X, objective)[0]])
 
 
+def slope(
+    layers: Sequence[Any], params: Params, X: Array | None, objective: Objective, weight_decay: Array, metric: str = "parameters"
+) -> Params:
+    """The right side of gradient flow, `dtheta_i/dt = -dL/dtheta_i - weight_decay_i theta_i`; in "matrix" `G_i^-1` times the gradient."""
+    found = gradients(layers, params, X, objective)[1]
+    if metric == "matrix":
+        found = [layer.solve_gram(g) for layer, g in zip(layers, found, strict=True)]
+    return [-g - decay * theta for g, decay, theta in zip(found, weight_decay, params, strict=True)]
+
+
 def train_beside(
     weights: Params, X: Array, objective: Objective, steps: int, lr: Array, momentum: Array, weight_decay: Array
 ) -> tuple[Params, Array]:

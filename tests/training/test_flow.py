@@ -17,7 +17,7 @@ from linalign.problem.problem import make_problem
 from linalign.reduce.biases import homogeneous
 
 
-def plainly(net, X, Y, times, loss="squared", metric="parameters"):
+def plainly(net, X, Y, times, loss="squared", metric="parameters", weight_decay=0.0):
     """The parameters at each time: DOP853 at 1e-12 on backpropagation in NumPy, without any reduction."""
     problem = homogeneous(make_problem(net, X, Y, loss))
     objective = problem.loss.objective(problem.T, problem.factor)
@@ -26,10 +26,8 @@ def plainly(net, X, Y, times, loss="squared", metric="parameters"):
 
     def slope(t, flat):
         params = [part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True)]
-        grads = reference.gradients(layers, params, problem.X, objective)[1]
-        if metric == "matrix":
-            grads = [layer.solve_gram(g) for layer, g in zip(layers, grads, strict=True)]
-        return -np.concatenate([g.ravel() for g in grads])
+        decay = np.broadcast_to(weight_decay, len(layers))
+        return np.concatenate([g.ravel() for g in reference.slope(layers, params, problem.X, objective, decay, metric)])
 
     start = np.concatenate([theta.ravel() for theta in net.params])
     found = scipy.integrate.solve_ivp(slope, (0, times[-1]), start, method="DOP853", rtol=1e-12, atol=1e-13, t_eval=times)
@@ -46,6 +44,9 @@ NETWORKS = {
     "convolution": ([la.Conv1d(5, 3), la.Dense(5, 3)], {}),
     "convolution, matrix": ([la.Conv1d(5, 3), la.Dense(5, 3)], {"metric": "matrix"}),
     "other method": ([la.Dense(5, 4), la.Dense(4, 3)], {"method": "RK45"}),
+    "decay": ([la.Dense(12, 30), la.Dense(30, 3)], {"weight_decay": 0.3}),
+    "decay, unreduced": ([la.Dense(5, 4), la.Dense(4, 3)], {"weight_decay": [0.3, 0.1], "reduce": "none"}),
+    "decay, matrix": ([la.Conv1d(5, 3), la.Dense(5, 3)], {"weight_decay": [0.2, 0.1], "metric": "matrix"}),
 }
 
 
@@ -59,7 +60,7 @@ def test_the_flow_is_scipys_on_plain_gradients(loss, name):
     X = rng.standard_normal((n, net.widths[0])) / 3
     Y = {"squared": rng.standard_normal((n, 3)), "logistic": rng.choice([-1.0, 1.0], (n, 3)), "cross_entropy": rng.integers(0, 3, n)}[loss]
     times = np.array([0.0, 0.7, 2.0, 5.0])
-    want = plainly(net, X, Y, times, loss, options.get("metric", "parameters"))
+    want = plainly(net, X, Y, times, loss, options.get("metric", "parameters"), options.get("weight_decay", 0.0))
     found = la.flow(net, X, Y, times=times, loss=loss, rtol=1e-11, record={"params": 1}, **options)
     assert found.end == "done"
     assert np.array_equal(found.times, times)
@@ -71,7 +72,9 @@ def test_the_flow_is_scipys_on_plain_gradients(loss, name):
         parts = np.split(row, np.cumsum([theta.size for theta in net.params])[:-1])
         here = net.with_params([part.reshape(theta.shape) for part, theta in zip(parts, net.params, strict=True)])
         assert found.loss[j] == pytest.approx(la.value_and_grad(here, X, Y, loss=loss)[0], rel=1e-8)
-    if name != "biases":
+    if np.ndim(options.get("weight_decay", 0.0)):
+        assert np.isnan(found.drift).all()
+    elif name != "biases":
         assert found.drift.max() <= 1e-8
 
 
@@ -128,6 +131,31 @@ def test_ends():
     with np.errstate(all="ignore"):
         found = la.flow(net.with_params([theta * 1e200 for theta in net.params]), X, Y, times=[0.0, 1.0])
     assert found.end == "diverged"
+
+
+def test_a_slope_that_cannot_get_so_small_is_said():
+    net = la.Network.from_matrices([[[0.5]], [[1.0]]])
+    with pytest.warns(
+        RuntimeWarning, match=r"^steady is 1e-30 but steps with rtol=1e-08 may leave a slope of .*; pass a smaller rtol, or steady="
+    ):
+        found = la.flow(net, [[1.0]], [[1.0]], times=[0.0, 200.0], steady=1e-30)
+    assert found.end == "done"
+    # far from a minimum there is nothing to say
+    assert la.flow(net, [[1.0]], [[1.0]], times=[0.0, 0.1], steady=1e-30).end == "done"
+
+
+def test_decay_takes_what_no_gradient_meets():
+    rng = np.random.default_rng(3)
+    net = la.Network.dense([6, 4, 2]).init("gaussian", rng=rng)
+    X, Y = rng.standard_normal((3, 6)), rng.standard_normal((3, 2))
+    found = la.flow(net, X, Y, times=[0.0, 1.5], weight_decay=[0.4, 0.4], rtol=1e-10, reduce=["inputs"])
+    outside = np.linalg.svd(X)[2][3:]
+    np.testing.assert_allclose(found.network.params[0] @ outside.T, np.exp(-0.6) * net.params[0] @ outside.T, rtol=1e-12)
+    # the norms' difference decays twice as fast (T15.2)
+    assert found.drift.max() < 1e-8
+    assert np.isnan(la.flow(net, X, Y, times=[0.0, 1.5], weight_decay=[0.4, 0.1]).drift).all()
+    with pytest.raises(ValueError, match=re.escape("weight_decay")):
+        la.flow(net, X, Y, times=[1.0], weight_decay=-1)
 
 
 def test_what_a_loss_raises_is_raised():

@@ -16,7 +16,7 @@ from ..files import replacing
 from ..record.quantities import QUANTITIES
 from ..training.automatic_rate import automatic_rate
 from ..training.flow import METHODS, Flow
-from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, refusals, start
+from .common import DATA, Stop, add_data_options, add_network_options, describe, described, load, numbers, refusals, start
 from .train import targets
 
 # the default length, in automatic learning rates, and how many times are looked at
@@ -55,6 +55,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--method", choices=METHODS, default=METHODS[0], help=f"Runge-Kutta method [{METHODS[0]}]")
     add("--max-steps", type=int, default=100_000, metavar="N", help="of the method; a stiff flow ends there [100,000]")
     add("--metric", choices=("parameters", "matrix"), default="parameters", help="as for train [parameters]")
+    add("--weight-decay", default="0", metavar="L[,L...]", help="decay of the flow, one number or one a layer [0]")
     add("--reduce", default="auto", metavar="R", help='"auto", "none", or reductions R,R,... [auto]')
     add("--record", action="append", default=[], metavar="NAME,...", help="record these at all times; may be repeated [nothing]")
     add("--out", metavar="PATH", help="write PATH.npz and PATH.png [digits-flow; FILE-flow for a file]")
@@ -79,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"network    {described(net)}, {options.init} start, {options.loss} loss", flush=True)
         found = la.flow(
             net, data.X, Y, times=np.linspace(0.0, end, options.points), loss=options.loss, metric=options.metric, rtol=options.rtol,
-            method=options.method, record=dict.fromkeys(names, 1), max_steps=options.max_steps,
+            method=options.method, weight_decay=numbers("--weight-decay", options.weight_decay), record=dict.fromkeys(names, 1),
+            max_steps=options.max_steps,
             reduce=options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
         )  # fmt: skip
     for line in report(found):
@@ -103,7 +105,7 @@ def report(found: Flow) -> list[str]:
         f"           {found.steps:,} steps, {found.evaluations:,} gradients",
         f"loss       {found.loss[0]:.6g} -> {found.loss[-1]:.6g}" + (f"; least squares {found.floor:.6g}" if found.floor > 0 else ""),
     ]
-    if len(found.drift):
+    if len(found.drift) and np.isfinite(found.drift).all():
         lines.append(f"conserved  differences of the layers' squared norms, up to {float(found.drift.max()):.1e} of these (T15.2)")
     return lines
 

@@ -1,4 +1,4 @@
-"""Flow: the compiled chain as the right side of `dtheta/dt = -dL/dtheta`, and the steps of Runge-Kutta methods along it."""
+"""Flow: the compiled chain as the right side of `dtheta_i/dt = -dL/dtheta_i - lambda_i theta_i`, and Runge-Kutta steps along it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,66 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.integrate
 
+from ..cached import cached_property
 from ..layers.flat import split
+from ..optim import SGD
 from ..plan.cost import Pivot
-from ..problem.descent import Descent
+from ..problem.descent import Descent, make_descent
 from ..problem.problem import Problem
 from ..validate import Array
 from . import bind as kernel
 from .engine import CALLBACK_FAILED
-from .engines import ChainEngine
+from .engines import ChainEngine, simultaneous
 
 # a slope that no error control accepts, whose square is finite: with nan SciPy's would try for ever
 TOO_FAR = 1e100
+# the reduction that a flow cannot use
+APART = "split"
 # steps between two looks for Ctrl-C
 SLICE = 500
+
+
+class Following(Descent):
+    """Gradient flow as a descent: what no gradient meets is `exp(-lambda_i t)` times its start (T15.1), at the time of its clock."""
+
+    @cached_property
+    def clock(self) -> list[float]:
+        """The time at which the flow is looked at, of one entry."""
+        return [0.0]
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """Other than that of descent."""
+        return "flow", *super().key
+
+    def forbids(self, reduction: str) -> str | None:
+        """Nothing (T15.1), but parts that would each choose steps of their own."""
+        return "parts would each choose steps of their own" if reduction == APART else super().forbids(reduction)
+
+    def factors(self, steps: int) -> Array:
+        """At the time of the clock, whatever number that time has."""
+        return np.exp(-self.weight_decay * self.clock[0])
+
+
+def following(depth: int, metric: str, weight_decay: Array) -> Following:
+    """The flow of a network of this depth. Precondition: checked."""
+    made = make_descent(depth, 1.0, SGD(weight_decay=list(weight_decay)), "simultaneous", metric)
+    return Following(made.rates, made.rule, made.weight_decay, made.update, made.metric)
 
 
 class FlowEngine(ChainEngine):
     """A chain that stands where it is put; in the metric "matrix" slopes are those of projected gradient descent."""
 
     def __init__(self, problem: Problem, descent: Descent, pivot: Pivot, threads: int = 1) -> None:
-        super().__init__(problem, descent, pivot, threads, alone=False)
+        # the gradient of the chain has no decay in it
+        super().__init__(problem, simultaneous(problem.net.depth, descent.metric), pivot, threads, alone=False)
         layers, params = problem.net.layers, problem.net.params
         self._shapes = [theta.shape for theta in params]
         self.start = np.concatenate([theta.ravel() for theta in params])
         self.evaluations = 0
         matrix = descent.metric == "matrix"
+        self._decays = descent.weight_decay.any()
+        self._decay = np.concatenate([np.full(theta.size, rate) for theta, rate in zip(params, descent.weight_decay, strict=True)])
         self._solved = [(i, layer) for i, layer in enumerate(layers) if matrix and layer.size and not layer.orthonormal]
 
     def split(self, flat: Array) -> list[Array]:
@@ -41,7 +76,7 @@ class FlowEngine(ChainEngine):
         return split(flat, self._shapes)
 
     def slope(self, time: float, flat: Array) -> Array:
-        """`-dL/dtheta` there, one vector; `TOO_FAR` where the loss is not finite. Raises: what a loss in Python raised."""
+        """The right side there, one vector; `TOO_FAR` where the loss is not finite. Raises: what a loss in Python raised."""
         self.evaluations += 1
         slope = np.empty_like(self.start)
         status, value = self._chain.evaluate(np.ascontiguousarray(flat, self.start.dtype), slope)
@@ -57,6 +92,8 @@ class FlowEngine(ChainEngine):
         parts = self.split(slope)
         for i, layer in self._solved:
             parts[i][...] = layer.solve_gram(parts[i])
+        if self._decays:
+            slope -= self._decay * flat
         return slope
 
     def stand(self, flat: Array) -> None:
@@ -66,9 +103,9 @@ class FlowEngine(ChainEngine):
         self._chain.refresh()
 
     def solver(self, method: str, last: float, rtol: float, atol: float) -> Solver:
-        """The steps from the start on: in the kernel, but where slopes are solved with Gram matrices in NumPy."""
+        """The steps from the start on: in the kernel, but where slopes are solved with Gram matrices in NumPy, or decay is in them."""
         begun = getattr(scipy.integrate, method)(self.slope, 0.0, self.start, last, rtol=rtol, atol=atol)
-        return InPython(begun) if self._solved else Compiled(self, begun, rtol, atol)
+        return InPython(begun) if self._solved or self._decays else Compiled(self, begun, rtol, atol)
 
     def stepper(self, *how: Any) -> Any:
         """A `Stepper` on the chain."""
@@ -87,6 +124,10 @@ class Solver(Protocol):
 
         `most` of them; "steady" where the norm of the slope is at most `steady`. Raises: what a loss in Python raised.
         """
+
+    @property
+    def length(self) -> float:
+        """How long the next step would be."""
 
     def state(self) -> Array:
         """Where it stands."""
@@ -111,6 +152,10 @@ class InPython:
             if float(np.linalg.norm(solver.f)) <= steady:
                 return "steady", taken
         return "reached" if solver.t >= until else "steps", taken
+
+    @property
+    def length(self) -> float:
+        return float(self._solver.h_abs)
 
     def state(self) -> Array:
         return np.array(self._solver.y)
@@ -144,6 +189,11 @@ class Compiled:
     @property
     def t(self) -> float:
         found: float = self._stepper.t
+        return found
+
+    @property
+    def length(self) -> float:
+        found: float = self._stepper.length
         return found
 
     def _count(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,12 @@ import numpy as np
 from .. import validate
 from ..cached import cached_property
 from ..engine.engine import DIVERGED
-from ..engine.engines import simultaneous
-from ..engine.flow import SLICE, FlowEngine, Solver
+from ..engine.flow import APART, SLICE, FlowEngine, Following, Solver, following
 from ..engine.threads import count, for_loop, for_plan
 from ..files import Name
 from ..losses import Loss
 from ..plan.plan import Plan
-from ..plan.planner import REDUCTIONS, make_plan
+from ..plan.planner import make_plan
 from ..problem.metric import METRICS
 from ..problem.network import Network
 from ..problem.problem import make_problem
@@ -29,9 +29,9 @@ from ..validate import Array
 from .execute import adopt
 from .loop import interrupts
 
-# parts would each choose steps of their own
-NOT_HERE = ("split",)
 METHODS = ("DOP853", "RK45")
+# about as many gradients as a flow takes, by which a plan sees whether a search for a smaller network pays: seen were 1,000 to 20,000
+GRADIENTS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class Flow:
     excess : the loss above `floor` at each, `(m,)`; `loss` is their sum.
     history : what was recorded, at places in `times`.
     drift : the most that `||theta_{i+1}||^2 - ||theta_i||^2` moved, (d - 1,); the flow keeps it where layers are linear without biases
-        (of the matrices in the metric "matrix", T15.2), so that it measures the error of the integration. Relative to the larger norm.
+        (of the matrices in the metric "matrix", T15.2), so that it measures the error of the integration. Relative to the larger norm;
+        under weight decay times `exp(2 weight_decay t)`, and nan between layers that decay by different numbers.
     evaluations, steps : gradients that were computed, steps that the integrator took.
     end : "done", "steady", "stopped", "interrupted", "gave up" (more than `max_steps`) or "diverged".
     plan : what was run instead of the problem as given.
@@ -80,11 +81,12 @@ class Flow:
 
 
 def flow(
-    net: Network, X: Any, Y: Any = None, *, times: Any, loss: str | Loss = "squared", metric: str = "parameters", rtol: float = 1e-8,
-    atol: float | None = None, method: str = "DOP853", record: Any = None, reduce: Any = "auto", steady: float | None = None,
-    stop: Callable[..., Any] | None = None, max_steps: int = 100_000, threads: int | None = None,
+    net: Network, X: Any, Y: Any = None, *, times: Any, loss: str | Loss = "squared", metric: str = "parameters",
+    weight_decay: Any = 0.0, rtol: float = 1e-8, atol: float | None = None, method: str = "DOP853", record: Any = None,
+    reduce: Any = "auto", steady: float | None = None, stop: Callable[..., Any] | None = None, max_steps: int = 100_000,
+    threads: int | None = None,
 ) -> Flow:  # fmt: skip
-    """Gradient flow `dtheta/dt = -dL/dtheta`, by a Runge-Kutta method with error control, its steps in the kernel.
+    """Gradient flow `dtheta_i/dt = -dL/dtheta_i - weight_decay_i theta_i`, by a Runge-Kutta method with error control.
 
     Parameters
     ----------
@@ -92,12 +94,15 @@ def flow(
     times : array (m,), ascending, the first at least 0
         Where the loss and what is recorded are wanted; the flow begins at time 0. The method's own dense output gives them.
     metric : "parameters", or "matrix", the flow of matrices projected on the layers' subspaces.
+    weight_decay : number, or one a layer
+        Decay of the flow: what no gradient meets is `exp(-weight_decay t)` times its start.
     rtol, atol : tolerances of a step, as in `scipy.integrate.solve_ivp`; atol is rtol times the largest parameter of the start if None.
-    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5): SciPy's steps, made in the kernel.
+        Entry by entry of what is run: after a reduction these are entries in other bases, and the steps are others (T15.6).
+    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5): SciPy's steps, made in the kernel; with weight decay, by SciPy.
     record : dict, as in `linalign.train`; steps are places in `times`.
     reduce : "auto", "none", or a list of reductions. All hold for the flow (T15.1) but "split", whose parts would have steps of their own.
     steady : float, optional
-        End where `||dL/dtheta||` is at most this.
+        End where the norm of the right side is at most this. A warning says where the errors of the steps keep it above.
     stop : function, optional
         Called with the network at each of `times`, and with the time if it takes two arguments; ends the flow if its answer is true.
     max_steps : of the integrator; a stiff flow ends there with what was done, and says so.
@@ -137,26 +142,27 @@ def flow(
         raise TypeError(f"stop is {type(stop).__name__}; a function of the network was wanted")
     workers = None if threads is None else validate.integer("threads", threads, least=1)
     recorder = Recorder(record, len(at) - 1)
-    descent = simultaneous(net.depth, metric)
-    if isinstance(reduce, str) and validate.choice("reduce", reduce, ("auto", "none")) == "auto":
-        reduce = [name for name in REDUCTIONS if name not in NOT_HERE]
-    elif not isinstance(reduce, str) and any(name in NOT_HERE for name in reduce):
-        raise ValueError(f"reduce has {NOT_HERE[0]!r}, whose parts would have steps of their own; leave it out")
+    descent = following(net.depth, metric, validate.per_layer("weight_decay", weight_decay, net.depth, least=0))
+    if isinstance(reduce, str):
+        validate.choice("reduce", reduce, ("auto", "none"))
+    elif APART in reduce:
+        raise ValueError(f"reduce has {APART!r}, whose parts would have steps of their own; leave it out")
     with for_plan(workers, problem):
-        plan, work = make_plan(problem, descent, reduce=reduce)
+        plan, work = make_plan(problem, descent, reduce=reduce, steps=GRADIENTS)
     with for_loop(workers, plan.implementation):
         engine = FlowEngine(work.problem, descent, plan.pivot, count(workers))
         state = State(work, engine, descent, count(workers))
-        return _Integration(engine, state, recorder, at, stop, steady, metric).run(method, rtol, absolute, most, plan)
+        found = _Integration(engine, state, recorder, at, stop, steady, descent)
+        return found.run(method, rtol, absolute, most, plan)
 
 
 class _Integration:
     """One flow, from time 0 on."""
 
     def __init__(
-        self, engine: FlowEngine, state: State, recorder: Recorder, at: Array, stop: Any, steady: float | None, metric: str,
+        self, engine: FlowEngine, state: State, recorder: Recorder, at: Array, stop: Any, steady: float | None, descent: Following,
     ) -> None:  # fmt: skip
-        self.engine, self.state, self.recorder, self.at, self.steady, self.metric = engine, state, recorder, at, steady, metric
+        self.engine, self.state, self.recorder, self.at, self.steady, self.descent = engine, state, recorder, at, steady, descent
         self.stop = None if stop is None else _asked(stop)
         self.reached, self.steps, self.losses = 0, 0, np.empty(len(at))
         self.last = engine.start
@@ -175,6 +181,8 @@ class _Integration:
                     end = "gave up"
                 else:
                     end = self._go_on(solver, min(most - self.steps, SLICE))
+            if self.steady is not None and end in (None, "gave up"):
+                self._hint(solver, rtol, atol)
         return self._result(end or "done", plan, time.perf_counter() - began)
 
     def _go_on(self, solver: Solver, most: int) -> str | None:
@@ -193,14 +201,32 @@ class _Integration:
             end = self._visit(solver.t, lambda t: solver.state())
         if end is None and why == "steady":
             self.last = solver.state()
+            self.descent.clock[0] = solver.t
             return "steady"
         return end
+
+    def _hint(self, solver: Solver, rtol: float, atol: float) -> None:
+        """Say so where the errors that are allowed keep the slope above what is called steady.
+
+        Near a minimum a step is as long as stability lets it be, some six over the largest curvature, and the state is off by what is
+        allowed: the slope by that times the curvature.
+        """
+        state = solver.state()
+        here = float(np.linalg.norm(self.engine.slope(solver.t, state)))
+        left = 6 / max(solver.length, np.finfo(np.float64).tiny) * float(np.linalg.norm(atol + rtol * np.abs(state)))
+        if here <= left and self.steady is not None and self.steady < left:
+            warnings.warn(
+                f"steady is {self.steady:g} but steps with rtol={rtol:g} may leave a slope of {left:.1g}, and here it is {here:.1g}; "
+                f"pass a smaller rtol, or steady={left:.1g}",
+                RuntimeWarning, stacklevel=4,
+            )  # fmt: skip
 
     def _visit(self, until: float, where: Callable[[float], Array]) -> str | None:
         """Look at the network at all the times up to this one."""
         while self.reached < len(self.at) and self.at[self.reached] <= until:
             j = self.reached
             self.last = np.array(where(float(self.at[j])))
+            self.descent.clock[0] = float(self.at[j])
             self.engine.stand(self.last)
             self.state.stands(j)
             status, self.losses[j] = self.engine.value(-np.inf)
@@ -215,14 +241,18 @@ class _Integration:
 
     def _norms(self) -> Array:
         """`||theta_i||^2`, or of the matrices in their metric."""
-        matrix = self.metric == "matrix"
+        matrix = self.descent.metric == "matrix"
         return np.array([float(np.sum(a**2)) for a in (self.state.matrices() if matrix else self.state.params())])
 
     def _result(self, end: str, plan: Plan, seconds: float) -> Flow:
         self.recorder.settle()
         work, net = self.state.work, self.state.work.given.net
         norms = np.array(self.norms) if self.norms else np.zeros((1, net.depth))
-        gaps, sizes = np.diff(norms, axis=1), np.maximum(norms[:, 1:], norms[:, :-1]).max(axis=0, initial=0)
+        decay, passed = self.descent.weight_decay, self.at[: len(norms), None]
+        # decay that both layers have takes its share of the difference; of two that decay apart nothing is kept (T15.2)
+        gaps = np.diff(norms, axis=1) * np.exp(2 * decay[:-1] * passed)
+        gaps[:, decay[1:] != decay[:-1]] = np.nan
+        sizes = np.maximum(norms[:, 1:], norms[:, :-1]).max(axis=0, initial=0)
         drift = np.abs(gaps - gaps[0]).max(axis=0, initial=0) / np.where(sizes > 0, sizes, 1.0)
         return Flow(
             network=adopt(net, work.lift([part.copy() for part in self.engine.split(self.last)], self.reached)),
