@@ -58,6 +58,13 @@ def test_the_edge_is_where_descent_stops_being_stable():
         assert run.history["edge"].values[0] == pytest.approx(edge, rel=1e-9)
 
 
+def test_a_kernel_that_is_zero_has_not_turned_and_ends_no_run():
+    net = la.Network.from_matrices([np.zeros((5, 6)), np.zeros((3, 5))])
+    run = la.train(net, np.eye(6), np.ones((6, 3)), lr=0.1, steps=2, record={"kernel_distance": 1, "ntk_trace": 1})
+    assert np.isnan(run.history["kernel_distance"].values).all()
+    assert not run.history["ntk_trace"].values.any()
+
+
 def test_a_plan_without_curvature_says_nothing_of_it():
     run = la.train(la.Network.dense([3, 2]).init("gaussian", rng=0), np.eye(3), np.ones((3, 2)), lr=0.1, steps=2, record={"loss": 1})
     assert "curvature" not in str(run.plan)

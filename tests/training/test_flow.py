@@ -38,13 +38,13 @@ def plainly(net, X, Y, times, loss="squared", metric="parameters", weight_decay=
 NETWORKS = {
     "dense": ([la.Dense(5, 4), la.Dense(4, 3)], {}),
     "unreduced": ([la.Dense(5, 4), la.Dense(4, 3)], {"reduce": "none"}),
-    "wide": ([la.Dense(12, 30), la.Dense(30, 3)], {}),
+    "wide": ([la.Dense(12, 30), la.Dense(30, 3)], {"reduce": ["samples", "inputs", "width"]}),
     "three layers": ([la.Dense(5, 6), la.Dense(6, 4), la.Dense(4, 3)], {}),
     "biases": ([la.Dense(5, 4, bias=True), la.Dense(4, 3, bias=True)], {}),
     "convolution": ([la.Conv1d(5, 3), la.Dense(5, 3)], {}),
     "convolution, matrix": ([la.Conv1d(5, 3), la.Dense(5, 3)], {"metric": "matrix"}),
     "other method": ([la.Dense(5, 4), la.Dense(4, 3)], {"method": "RK45"}),
-    "decay": ([la.Dense(12, 30), la.Dense(30, 3)], {"weight_decay": 0.3}),
+    "decay": ([la.Dense(12, 30), la.Dense(30, 3)], {"weight_decay": 0.3, "reduce": ["samples", "inputs", "width"]}),
     "decay, unreduced": ([la.Dense(5, 4), la.Dense(4, 3)], {"weight_decay": [0.3, 0.1], "reduce": "none"}),
     "decay, matrix": ([la.Conv1d(5, 3), la.Dense(5, 3)], {"weight_decay": [0.2, 0.1], "metric": "matrix"}),
 }

@@ -114,11 +114,12 @@ class Watched:
         return Factors(problem.net.layers, params, self._rows, self._descent.metric)
 
     def distance(self, state: Standing) -> float:
-        """How far the tangent kernel has turned from that of the start of the run."""
+        """How far the tangent kernel has turned from that of the start of the run; nan where one of them is zero."""
         now = self.factors(state)
         if self._first is None:
             self._first = self._factors((self._work.problem if self._runs_the_kernel else self._problem).net.params)
-        return turned(now, self._first)
+        first = self._first
+        return float(_or_nan(lambda: np.array([turned(now, first)]), 1)[0])
 
 
 def _or_nan(find: Callable[[], Array], count: int) -> Array:
