@@ -80,21 +80,22 @@ def jax(task: str, widths: tuple[int, ...], n: int, asked: dict[str, Any]) -> tu
         return rows
 
     slope = jax.grad(lambda params: 0.5 * jnp.sum((outputs(params, data) - goal) ** 2))
-    hvp = jax.jit(lambda v: jax.jvp(slope, (given,), (v,))[1])
+    # the network is an argument: of a constant the compiler works out what it can, for minutes where layers are wide
+    hvp = jax.jit(lambda params, v: jax.jvp(slope, (params,), (v,))[1])
     if task == "product":
-        return lambda: flat(jax.block_until_ready(hvp(direction))), 1
+        return lambda: flat(jax.block_until_ready(hvp(given, direction))), 1
     if task == "products":
         # each from the one before, as powers are, so that none is left out
-        def again(v: list[Any], _: Any) -> tuple[list[Any], None]:
-            h = jax.jvp(slope, (given,), (v,))[1]
-            return [a + 0 * b for a, b in zip(v, h, strict=True)], None
+        def run(params: list[Any], v: list[Any]) -> list[Any]:
+            def again(v: list[Any], _: Any) -> tuple[list[Any], None]:
+                h = jax.jvp(slope, (params,), (v,))[1]
+                return [a + 0 * b for a, b in zip(v, h, strict=True)], None
 
-        def run(v: list[Any]) -> list[Any]:
             v, _ = jax.lax.scan(again, v, None, length=asked["many"] - 1)
-            return jax.jvp(slope, (given,), (v,))[1]
+            return jax.jvp(slope, (params,), (v,))[1]
 
         loop = jax.jit(run)
-        return lambda: flat(jax.block_until_ready(loop(direction))), asked["many"]
+        return lambda: flat(jax.block_until_ready(loop(given, direction))), asked["many"]
     if task == "kernel":
 
         def contracted(params: list[Any]) -> Any:
@@ -105,13 +106,16 @@ def jax(task: str, widths: tuple[int, ...], n: int, asked: dict[str, Any]) -> tu
         return lambda: np.asarray(jax.block_until_ready(kernel(given))), 1
     if task == "sharpness":
 
-        def power(v: list[Any], _: Any) -> tuple[list[Any], Any]:
-            h = jax.jvp(slope, (given,), (v,))[1]
-            norm = jnp.sqrt(sum(jnp.sum(a**2) for a in h))
-            return [a / norm for a in h], norm
+        def search(params: list[Any], v: list[Any]) -> Any:
+            def power(v: list[Any], _: Any) -> tuple[list[Any], Any]:
+                h = jax.jvp(slope, (params,), (v,))[1]
+                norm = jnp.sqrt(sum(jnp.sum(a**2) for a in h))
+                return [a / norm for a in h], norm
 
-        powers = jax.jit(lambda v: jax.lax.scan(power, v, None, length=asked["powers"])[1][-1])
-        return lambda: np.asarray(jax.block_until_ready(powers(direction))), 1
+            return jax.lax.scan(power, v, None, length=asked["powers"])[1][-1]
+
+        powers = jax.jit(search)
+        return lambda: np.asarray(jax.block_until_ready(powers(given, direction))), 1
     import diffrax
 
     terms = diffrax.ODETerm(lambda t, y, args: [-g for g in slope(y)])
