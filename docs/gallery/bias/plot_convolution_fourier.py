@@ -75,9 +75,12 @@ signed = np.fft.fft(y[:, None] * X, norm="ortho")[:, : length // 2 + 1]
 turns = np.exp(-2j * np.pi * np.arange(64) / 64)
 projected = np.real(turns[:, None, None] * signed.T).reshape(-1, n)
 program = scipy.optimize.linprog(
-    np.append(np.zeros(n), 1.0), A_ub=np.hstack([projected, -np.ones((len(projected), 1))]), b_ub=np.zeros(len(projected)),
-    A_eq=np.append(np.ones(n), 0.0)[None], b_eq=[1.0],
-)  # fmt: skip
+    np.append(np.zeros(n), 1.0),
+    A_ub=np.hstack([projected, -np.ones((len(projected), 1))]),
+    b_ub=np.zeros(len(projected)),
+    A_eq=np.append(np.ones(n), 0.0)[None],
+    b_eq=[1.0],
+)
 most = np.abs(program.x[:n] @ signed).max()
 beta = runs[2].network.matrix()[0]
 reached = (y * (X @ beta)).min() / np.linalg.norm(np.fft.fft(beta, norm="ortho"), 1)

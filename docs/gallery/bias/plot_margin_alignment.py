@@ -62,8 +62,16 @@ def direction(net: la.Network) -> np.ndarray:
 steps, lr = 30_000, 0.002
 start = la.Network.dense([2, 8, 6, 1]).init("gaussian", scale=1e-3, rng=2)
 rates = la.optim.NormalizedGD()
-run = la.train(start, X, y, loss="logistic", lr=lr, steps=steps, optimizer=rates,
-               record={"alignment_top": "log", margin: "log", second: "log", direction: "log"})  # fmt: skip
+run = la.train(
+    start,
+    X,
+    y,
+    loss="logistic",
+    lr=lr,
+    steps=steps,
+    optimizer=rates,
+    record={"alignment_top": "log", margin: "log", second: "log", direction: "log"},
+)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")
@@ -86,7 +94,7 @@ for i in range(2):
 right.semilogx(run.history["margin"].steps, run.history["margin"].values, color="C2", label="margin over the largest")
 right.semilogx(run.history["second"].steps, run.history["second"].values, color="C3", label=r"$\sigma_2/\sigma_1$ of layer 2")
 right.set(xlabel="step", ylabel="ratio", title="Alignment and margin", xlim=(1, 30_000), ylim=(-0.02, 1.08))
-right.legend(frameon=False, fontsize=8, loc="center right")
+right.legend(frameon=False, fontsize=8, loc="center left")
 for ax in (left, right):
     ax.grid(True)
 plt.show()

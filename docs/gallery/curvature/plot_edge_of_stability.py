@@ -61,8 +61,15 @@ for j in range(3):
     ax.plot(np.repeat(rates, orbits.shape[1]), orbits[:, :, j].ravel(), ",", color=f"C{j}", alpha=0.5, rasterized=True)
     ax.plot([], [], "o", color=f"C{j}", markersize=4, label=f"mode of {q[j]:g}")
     ax.axvline(predicted[j], color=f"C{j}", linestyle="--", linewidth=1)
-    ax.annotate(rf"$\eta_{{{q[j]:g}}}$ = {published[j]:.6f}", (predicted[j], 0.02), xycoords=("data", "axes fraction"), rotation=90,
-                ha="right", va="bottom", fontsize=8)  # fmt: skip
+    ax.annotate(
+        rf"$\eta_{{{q[j]:g}}}$ = {published[j]:.6f}",
+        (predicted[j], 0.02),
+        xycoords=("data", "axes fraction"),
+        rotation=90,
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
 ax.set(
     xlabel=r"learning rate $\eta$", ylabel="the last 65 values of each mode", title="Where each mode ends up", xlim=(rates[0], rates[-1])
 )

@@ -61,9 +61,14 @@ for ratio in (0.5, 0.95):
     samples = int(d / ratio)
     X = rng.standard_normal((samples, d))
     runs[ratio] = la.train(
-        la.Network.dense([d, 1]).init("zero"), X, X @ teacher, loss="mse", lr=lr, steps=steps,
+        la.Network.dense([d, 1]).init("zero"),
+        X,
+        X @ teacher,
+        loss="mse",
+        lr=lr,
+        steps=steps,
         record={"loss": times, "distance": (times, lambda net: float(np.sum((net.matrix()[0] - teacher) ** 2)))},
-    )  # fmt: skip
+    )
     history = runs[ratio].history
     losses[ratio] = history["loss"].values, history["distance"].values
 print(runs[0.95])

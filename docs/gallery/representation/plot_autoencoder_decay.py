@@ -80,10 +80,18 @@ first.set(xlabel="learning rate times steps, $t$", ylabel="strength of a mode of
 first.set_title(rf"On the way, $\mu = {mu}$; curves: closed form")
 second.set(xlabel=r"weight decay $\mu$", ylabel="singular value at the end", title=r"Curves: $(1-\mu/s_j^2)_+$", ylim=(-0.02, 1.05))
 for decay, style in ((mu, "-"), (0.0, "--")):
-    third.plot(runs[decay].history["directions"].steps, runs[decay].history["directions"].values[:, 0], "C0" + style,
-               label=rf"$|u_1 \cdot v_1|$ of the decoder, $\mu = {decay}$")  # fmt: skip
-    third.plot(runs[decay].history["transposes"].steps, runs[decay].history["transposes"].values, "C1" + style,
-               label=rf"$\Vert W_2 - W_1^\top\Vert$, $\mu = {decay}$")  # fmt: skip
+    third.plot(
+        runs[decay].history["directions"].steps,
+        runs[decay].history["directions"].values[:, 0],
+        "C0" + style,
+        label=rf"$|u_1 \cdot v_1|$ of the decoder, $\mu = {decay}$",
+    )
+    third.plot(
+        runs[decay].history["transposes"].steps,
+        runs[decay].history["transposes"].values,
+        "C1" + style,
+        label=rf"$\Vert W_2 - W_1^\top\Vert$, $\mu = {decay}$",
+    )
 third.set(xlabel="step of gradient descent", title="Directions, and transposes", xlim=(0, 600), ylim=(-0.02, None))
 third.legend(frameon=False, fontsize=8)
 for ax in (first, second, third):

@@ -96,9 +96,11 @@ plt.show()
 # All K singular values of the product are one number, the minimum of a function of one variable: of given product p the decay is least
 # where :math:`\mu a^2 = \mu b^2 = \nu c^2`, at :math:`\frac32(\mu^2\nu p^2)^{1/3}`. Descent has converged to rounding, the search to 1e-8.
 least = scipy.optimize.minimize_scalar(
-    lambda p: (p - np.sqrt(N / classes)) ** 2 / (2 * N) + 1.5 * (mu**2 * nu * p**2) ** (1 / 3), bounds=(1.0, np.sqrt(N / classes)),
-    method="bounded", options={"xatol": 1e-10},
-).x  # fmt: skip
+    lambda p: (p - np.sqrt(N / classes)) ** 2 / (2 * N) + 1.5 * (mu**2 * nu * p**2) ** (1 / 3),
+    bounds=(1.0, np.sqrt(N / classes)),
+    method="bounded",
+    options={"xatol": 1e-10},
+).x
 values = run.history["singular_values"].values[-1]
 print("singular values", values, "closed form", least)
 assert np.abs(values[:classes] - least).max() < 1e-6
