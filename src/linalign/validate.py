@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 from collections.abc import Iterable, Sequence
@@ -61,6 +62,10 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     if type(value) is np.ndarray and value.dtype in DTYPES and (wanted is None or wanted == value.dtype) and value.flags.c_contiguous:
         return value
     given = plain(name, value)
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise ValueError(f"{name} is masked in {np.count_nonzero(given.mask)} entries; drop such rows, or pass {name}.filled(value)")
+    if hasattr(given, "toarray") and not isinstance(given, np.ndarray):
+        raise TypeError(f"{name} is a sparse matrix; a dense one was wanted: pass {name}.toarray()")
     try:
         array = np.asarray(given)
     except ValueError:
@@ -72,6 +77,8 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     elif _is_text(array):
         fix = "number classes with numpy.unique(Y, return_inverse=True)[1]" if name == "Y" else "convert it with .astype(float)"
         raise TypeError(f"{name} holds text; numbers were wanted: {fix}")
+    elif array.dtype.kind == "O" and array.ndim == 0:
+        raise TypeError(f"{name} is {type(value).__name__}; an array of numbers was wanted")
     elif array.dtype.kind != "f":
         raise TypeError(f"{name} has dtype {array.dtype}; numbers were wanted: convert it with .astype(float)")
     native = array.dtype.newbyteorder("=")
@@ -137,7 +144,8 @@ def matrix(name: str, value: Any, wanted: np.dtype[Any] | None = None, *, rows: 
     """A finite, non-empty matrix of the wanted dtype and shape."""
     array = real_array(name, value, wanted)
     if array.ndim != 2:
-        raise ValueError(f"{name} has {array.ndim} dimensions, shape {array.shape}; a matrix was wanted: use {name}.reshape(rows, columns)")
+        fix = f"{len(array)}, -1" if array.ndim > 2 else "rows, columns"
+        raise ValueError(f"{name} has {array.ndim} dimensions, shape {array.shape}; a matrix was wanted: use {name}.reshape({fix})")
     for axis, (have, want) in enumerate(zip(array.shape, (rows, columns), strict=True) if rows is not None or columns is not None else ()):
         if want is not None and have != want:
             line = f"{name} has shape {array.shape}; {want} {('rows', 'columns')[axis]} were wanted, not {have}"
@@ -194,11 +202,13 @@ def per_layer(name: str, value: Any, depth: int, *, above: float | None = None, 
     return np.array([real(name, value, above=above, least=least)] * depth)
 
 
-def choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """One of the known names."""
+def choice(name: str, value: Any, known: Iterable[str], hint: str = "") -> str:
+    """One of the known names. The message for any other ends in `hint`, or in the name that is spelt most like it."""
     names = list(known)
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name} is {value!r}; one of {', '.join(map(repr, names))} was wanted")
+        near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.75) if isinstance(value, str) and not hint else []
+        line = f"{name} is {value!r}; one of {', '.join(map(repr, names))} was wanted"
+        raise ValueError(line + (f": did you mean {near[0]!r}?" if near else hint))
     return value
 
 

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import linalign as la
 from linalign.training.options import DEFAULTS
@@ -17,6 +18,9 @@ LABELS = np.arange(20) % 3
 NAMES = np.array(["cat", "dog", "emu"])[LABELS]
 HOLES = np.where(np.arange(12).reshape(3, 4) == 6, np.nan, 1.0)
 FIX = "rows, cols = np.nonzero(~np.isnan(Y)) and loss=linalign.losses.Entries(rows, cols, Y[rows, cols]), Y=None"
+LOSSES = f"one of {', '.join(map(repr, la.losses.NAMED))} was wanted"
+RULES = f"one of {', '.join(map(repr, la.optim.RULES))} was wanted"
+COMPRESSED = "batch or order is given but X is Compressed, whose rows are no samples; pass the full X and Y, or stream="
 TEXT = "Y holds text; integer labels were wanted: names, Y = numpy.unique(Y, return_inverse=True)"
 
 
@@ -90,6 +94,69 @@ CASES = {
         lambda: la.sweep(net, X, Y, grid={"learning_rate": [0.1]}, steps=3),
         "grid has the key 'learning_rate', no parameter of make_network; train has no option 'learning_rate'; pass lr=",
     ),
+    "masked entries": (
+        lambda: train(np.ma.masked_greater(X, 0.9)),
+        f"X is masked in {(X > 0.9).sum()} entries; drop such rows, or pass X.filled(value)",
+    ),
+    "sparse data": (
+        lambda: train(scipy.sparse.csr_matrix(X)), "X is a sparse matrix; a dense one was wanted: pass X.toarray()",
+    ),
+    "no array": (lambda: train(object()), "X is object; an array of numbers was wanted"),
+    "images": (
+        lambda: train(X.reshape(20, 2, 2)),
+        "X has 3 dimensions, shape (20, 2, 2); a matrix was wanted: use X.reshape(20, -1)",
+    ),
+    "a name in capitals": (lambda: train(loss="MSE"), f"loss is 'MSE'; {LOSSES}: did you mean 'mse'?"),
+    "torch's name": (lambda: train(loss="CrossEntropyLoss"), f"loss is 'CrossEntropyLoss'; {LOSSES}: did you mean 'cross_entropy'?"),
+    "a class": (lambda: train(loss=la.losses.Huber), f"loss is {la.losses.Huber!r}; {LOSSES}: did you mean 'huber'?"),
+    "a function as loss": (
+        lambda: train(None, None, loss=len),
+        f"loss is {len!r}; {LOSSES}: a function of the product goes into linalign.losses.EndToEnd(fn), one of the outputs into a Loss",
+    ),
+    "a rule in capitals": (lambda: train(optimizer="Adam"), f"optimizer is 'Adam'; {RULES}: did you mean 'adam'?"),
+    "a class of rules": (
+        lambda: train(optimizer=la.optim.Adam), "optimizer is linalign.optim.adam.Adam; pass optimizer=linalign.optim.Adam(...)",
+    ),
+    "rows as batch": (
+        lambda: train(batch=np.zeros((1, 4), int)),
+        "batch has shape (1, 4); sizes are one a step: pass the rows of every step as order=, batch=None",
+    ),
+    "batches of compressed data": (
+        lambda: la.train(net(), la.compress(X, Y), lr=0.01, steps=1, batch=2, rng=0),
+        COMPRESSED,
+    ),
+    "a plan of these": (lambda: la.explain(net(), la.compress(X, Y), order=np.zeros((1, 2), int)), COMPRESSED),
+    "a sweep of these": (
+        lambda: la.sweep(net, la.compress(X, Y), grid={"batch": [2]}, rng=0, lr=0.01, steps=1),
+        COMPRESSED,
+    ),
+    "these after all rows": (lambda: la.resume(train(), la.compress(X, Y), steps=1, batch=2, rng=0), COMPRESSED),
+    "a path to go on from": (
+        lambda: la.resume("run.npz", X, Y, steps=1),
+        "run is str; a linalign.Run was wanted, from train, resume or load: pass linalign.load('run.npz')",
+    ),
+    "a network for a function": (
+        lambda: la.sweep(net(), X, Y, grid={"lr": [0.1]}, steps=1),
+        "make_network is Network; a function that returns a linalign.Network was wanted",
+    ),
+    "a network for its parameters": (
+        lambda: la.Objective(net(), X, Y).value_and_grad(net()), "params is a Network; one array a layer was wanted: pass net.params",
+    ),
+    "a seed": (
+        lambda: la.Network.dense([4, 3]).init("gaussian", seed=0),
+        "seed is no option of 'gaussian'; it has the options scale: pass rng=0",
+    ),
+    "a mask of entries": (
+        lambda: la.losses.Entries(HOLES > 0, None, None),
+        "rows is boolean; whole numbers were wanted, of a mask: rows, cols = np.nonzero(mask), values = M[mask]",
+    ),
+    "a matrix for a value": (
+        lambda: train(None, None, loss=la.losses.EndToEnd(lambda P: (P, P))),
+        "fn returned a value of shape (3, 4); a number was wanted, then its gradient",
+    ),
+    "a function without a schedule": (
+        lambda: train(record={"size": len}), "record['size'] is a function; how often was wanted too: record={'size': (100, function)}",
+    ),
 }  # fmt: skip
 
 
@@ -111,6 +178,36 @@ def test_the_fixes_do():
     pairs, plain = la.compress([(X, Y)]), la.compress(X, Y)
     np.testing.assert_array_equal(pairs.X, plain.X)
     np.testing.assert_array_equal(pairs.Y, plain.Y)
+
+
+def test_the_nearest_name_is_the_one_that_was_meant():
+    for name, meant in (("aligment", "alignment"), ("singular_value", "singular_values"), ("Sharpness", "sharpness")):
+        with pytest.raises(ValueError, match=f"was wanted: did you mean '{meant}'\\?$"):
+            train(record={name: 1})
+    with pytest.raises(ValueError, match="'params' was wanted$"):
+        train(record={"zebra": 1})
+
+
+def test_what_is_masked_nowhere_is_an_array():
+    assert np.array_equal(train(np.ma.masked_array(X)).loss, train().loss)
+
+
+def test_what_is_long_is_shown_short():
+    run = train(steps=200, record={"loss": 100, "alignment": 1})
+    assert repr(run.history["loss"]) == f"History(values (3,) at steps 0, 100, 200, {run.loss[0]:.6g} -> {run.loss[-1]:.6g})"
+    assert repr(run.history["alignment"]) == "History(values (201, 0) at steps 0, 1, ..., 200)"
+    found = la.sweep(lambda rng: net(), X, Y, grid={"rng": range(3)}, lr=0.01, steps=2, record={"loss": 1})
+    assert repr(found.histories["loss"]) == "History(values (3, 3), steps (3, 3))"
+    entries = la.losses.Entries(*np.nonzero(HOLES > 0), HOLES[HOLES > 0])
+    assert repr(entries) == "Entries(11 values, half=True, reduction='sum')"
+    assert repr(la.losses.Sensing(HOLES[None] > 0, [1.0])) == "Sensing(1 values, half=True, reduction='sum')"
+
+
+def test_a_run_that_diverged_did_not_take_all_steps():
+    with pytest.raises(la.DivergenceError) as caught:
+        train(lr=1e9, steps=2_000)
+    assert ", ended early, " in repr(caught.value.run)
+    assert ", all steps taken, " in repr(train())
 
 
 def test_whole_numbers_of_the_right_shape_are_no_labels():

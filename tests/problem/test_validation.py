@@ -44,7 +44,7 @@ def poked(A, at, value):
 DATA = {
     "vector": ({"X": X[:, 0]}, ValueError, "X has 1 dimensions, shape (5,); a matrix was wanted: use X.reshape(rows, columns)"),
     "scalar": ({"X": 3.0}, ValueError, "X has 0 dimensions, shape (); a matrix was wanted: use X.reshape(rows, columns)"),
-    "images": ({"X": np.zeros((5, 3, 3))}, ValueError, "X has 3 dimensions, shape (5, 3, 3); a matrix was wanted: use X.reshape(rows, columns)"),
+    "images": ({"X": np.zeros((5, 3, 3))}, ValueError, "X has 3 dimensions, shape (5, 3, 3); a matrix was wanted: use X.reshape(5, -1)"),
     "transposed": ({"X": X.T}, ValueError, "X has shape (3, 5); 3 columns were wanted, not 5: rows are samples, pass X.T"),
     "one row short": ({"Y": Y[:4]}, ValueError, "Y has shape (4, 2); 5 rows were wanted, not 4"),
     "one column more": ({"Y": np.zeros((5, 3))}, ValueError, "Y has shape (5, 3); 2 columns were wanted, not 3"),
@@ -57,7 +57,7 @@ DATA = {
     "strings": ({"Y": Y.astype(str)}, TypeError, "Y has dtype <U32; numbers were wanted: convert it with .astype(float)"),
     "fractions": ({"Y": [[Fraction(1, 2)] * 2] * 5}, TypeError, "Y has dtype object; numbers were wanted: convert it with .astype(float)"),
     "times": ({"X": X.astype("m8[s]")}, TypeError, "X has dtype timedelta64[s]; numbers were wanted: convert it with .astype(float)"),
-    "a dict": ({"X": {}}, TypeError, "X has dtype object; numbers were wanted: convert it with .astype(float)"),
+    "a dict": ({"X": {}}, TypeError, "X is dict; an array of numbers was wanted"),
     "ragged": ({"X": [[1.0, 2, 3], [1.0, 2]]}, ValueError, "X is ragged: its rows differ in length; pass a rectangular array"),
     "ragged Y": ({"Y": [[1.0], [1.0, 2]]}, ValueError, "Y is ragged: its rows differ in length; pass a rectangular array"),
     "half precision": (

@@ -426,7 +426,7 @@ def test_words():
     ("call", "error", "message"),
     [
         (lambda: theory.invariance_condition(np.ones((3, 2)), np.ones((4, 2))), ValueError, "Y has 4 rows but X has 3"),
-        (lambda: theory.invariance_condition(np.ones((3, 2)), None), TypeError, "Y has dtype object"),
+        (lambda: theory.invariance_condition(np.ones((3, 2)), None), TypeError, "Y is NoneType; an array of numbers was wanted"),
         (lambda: theory.invariance_condition(np.full((3, 2), np.nan), np.ones((3, 2))), ValueError, r"X\[0, 0\] is nan"),
         (lambda: theory.invariance_condition(None, np.ones(3)), ValueError, "Y has 1 dimensions"),
         (lambda: theory.invariance_condition(np.eye(3), np.eye(3), tol=2), ValueError, "tol is 2.0"),

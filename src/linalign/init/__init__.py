@@ -55,6 +55,8 @@ LAYER_KINDS: Mapping[str, Callable[..., Array]] = {f.__name__: f for f in (gauss
 # the kinds whose entries are independent, with one variance
 INDEPENDENT = ("gaussian", "xavier")
 BIASES = ("zero", "torch")
+# what other libraries call the argument `rng`
+ELSEWHERE = dict.fromkeys(("seed", "random_state", "generator"), "rng=0")
 CHAIN_KINDS: Mapping[str, Callable[..., list[Array]]] = {f.__name__: f for f in (balanced, aligned, lambda_balanced)}
 
 
@@ -79,7 +81,9 @@ def _check_options(kinds: Sequence[Callable[..., Any]], options: Mapping[str, An
     names = " and ".join(map(repr, taken))
     for option in options:
         if option not in known:
-            raise TypeError(f"{option} is no option of {names}; it has {'the options ' + ', '.join(known) if known else 'no options'}")
+            fix = f": pass {ELSEWHERE[option]}" if option in ELSEWHERE else ""
+            has = "the options " + ", ".join(known) if known else "no options"
+            raise TypeError(f"{option} is no option of {names}; it has {has}{fix}")
     for parameters in taken.values():
         for p in parameters:
             if p.default is p.empty and options.get(p.name) is None:

@@ -24,6 +24,10 @@ The classes take other normalisations (`half`, `reduction`, `delta`). A loss of 
 
 from __future__ import annotations
 
+import difflib
+import re
+from typing import Any
+
 from .. import validate
 from .base import Loss
 from .classification import CrossEntropy, Exponential, Hinge, Logistic, Signs, SquaredHinge
@@ -47,8 +51,25 @@ NAMED: dict[str, Loss] = {
 }
 
 
+# what other libraries call them, in small letters without "loss" and what joins words
+ELSEWHERE = {"meansquarederror": "mse", "l2": "mse", "ce": "cross_entropy", "crossentropy": "cross_entropy", "softmargin": "logistic"}
+
+
 def resolve(loss: str | Loss) -> Loss:
     """The loss of that name, or the loss itself. Raises: ValueError for an unknown name."""
     if isinstance(loss, Loss):
         return loss
-    return NAMED[validate.choice("loss", loss, NAMED)]
+    if isinstance(loss, str) and loss in NAMED:
+        return NAMED[loss]
+    return NAMED[validate.choice("loss", loss, NAMED, _meant(loss))]
+
+
+def _meant(loss: Any) -> str:
+    """How the message about something that is no loss ends: a loss that is called so elsewhere, or where a function goes."""
+    word = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    key = re.sub("[^a-z0-9]", "", word.lower()).removesuffix("loss")
+    known = {name.replace("_", ""): name for name in NAMED} | ELSEWHERE
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    if near:
+        return f": did you mean {known[near[0]]!r}?"
+    return ": a function of the product goes into linalign.losses.EndToEnd(fn), one of the outputs into a Loss" if callable(loss) else ""

@@ -29,6 +29,11 @@ def _values(name: str, value: Any, count: int) -> Array:
     return validate.finite(name, array.astype(np.float64))
 
 
+def _short(loss: Entries | Sensing) -> str:
+    """One line: nobody reads thousands of numbers."""
+    return f"{type(loss).__name__}({len(loss.values)} values, half={loss.half}, reduction={loss.reduction!r})"
+
+
 def _mean_of(half: bool, reduction: str, count: int) -> float:
     return (0.5 if half else 1.0) / (count if reduction == "mean" else 1)
 
@@ -52,6 +57,8 @@ class Entries(OfProduct):
         validate.choice("reduction", self.reduction, ("sum", "mean"))
         for name in ("rows", "cols"):
             index = np.asarray(validate.plain(name, getattr(self, name)))
+            if index.dtype.kind == "b":
+                raise TypeError(f"{name} is boolean; whole numbers were wanted, of a mask: rows, cols = np.nonzero(mask), values = M[mask]")
             if index.ndim != 1 or index.dtype.kind not in "iu" or index.size == 0:
                 raise ValueError(f"{name} has shape {index.shape} and dtype {index.dtype}; a non-empty vector of whole numbers was wanted")
             if index.min() < 0:
@@ -68,6 +75,9 @@ class Entries(OfProduct):
         for name, index, size in (("rows", self.rows, k_d), ("cols", self.cols, k_0)):
             if index.max() >= size:
                 raise ValueError(f"{name} holds {index.max()} but the product is {k_d} x {k_0}; {name} run from 0 to {size - 1}")
+
+    def __repr__(self) -> str:
+        return _short(self)
 
     def factor(self, n: int, k_d: int) -> float:
         return _mean_of(self.half, self.reduction, len(self.rows))
@@ -110,6 +120,9 @@ class Sensing(OfProduct):
         if self.matrices.shape[1:] != (k_d, k_0):
             raise ValueError(f"matrices are {self.matrices.shape[1]} x {self.matrices.shape[2]} but the product is {k_d} x {k_0}")
 
+    def __repr__(self) -> str:
+        return _short(self)
+
     def factor(self, n: int, k_d: int) -> float:
         return _mean_of(self.half, self.reduction, len(self.matrices))
 
@@ -151,6 +164,8 @@ class EndToEnd(OfProduct):
             if not isinstance(answer, tuple) or len(answer) != 2:
                 raise TypeError(f"fn returned {type(answer).__name__}; a pair (value, gradient) was wanted")
             value, G = answer
+            if np.ndim(value):
+                raise ValueError(f"fn returned a value of shape {np.shape(value)}; a number was wanted, then its gradient")
             gradient = np.asarray(G, dtype=F.dtype)
             if gradient.shape != F.T.shape:
                 raise ValueError(f"fn returned a gradient of shape {gradient.shape}; the product's shape {F.T.shape} was wanted")

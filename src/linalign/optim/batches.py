@@ -189,6 +189,8 @@ def _sizes(batch: Any, n: int, steps: int | None) -> Any:
         return lambda t: _size(f"batch({t})", batch(t), n)
     if isinstance(batch, numbers.Integral):
         return _size("batch", batch, n)
+    if np.ndim(batch) > 1:
+        raise ValueError(f"batch has shape {np.shape(batch)}; sizes are one a step: pass the rows of every step as order=, batch=None")
     sizes = [_size(f"batch[{t}]", size, n) for t, size in enumerate(np.asarray(batch).ravel().tolist())]
     if steps is not None and len(sizes) < steps:
         raise ValueError(f"batch has the sizes of {len(sizes)} steps but steps is {steps}; pass one size a step")

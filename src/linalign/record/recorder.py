@@ -19,6 +19,8 @@ from .state import State
 
 # scores that may be waited for at a time: each keeps a copy of the small network
 MOST_WAITING = 8
+# steps that `repr` of a history names
+SHOWN = 4
 # no steps
 NOTHING = np.empty(0, dtype=np.int64)
 
@@ -32,6 +34,17 @@ class History:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def __repr__(self) -> str:
+        """What it holds, on one line: where all are shown, nobody looks at any."""
+        if self.steps.ndim > 1:
+            return f"History(values {self.values.shape}, steps {self.steps.shape})"
+        steps = self.steps
+        shown = ", ".join(map(str, steps if len(steps) <= SHOWN else [*steps[:2], "...", steps[-1]]))
+        ends = ""
+        if self.values.ndim == 1 and self.values.dtype.kind in "fiu" and len(self.values):
+            ends = f", {self.values[0]:.6g} -> {self.values[-1]:.6g}"
+        return f"History(values {self.values.shape} at steps {shown}{ends})"
 
 
 # what the loop can record by itself, and where it stands among its scores
@@ -54,6 +67,8 @@ def _entry(key: Any, asked: Any) -> tuple[str, Any, Callable[[State], Any]]:
         if key in QUANTITIES:
             raise ValueError(f"record has a function under {key!r}, which is recorded by that name anyway; give it another name")
         return key, asked[0], Summed(key, asked[1]) if isinstance(asked[1], Sum) else Recorded(key, asked[1])
+    if isinstance(key, str) and key not in QUANTITIES and callable(asked):
+        raise TypeError(f"record[{key!r}] is a function; how often was wanted too: record={{{key!r}: (100, function)}}")
     name = validate.choice("record", key, QUANTITIES)
     return name, asked, QUANTITIES[name]
 

@@ -179,7 +179,7 @@ def _axes(grid: Any) -> dict[str, list[Any]]:
 
 
 def _job(make_network: Any, X: Any, Y: Any, axes: Mapping[str, Any], given: Mapping[str, Any], keep_runs: bool) -> Job:
-    if not callable(make_network):
+    if not callable(make_network) or isinstance(make_network, Network):  # which can be called too
         raise TypeError(f"make_network is {type(make_network).__name__}; a function that returns a linalign.Network was wanted")
     parameters = inspect.signature(make_network).parameters.values()
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -214,7 +214,8 @@ def _workers(executor: Any, threads: Any) -> int:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return cores if threads is None else validate.integer("threads", threads, least=1)
     if not isinstance(executor, Executor):
-        raise TypeError(f"executor is {type(executor).__name__}; a concurrent.futures.Executor was wanted, or None for threads")
+        fix = ": pass client.get_executor()" if hasattr(executor, "get_executor") else ""
+        raise TypeError(f"executor is {type(executor).__name__}; a concurrent.futures.Executor was wanted, or None for threads{fix}")
     if threads is not None:
         raise ValueError(f"threads is {threads} but an executor was given, which has its own; pass one of the two")
     return 1
@@ -228,8 +229,8 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
     first = job.settings(point)
     for key in [key for key in axes if key not in job.of_network]:
         for value in axes[key]:
-            Options(**first | {key: value})
-    Options(**first)
+            Options(**first | {key: value}).check_rows(job.X)
+    Options(**first).check_rows(job.X)
     # a rate that is found from the loss and the rule is none with every other value
     for lr in axes.get("lr", ()):
         if isinstance(lr, str) and "lr" not in job.of_network:

@@ -213,6 +213,8 @@ class Objective:
             if vector.shape != (self._size,):
                 raise ValueError(f"params has shape {vector.shape}; a vector of {self._size} numbers was wanted, or one array a layer")
             return split(np.ascontiguousarray(vector), self._shapes)
+        if isinstance(params, Network):
+            raise TypeError("params is a Network; one array a layer was wanted: pass net.params")
         given = list(params)
         if len(given) != len(self._shapes):
             raise ValueError(f"params has {len(given)} arrays but the network has {len(self._shapes)} layers; pass one array a layer")

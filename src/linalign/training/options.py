@@ -14,6 +14,7 @@ from ..optim.batches import Batches, Place
 from ..optim.noise import Key, Noise, key
 from ..plan.plan import Plan
 from ..plan.planner import Work, check_reduce, follow, make_plan
+from ..problem.compressed import Compressed
 from ..problem.descent import NOISY, UPDATES, Descent, make_descent
 from ..problem.metric import METRICS
 from ..problem.network import Network
@@ -141,6 +142,11 @@ class Options:
         if not self.batched or self.stream is not None:
             return None
         return Batches(rows, self.batch, self.order, self.rng, self.steps, begin)
+
+    def check_rows(self, X: Any) -> None:
+        """That rows of the data are there to be drawn. Raises: ValueError."""
+        if isinstance(X, Compressed) and self.batched:
+            raise ValueError("batch or order is given but X is Compressed, whose rows are no samples; pass the full X and Y, or stream=")
 
     def recorder(self) -> Recorder:
         """What one run records; each has its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ def resume(
     if asked.get("stream") is not None:
         asked["stream"], X, Y = streamed(asked["stream"], X, Y, first)
     options = Options(**asked)
+    options.check_rows(X)
     if options.lr_is_auto:
         options = options.on(make_problem(run.network, X, Y, options.loss))
     start = run.network.with_params(kept.start)
@@ -96,7 +98,8 @@ def onward(run: Run, start: Network, X: Any, Y: Any, options: Options, threads: 
 
 def _kept(run: Any) -> Kept:
     if not isinstance(run, Run):
-        raise TypeError(f"run is {type(run).__name__}; a linalign.Run was wanted, from train, resume or load")
+        fix = f": pass linalign.load({str(run)!r})" if isinstance(run, (str, PurePath)) else ""
+        raise TypeError(f"run is {type(run).__name__}; a linalign.Run was wanted, from train, resume or load{fix}")
     if run.kept is None:
         raise ValueError("run holds nothing to go on from: its file is of an earlier version; train from run.network instead")
     return run.kept

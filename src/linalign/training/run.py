@@ -92,7 +92,9 @@ class Run:
         return [[layer.matrix(theta) for layer, theta in zip(layers, split(flat, shapes), strict=True)] for flat in flats]
 
     def __repr__(self) -> str:
-        end = "converged" if self.converged else "interrupted" if self.interrupted else "stopped" if self.stopped else "all steps taken"
+        short = self.kept is not None and self.kept.asked()["steps"] > self.steps  # it diverged, or a function of the caller raised
+        end = "ended early" if short else "all steps taken"
+        end = "converged" if self.converged else "interrupted" if self.interrupted else "stopped" if self.stopped else end
         how = f", {self.plan.metric} metric" if metric.differ(self.network) else ""
         return f"Run({self.steps} steps, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {end}{how}, {self.seconds:.3g} s)"
 

@@ -178,6 +178,7 @@ def train(
         reduce=reduce, pivot=pivot, implementation=implementation, plan=plan, validation=validation, stop=stop,
         label_noise=label_noise, gradient_noise=gradient_noise, stream=stream,
     )  # fmt: skip
+    options.check_rows(X)
     options = options.on(problem)
     descent = options.descent(net)
     mark, before = None, None
@@ -247,6 +248,7 @@ def explain(
         optimizer=optimizer, clip_norm=clip_norm, average=average, batch=batch, order=order, rng=0, label_noise=label_noise,
         gradient_noise=gradient_noise, stream=stream, reduce=reduce, pivot=pivot, implementation=implementation,
     )  # fmt: skip
+    options.check_rows(X)
     descent, recorder = options.on(problem).descent(net), Recorder(record, 0 if steps is None else steps)
     return recorded(
         *make_plan(options.seen(problem), descent, reduce=reduce, pivot=pivot, implementation=implementation, steps=steps), recorder
