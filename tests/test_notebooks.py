@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from html.parser import HTMLParser
 
 import numpy as np
@@ -134,6 +135,70 @@ def test_sweeps_as_labelled_arrays():
     np.testing.assert_array_equal(part["loss"].values.ravel()[1:], losses.loss.ravel()[1:])
 
 
+def deep(depth, run):
+    return la.Network.dense([5, *[4] * (depth - 1), 3]).init("xavier", rng=run)
+
+
+@functools.cache
+def depths():
+    """Of two depths, so that records have one number or two, and of a rate that diverges."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((9, 5)), rng.standard_normal((9, 3))
+    grid = {"depth": [3, 2], "run": [0, 1], "lr": [1e-3, 1e3]}
+    return la.sweep(deep, X, Y, grid=grid, steps=20, record={"alignment": 10, "effective_rank": [5]})
+
+
+def test_records_of_sweeps_as_one_table():
+    pytest.importorskip("pandas")
+    sweep = depths()
+    table = sweep.to_pandas("alignment", "effective_rank")
+    # "run" is the place in the rows, so that a key of that name has another
+    assert list(table.columns) == ["depth", "grid_run", "lr", "run", "step", "alignment_0", "alignment_1", "effective_rank"]
+    for i, (row, outcome) in enumerate(zip(sweep, sweep.outcomes, strict=True)):
+        mine = table[table["run"] == i].set_index("step")
+        assert set(mine["depth"]) == {row["depth"]}
+        assert set(mine["grid_run"]) == {row["run"]}
+        assert set(mine["lr"]) == {row["lr"]}
+        for name, columns in (("alignment", [f"alignment_{j}" for j in range(row["depth"] - 1)]), ("effective_rank", ["effective_rank"])):
+            kept = outcome.history[name]
+            np.testing.assert_array_equal(mine.loc[kept.steps, columns].to_numpy().ravel(), kept.values.ravel())
+        assert row["depth"] == 3 or mine["alignment_1"].isna().all()
+    assert list(sweep.to_pandas("effective_rank")["step"].unique()) == sorted(
+        {int(t) for o in sweep.outcomes for t in o.history["effective_rank"].steps}
+    )
+    assert list(sweep.to_pandas().columns) == list(sweep.rows[0])
+    with pytest.raises(KeyError, match="'modes' was not recorded; there are alignment, effective_rank"):
+        sweep.to_pandas("modes")
+
+
+def test_records_of_different_shapes_are_filled():
+    pytest.importorskip("xarray")
+    sweep = depths()
+    found = sweep.to_xarray()["alignment"]
+    assert found.shape == (2, 2, 2, 3, 2)
+    for values, outcome in zip(found.values.reshape(8, 3, 2), sweep.outcomes, strict=True):
+        kept = outcome.history["alignment"].values
+        np.testing.assert_array_equal(values[: len(kept), : kept.shape[1]], kept)
+        assert np.isnan(values[len(kept) :]).all()
+        assert np.isnan(values[:, kept.shape[1] :]).all()
+
+
+def test_phase_diagrams_of_one_number_of_several():
+    pytest.importorskip("matplotlib")
+    sweep = depths()
+    for place, seen in ((0, 4), (1, 2)):
+        values = sweep.plot("lr", "depth", value=f"alignment_{place}").axes[0].collections[0].get_array()
+        assert np.ma.count(values) == seen
+        last = [outcome.history["alignment"].values[-1][place] for outcome in sweep.outcomes[:4:2]]
+        # depths are not ascending, so that the first stands first
+        np.testing.assert_allclose(values.ravel()[0], np.median(last), rtol=1e-15)
+    one = swept()
+    np.testing.assert_array_equal(
+        one.plot("lr", "scale", value="alignment").axes[0].collections[0].get_array().ravel(),
+        one.plot("lr", "scale", value="alignment_0").axes[0].collections[0].get_array().ravel(),
+    )
+
+
 def test_phase_diagrams(tmp_path):
     pytest.importorskip("matplotlib")
     sweep = swept()
@@ -168,6 +233,8 @@ def test_phase_diagrams(tmp_path):
         (lambda sweep: sweep.plot("lr", "lr"), ValueError, "x and y are both 'lr'; pass two keys of the grid, or x alone"),
         (lambda sweep: sweep.plot("lr", value="rank"), KeyError, "'rank' is no column"),
         (lambda sweep: sweep.plot("lr", value="error"), TypeError, "value is 'error', which is "),
+        (lambda sweep: sweep.plot("lr", value="alignment_1"), KeyError, "a record of 'alignment' has 1 numbers, the last alignment_0"),
+        (lambda _: depths().plot("lr", value="alignment"), TypeError, "one of its numbers, such as 'alignment_0'"),
     ],
 )
 def test_phase_diagrams_of_nothing(call, kind, message):

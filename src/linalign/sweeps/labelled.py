@@ -31,13 +31,24 @@ def to_xarray(sweep: Sweep) -> Any:
         values = ["" if value is None else value for value in values]
         found[name] = (keys, _on_grid(sweep, values, NOTHING.get(name, np.nan)))
     for name, history in sweep.histories.items():
-        if history.values.dtype == object:
-            continue  # shapes that differ have no axes in common
+        recorded = history.values if history.values.dtype != object else _padded(history.values, history.steps.shape[1])
         label = name if name not in found and name not in coords else f"recorded_{name}"
-        axes = [*keys, f"{label}_record", *(f"{label}_{i}" for i in range(history.values.ndim - 2))]
-        found[label] = (axes, _history_on_grid(sweep, history.values, np.nan))
+        axes = [*keys, f"{label}_record", *(f"{label}_{i}" for i in range(recorded.ndim - 2))]
+        found[label] = (axes, _history_on_grid(sweep, recorded, np.nan))
         found[f"{label}_steps"] = (axes[: len(keys) + 1], _history_on_grid(sweep, history.steps, -1))
     return xarray.Dataset(found, coords=coords)
+
+
+def _padded(values: Array, records: int) -> Array:
+    """Records of different shapes, filled with nan to the largest along every axis."""
+    shapes = [each.shape[1:] for each in values if len(each)]
+    axes = max(map(len, shapes))
+    most = [max(shape[i] for shape in shapes if len(shape) > i) for i in range(axes)]
+    found = np.full((len(values), records, *most), np.nan)
+    for j, each in enumerate(values):
+        if len(each):
+            found[(j, *map(slice, each.shape))] = each
+    return found
 
 
 def _labels(values: Sequence[Any]) -> Array:

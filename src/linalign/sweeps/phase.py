@@ -32,6 +32,8 @@ def values_of(sweep: Sweep, value: str | Callable[[dict[str, Any]], float]) -> t
         name, column = getattr(value, "__name__", "value").replace("<lambda>", "value"), [value(row) for row in sweep.rows]
     elif value in sweep.histories and (not sweep.rows or value not in sweep.rows[0]):
         name, column = value, [_last(outcome.history.get(value)) for outcome in sweep.outcomes]
+    elif (part := _part(sweep, value)) is not None:
+        name, column = value, [_last(outcome.history.get(part[0]), part[1]) for outcome in sweep.outcomes]
     else:
         name, column = str(value), list(sweep[value])
         if name in LAST_FINITE:
@@ -41,13 +43,31 @@ def values_of(sweep: Sweep, value: str | Callable[[dict[str, Any]], float]) -> t
         try:
             found.flat[outcome.index] = float(each)
         except (TypeError, ValueError):
-            fix = "pass a column of numbers, a recorded quantity with one number, or a function of a row"
+            one = f"one of its numbers, such as '{name}_0'" if name in sweep.histories else "a recorded quantity with one number"
+            fix = f"pass a column of numbers, {one}, or a function of a row"
             raise TypeError(f"value is {name!r}, which is {each!r} in a run; {fix}") from None
     return name, found
 
 
-def _last(history: Any) -> Any:
-    return np.nan if history is None or not len(history) else history.values[-1]
+def _last(history: Any, place: int | None = None) -> Any:
+    """What was recorded last: all of it, a number if it is one, or the number at a place; nan where there is none."""
+    if history is None or not len(history):
+        return np.nan
+    last = np.ravel(history.values[-1])
+    if place is not None:
+        return last[place] if place < len(last) else np.nan
+    return last[0] if len(last) == 1 else history.values[-1]
+
+
+def _part(sweep: Sweep, value: Any) -> tuple[str, int] | None:
+    """What `NAME_0` means: a recorded quantity and a place in it, where no column of the rows is called so."""
+    name, _, place = str(value).rpartition("_")
+    if name not in sweep.histories or not place.isdigit() or (sweep.rows and value in sweep.rows[0]):
+        return None
+    most = max(np.size(_last(outcome.history.get(name))) for outcome in sweep.outcomes)
+    if int(place) >= most:
+        raise KeyError(f"{value!r} was not recorded; a record of {name!r} has {most} numbers, the last {name}_{most - 1}")
+    return name, int(place)
 
 
 def plot(
@@ -98,7 +118,8 @@ def _finite(values: Array) -> Array:
 
 def _line(ax: Axes, axis: Sequence[Any], values: Array, name: str) -> None:
     at = _places(axis)
-    low, middle, high = (_finite(np.nanquantile(values, q, axis=-1)) for q in (0.25, 0.5, 0.75))
+    with np.errstate(invalid="ignore"):  # between values that are not there
+        low, middle, high = (_finite(np.nanquantile(values, q, axis=-1)) for q in (0.25, 0.5, 0.75))
     ax.plot(at, middle, color=PALETTE[0], marker="o", linewidth=2)
     if values.shape[-1] > 1:
         ax.fill_between(at, low, high, color=PALETTE[0], alpha=0.2, linewidth=0)

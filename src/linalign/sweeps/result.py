@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..files import Name
 from ..record.recorder import History
 from ..training.run import Run
 from ..validate import Array
-from . import labelled, phase
+from . import labelled, phase, table
 from .journal import COLUMNS, STATUSES, Outcome
 from .lanes import ONE, Lanes
 
@@ -70,6 +70,10 @@ class Sweep:
     def __len__(self) -> int:
         return len(self.outcomes)
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows."""
+        return iter(self.rows)
+
     def __getitem__(self, column: str) -> Array:
         """A column of `rows`, `(len(self),)`. Raises: KeyError if there is none of that name."""
         if self.rows and column not in self.rows[0]:
@@ -117,20 +121,20 @@ class Sweep:
         names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.history)
         return {name: _stack([outcome.history.get(name) for outcome in self.outcomes]) for name in names}
 
-    def to_pandas(self) -> Any:
-        """`rows` as a DataFrame. Raises: ImportError without pandas."""
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("to_pandas needs pandas; install it with: pip install pandas (or use .rows, a list of dicts)") from None
-        return pandas.DataFrame(self.rows)
+    def to_pandas(self, *names: str) -> Any:
+        """`rows` as a DataFrame; with names of what was recorded, a line for each record: keys of the grid, run, step and values.
+
+        `run` is the place in `rows`. A quantity with several numbers has a column for each, `alignment_0`, `alignment_1`, nan in runs that
+        have fewer. Raises: ImportError without pandas; KeyError for what was not recorded.
+        """
+        return table.to_pandas(self, names)
 
     def to_xarray(self) -> Any:
         """The sweep as a Dataset whose dimensions are the keys of the grid.
 
         Variables: those of `rows`, and what was recorded, with a dimension `NAME_record` and its own, `NAME_0`, ...; `NAME_steps` says
-        when. Where a run was not made there is nan, the step -1, or the status "interrupted". Quantities whose shapes differ between
-        runs are left out. Raises: ImportError without xarray.
+        when. Where a run was not made there is nan, the step -1, or the status "interrupted". Where the shapes of a quantity differ
+        between runs (another depth) the smaller ones are filled with nan. Raises: ImportError without xarray.
         """
         return labelled.to_xarray(self)
 
@@ -140,8 +144,9 @@ class Sweep:
     ) -> Any:  # fmt: skip
         """A phase diagram: `value` by colour over the keys x and y of the grid, the median over all other keys.
 
-        value : a column of `rows`, a recorded quantity with one number (its last), or a function of a row. Values and keys are on
-            log scales where they ask for it; where no run has a value the plane is grey. Without y a line, with quartiles.
+        value : a column of `rows`, a recorded quantity (its last), of several numbers one by its place, such as "alignment_0", or a
+            function of a row. Values and keys are on log scales where they ask for it; where no run has a value the plane is grey.
+            Without y a line, with quartiles.
         path : also save the figure there; the extension chooses the format
 
         Returns: the matplotlib Figure. Raises: ImportError without matplotlib; ValueError, KeyError, TypeError for a key or a value that
