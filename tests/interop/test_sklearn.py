@@ -119,6 +119,13 @@ def test_layers_keep_their_structure():
         DeepLinearRegressor(layers=layers).fit(X, X[:, 0])
 
 
+def test_one_hidden_layer_may_be_a_number():
+    X = np.sin(np.arange(40.0)).reshape(10, 4)
+    one, several = (DeepLinearRegressor(hidden=hidden, steps=3, random_state=0).fit(X, X[:, 0]) for hidden in (np.int64(8), (8,)))
+    assert one.network_.widths == (4, 8, 1)
+    assert np.array_equal(one.coef_, several.coef_)
+
+
 def test_a_rate_that_is_too_large_is_said():
     X, Y = data()
     with pytest.raises(la.DivergenceError, match="pass lr='auto'"):

@@ -47,7 +47,7 @@ class _DeepLinear(BaseEstimator):
     """What the three estimators share: their parameters, and training."""
 
     def __init__(
-        self, hidden: Sequence[int] = (32,), *, layers: Sequence[Layer] | None = None, lr: Any = "auto", steps: int = 2000,
+        self, hidden: int | Sequence[int] = (32,), *, layers: Sequence[Layer] | None = None, lr: Any = "auto", steps: int = 2000,
         tol: float | None = None, momentum: float = 0.0, weight_decay: float = 0.0, start: str = "xavier", scale: float | None = None,
         metric: str = "parameters", fit_intercept: bool = True, warm_start: bool = False, record: Any = None, random_state: Any = None,
     ) -> None:  # fmt: skip
@@ -68,7 +68,7 @@ class _DeepLinear(BaseEstimator):
 
     def _network(self, k_0: int, k_d: int, dtype: Any) -> Network:
         """The start: the network of the last fit with `warm_start`, else fresh parameters."""
-        widths = [k_0, *self.hidden, k_d]
+        widths = [k_0, *np.atleast_1d(self.hidden).tolist(), k_d]
         layers = self.layers if self.layers is not None else [Dense(a, b) for a, b in pairwise(widths)]
         net = Network(layers)
         if (net.widths[0], net.widths[-1]) != (k_0, k_d):
@@ -138,7 +138,7 @@ class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
 
     Parameters
     ----------
-    hidden : sequence of int
+    hidden : int or sequence of int
         Hidden widths; `()` is plain gradient descent on one matrix.
     layers : sequence of Layer, optional
         All layers, in place of `hidden`: their structures are kept.
