@@ -47,7 +47,8 @@ def _padded(values: Array, records: int) -> Array:
     found = np.full((len(values), records, *most), np.nan)
     for j, each in enumerate(values):
         if len(each):
-            found[(j, *map(slice, each.shape))] = each
+            at: tuple[Any, ...] = (j, *map(slice, each.shape))
+            found[at] = each
     return found
 
 
