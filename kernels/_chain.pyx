@@ -9,12 +9,13 @@ from products cimport la_tile_of
 from structured cimport refresh
 from score cimport Scores, SIDE, score
 from engine cimport Engine, Optimiser, Batch, la_rules_of
-from workspace cimport Memory, array_of, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, widest, width
+from workspace cimport Memory, array_of, lay_out_blocks, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, widest, width
 from registers cimport hand_gradients_over, lay_out_registers
 from one_row cimport lay_out_one_row
 from constrained cimport bind_structure
 from observed cimport bind_observations
 from handover cimport address, doubles
+from arrays cimport as_matrix, as_vector
 from evaluation cimport copy_rows, places
 from loop cimport run, forward, backward
 from batch cimport gather
@@ -129,20 +130,24 @@ cdef class Chain:
         e.diagonal = X is not None and X.ndim == 1
         if e.diagonal and in_registers and not e.pivot:
             e.registers.diagonal, e.diagonal = True, False
-            e.registers.X = self._vector(self.kept, X)
+            e.registers.X = as_vector(self.kept, X, self.dtype, e.machine.most)
             X = np.diag(X)
         if e.diagonal:
             if e.cyclic or not e.pivot:
                 raise ValueError("diagonal data need a pivot of at least 1 and simultaneous updates")
             X = X[None, :]
-        e.samples = e.n_in if X is None or e.diagonal else X.shape[0]
+        e.samples = e.n_in if X is None or e.diagonal else len(X)
         if e.rows != width(e, e.pivot) if e.pivot else e.rows not in (e.samples, e.n_in):
             widths = [width(e, i) for i in range(e.depth + 1)]
             raise ValueError(f"{e.rows} rows in flight do not fit pivot {e.pivot} of widths {widths} on {e.samples} rows of data")
         e.data_last = e.pivot == 0 and X is not None and e.rows != e.samples
         if X is not None:
-            e.X = self._matrix(self.kept, X)
             e.ldx = padding(X.shape[1], e.itemsize, e.machine.most)
+            if data.block:
+                lay_out_blocks(e, &self.memory, as_matrix(self.kept, X, self.dtype, 0, data.lent),
+                               as_matrix(self.kept, data.targets, self.dtype, 0, data.lent), data.block)
+            else:
+                e.X = as_matrix(self.kept, X, self.dtype, e.machine.most, data.lent)
         return 0
 
     cdef int _outputs(self, data) except -1:
@@ -157,30 +162,18 @@ cdef class Chain:
         lay_out_rows(e, &self.memory, NULL if self.outputs is None else <void*>address(self.outputs))
         lay_out_stripes(e, &self.memory)
         e.loss.kind, e.loss.factor, e.loss.floor, e.loss.delta = data.loss, data.factor, data.floor, data.delta
-        if data.targets is not None:
-            e.loss.targets = self._matrix(self.kept, data.targets.T if e.loss.by_output else data.targets)
+        if data.targets is not None and not data.block:
+            targets = data.targets.T if e.loss.by_output else data.targets
+            e.loss.targets = as_matrix(self.kept, targets, self.dtype, e.machine.most, data.lent)
         if data.observations is not None:
             bind_observations(e, &self.memory, data.observations)
             self.kept.append(data.observations)
         return 0
 
-    cdef void* _matrix(self, list keeper, source) except NULL:
-        """A copy in padded rows."""
-        array = buffer(source.shape[0], source.shape[1], self.dtype, self.e.machine.most)
-        array[...] = source
-        keeper.append(array)
-        return <void*>address(array)
-
-    cdef void* _vector(self, list keeper, source) except NULL:
-        """A copy of an array of any shape, without padding."""
-        array = buffer(1, source.size, self.dtype, self.e.machine.most)
-        array[0] = source.ravel()
-        keeper.append(array.reshape(source.shape))
-        return <void*>address(array)
-
     cdef void* _like(self, list keeper, Layer* L, source) except NULL:
         """A copy as the parameters of the layer are kept."""
-        return self._matrix(keeper, source) if L.kind == DENSE else self._vector(keeper, source)
+        cdef int most = self.e.machine.most
+        return as_matrix(keeper, source, self.dtype, most, False) if L.kind == DENSE else as_vector(keeper, source, self.dtype, most)
 
     def batches(self, X, targets, factors):
         """From now on a step sees rows of these data, which it was bound with the first of: as many as there, or fewer from pivot 0.
@@ -194,9 +187,11 @@ cdef class Chain:
         b = e.batch
         self.fed = [np.array(factors, dtype=np.float64)]
         b.factors, b.most = doubles(self.fed[0]), e.samples
-        b.X = NULL if X is None else self._matrix(self.fed, X)
-        b.T = self._matrix(self.fed, targets)
-        b.ldt = padding(targets.shape[1], e.itemsize, e.machine.most)
+        # the loop of one row a step reads them where they lie, in whole vectors
+        cdef int most = e.machine.most if e.one_row != NULL else 0
+        b.X = NULL if X is None else as_matrix(self.fed, X, self.dtype, most, True)
+        b.T = as_matrix(self.fed, targets, self.dtype, most, True)
+        b.ldx, b.ldt = padding(e.n_in, e.itemsize, most), padding(e.n_out, e.itemsize, most)
 
     def optimise(self, int kind, numbers, int slots, int memory, *, bint matrix_metric, double clip=0, double rho=0, double average=-1,
                  scales=None):

@@ -19,7 +19,7 @@ cdef inline void gather(real* precision, Engine* e, long t) noexcept nogil:
     cdef Py_ssize_t along = e.ldo if e.loss.by_output else 1, down = 1 if e.loss.by_output else e.ldo
     if not all_rows:
         for r in range(count):
-            memcpy(into + r * e.ldx, X + rows[r] * e.ldx, e.ldx * sizeof(real))
+            memcpy(into + r * e.ldx, X + rows[r] * e.batch.ldx, e.n_in * sizeof(real))
     if e.loss.by_output:
         for r in range(count):
             line = T + (r if all_rows else rows[r]) * e.batch.ldt
@@ -27,7 +27,7 @@ cdef inline void gather(real* precision, Engine* e, long t) noexcept nogil:
                 targets[c * e.ldo + r] = line[c]
     else:
         for r in range(count):
-            memcpy(targets + r * e.ldo, T + (r if all_rows else rows[r]) * e.batch.ldt, e.batch.ldt * sizeof(real))
+            memcpy(targets + r * e.ldo, T + (r if all_rows else rows[r]) * e.batch.ldt, e.n_out * sizeof(real))
     if noise != NULL:
         for r in range(count):
             for c in range(e.n_out):

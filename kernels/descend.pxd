@@ -54,6 +54,13 @@ cdef inline void descend_lines(Engine* e, Layer* L, int first, int lines, int s,
     settle(<real*>NULL, e, L, first, lines)
 
 
+cdef inline void descend_product(Engine* e, Layer* L, int n, const real* Q, int ldq, const real* X, int ldx) noexcept nogil:
+    """The gradient Q (out, n) X (n, in) of a dense layer."""
+    cdef Target to = target(e, L)
+    product(&e.machine, False, False, L.n_out, L.n_in, n, to.alpha, Q, ldq, X, ldx, to.beta, <real*>to.place, L.ld)
+    settle(<real*>NULL, e, L, 0, L.n_out)
+
+
 cdef inline void descend_constrained(Engine* e, Layer* L, int s, const real* D, int ldd, const real* A, int lda) noexcept nogil:
     """The coordinates of the gradient D^T A of a layer that is not dense."""
     cdef real* G

@@ -107,8 +107,9 @@ cdef struct Optimiser:
     void* gram_too
 
 cdef struct Batch:
-    # all the data, as the step lays out its own; X is NULL where every step sees all rows, and its targets alone change
-    void* X
+    # all the data; X is NULL where every step sees all rows, and its targets alone change
+    void* X                 # (n, k_0)
+    int ldx
     void* T                 # (n, k_d)
     int ldt
     double* factors         # of the loss of so many rows
@@ -117,6 +118,15 @@ cdef struct Batch:
     const Py_ssize_t* rows
     const Py_ssize_t* counts
     const double* noise     # (steps, most, k_d), added to the targets; or NULL
+
+cdef struct Blocks:
+    # long data, of which the chain meets a few rows at a time: they pass the cache once a step
+    const char* X           # (rows, k_0)
+    const char* T           # (rows, k_d)
+    Py_ssize_t rows
+    int most                # rows of a block; the last one may have fewer
+    void* room              # for a block of X in padded rows; NULL where it is read where it lies
+    void* below             # Q X (s, k_0), from a pivot
 
 cdef struct Engine:
     Machine machine
@@ -137,6 +147,7 @@ cdef struct Engine:
     void* X                 # (n, k_0), NULL for the identity
     int ldx
     Batch* batch            # NULL where every step sees all rows
+    Blocks* blocks          # NULL where all rows are met at once; else X, targets, H, O and Q are those of a block
     bint data_last          # p = 0 with A_0 = I: the outputs are X A_d
     bint diagonal           # X is diag(X[0, :]), p >= 1
     # the rows in flight

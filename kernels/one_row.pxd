@@ -53,7 +53,7 @@ cdef inline int run_one_row(real* precision, Engine* e, long steps, double* valu
     """Up to `steps` steps; `values[t]` is the loss of its row before step t. Returns a Status."""
     cdef long t = 0, stop
     cdef la_row* c = e.one_row
-    c.X, c.Y, c.ldx, c.ldy, c.factor = e.batch.X, e.batch.T, e.ldx, e.batch.ldt, e.batch.factors[1]
+    c.X, c.Y, c.ldx, c.ldy, c.factor = e.batch.X, e.batch.T, e.batch.ldx, e.batch.ldt, e.batch.factors[1]
     while t < steps:
         stop = steps
         if e.scores != NULL and e.scores.left:

@@ -11,9 +11,9 @@ cdef inline void outputs_of(real* precision, Engine* e, real* M, int ldm) noexce
     product(&e.machine, False, False, e.samples, e.n_out, e.n_in, 1, <real*>e.X, e.ldx, M, ldm, 0, <real*>e.O, e.ldo)
 
 
-cdef inline real* gradient_of_product(real* precision, Engine* e, real* out, int ldout) noexcept nogil:
-    """D_d = X^T E (k_0, k_d), the same."""
-    product(&e.machine, True, False, e.n_in, e.n_out, e.samples, 1, <real*>e.X, e.ldx, <real*>e.O, e.ldo, 0, out, ldout)
+cdef inline real* gradient_of_product(real* precision, Engine* e, double beta, real* out, int ldout) noexcept nogil:
+    """D_d = X^T E + beta * D_d (k_0, k_d), the same."""
+    product(&e.machine, True, False, e.n_in, e.n_out, e.samples, 1, <real*>e.X, e.ldx, <real*>e.O, e.ldo, beta, out, ldout)
     return out
 
 

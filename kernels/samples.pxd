@@ -1,10 +1,11 @@
 # The step from pivot 0: the rows in flight are samples, or the identity where the samples enter at the end.
 
-from types cimport real
+from types cimport real, RUNNING
 from layer cimport Layer
 from engine cimport Engine
 from rows cimport upper
 from outputs cimport outputs_of, gradient_of_product, evaluate
+from blocks cimport enter
 from descend cimport descend, adjoint_descend
 
 
@@ -18,9 +19,24 @@ cdef inline void outputs_from_samples(real* precision, Engine* e) noexcept nogil
 
 
 cdef inline int forward_from_samples(real* precision, Engine* e, double* value) noexcept nogil:
-    """The loss and the gradient in the outputs. Returns a Status."""
-    outputs_from_samples(precision, e)
-    return evaluate(precision, e, value)
+    """The loss and the gradient in the outputs, or in the product where the data come in blocks. Returns a Status."""
+    cdef int i, status = RUNNING
+    cdef Py_ssize_t first = 0
+    cdef double part
+    if e.blocks == NULL:
+        outputs_from_samples(precision, e)
+        return evaluate(precision, e, value)
+    for i in range(e.depth):
+        upper(precision, e, i)
+    value[0] = 0
+    while status == RUNNING and first < e.blocks.rows:
+        enter(precision, e, first)
+        outputs_of(precision, e, <real*>e.A[e.depth], e.ld[e.depth])
+        status = evaluate(precision, e, &part)
+        value[0] += part
+        gradient_of_product(precision, e, 1 if first else 0, <real*>e.pong, e.ld[e.depth])
+        first += e.samples
+    return status
 
 
 cdef inline void backward_to_samples(real* precision, Engine* e) noexcept nogil:
@@ -31,7 +47,7 @@ cdef inline void backward_to_samples(real* precision, Engine* e) noexcept nogil:
     cdef int ldd = e.ldo
     cdef int i
     if e.data_last:
-        D = gradient_of_product(precision, e, spare, e.ld[e.depth])
+        D = spare if e.blocks != NULL else gradient_of_product(precision, e, 0, spare, e.ld[e.depth])
         ldd = e.ld[e.depth]
     for i in range(e.depth - 1, 0, -1):
         adjoint_descend(e, &e.layers[i], e.rows, D, ldd, below, e.ld[i], <real*>e.A[i], e.ld[i])

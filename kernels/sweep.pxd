@@ -47,7 +47,7 @@ cdef inline int sweep(real* precision, Engine* e, double* value, double tol, bin
             if loss_only:
                 return RUNNING
         if e.data_last:
-            D = gradient_of_product(precision, e, <real*>e.ping, e.ld[d])
+            D = gradient_of_product(precision, e, 0, <real*>e.ping, e.ld[d])
         if i == d - 1:
             descend(e, L, e.rows, D, ldd, <real*>e.A[i], e.ld[i])
             break

@@ -1,11 +1,11 @@
 # Workspace: where the rows in flight lie, and what else a loop works in, laid out once when a network is bound to its data.
 
-from types cimport NEWTON_SCHULZ
+from types cimport DENSE, NEWTON_SCHULZ
 from layer cimport Layer, has_matrix
 from memory cimport Arena, padding, take
 from stripes cimport Stripes, NONE, longer
 from score cimport Scores, SIDE
-from engine cimport Engine
+from engine cimport Blocks, Engine
 
 cdef struct Memory:
     Arena kept          # pointers, and what never changes
@@ -47,6 +47,16 @@ cdef inline int widest(Engine* e) noexcept nogil:
     return found
 
 
+cdef inline int carried(Engine* e) noexcept nogil:
+    """The longest row of what carries gradients from layer to layer."""
+    cdef int i, found = 1
+    # the inputs are reached from a pivot alone; from the first vertex the gradient of a dense layer is a product with the data itself
+    cdef bint inputs = e.pivot > 1 or e.pivot == 1 and (e.diagonal or e.layers[0].kind != DENSE or e.rows == 1)
+    for i in range(0 if inputs else 1, e.depth + (e.pivot < e.depth)):
+        found = max(found, width(e, i))
+    return found
+
+
 cdef inline int last_suffix(Engine* e) noexcept nogil:
     """The Z_i go up to here: from the pivot, or from the outputs for cyclic updates."""
     return e.depth if e.cyclic else e.pivot
@@ -55,6 +65,16 @@ cdef inline int last_suffix(Engine* e) noexcept nogil:
 cdef inline int suffix_rows(Engine* e) noexcept nogil:
     """How many rows they have."""
     return e.n_out if e.cyclic else e.rows
+
+
+cdef inline int lay_out_blocks(Engine* e, Memory* memory, void* X, void* targets, int most) except -1:
+    """All rows of X and of the targets, without padding, from now on in blocks of `most`."""
+    b = e.blocks = <Blocks*>take(&memory.kept, sizeof(Blocks))
+    b.X, b.T, b.rows, b.most = <const char*>X, <const char*>targets, e.samples, most
+    e.samples = most
+    if e.ldx != e.n_in:
+        b.room = matrix_of(e, &memory.room, most, e.n_in)
+    return 0
 
 
 cdef inline int lay_out_rows(Engine* e, Memory* memory, void* outputs) except -1:
@@ -87,8 +107,11 @@ cdef inline int lay_out_rows(Engine* e, Memory* memory, void* outputs) except -1
     if 0 < p < d:
         e.H = matrix_of(e, room, e.rows, e.samples)
         e.Q = matrix_of(e, room, e.rows, e.samples)
-    e.ping = matrix_of(e, room, e.rows, widest(e))
-    e.pong = matrix_of(e, room, e.rows, widest(e))
+    e.ping = matrix_of(e, room, e.rows, carried(e))
+    e.pong = matrix_of(e, room, e.rows, carried(e))
+    if e.blocks != NULL:
+        e.loss.targets = matrix_of(e, room, e.n_out if p else e.samples, e.samples if p else e.n_out)
+        e.blocks.below = matrix_of(e, room, e.rows, e.n_in) if p else NULL
     return 0
 
 

@@ -22,11 +22,11 @@ SOURCE = Path(la.__file__).parents[2] / "kernels"
 ORDER = [
     ["types", "handover"],
     ["memory", "blas", "layer"],
-    ["products"],
+    ["products", "arrays"],
     ["border"],
     ["structured", "stripes", "stack", "loss", "score", "evaluation"],
     ["engine", "second"],
-    ["workspace", "rows", "batch", "optimiser"],
+    ["workspace", "rows", "batch", "blocks", "optimiser"],
     ["registers", "one_row", "constrained", "observed", "rule", "outputs"],
     ["descend"],
     ["samples", "pivot", "sweep"],

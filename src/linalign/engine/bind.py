@@ -25,6 +25,9 @@ Function = Callable[[Array], tuple[float, Array]]
 IN_PYTHON = "end_to_end"
 # multiply-adds of the largest product that repay each thread more
 SHARE_WORTH = machine.PROFILE.share
+# numbers of a block of long data and of what is computed of it: they stay in the second cache; and how many rows that may be, in whole
+# vectors, from so many blocks on
+BLOCK, LEAST, MOST, UNIT, MANY = 2**16, 96, 4096, 16, 8
 
 
 # ---- what a `Chain` is given, by name --------------------------------------------------------------------------------------
@@ -50,7 +53,8 @@ class Data(NamedTuple):
 
     `X`: rows `(n, k_0)`, `(k_0,)` for a diagonal, None for the identity; `targets (n, k_d)`, None for a loss of the product;
     `loss`: a number of `machine.LOSSES`, times `factor`; `floor`: what is left out of it; `function`: a loss in Python;
-    `delta`: where a Huber loss turns linear.
+    `delta`: where a Huber loss turns linear; `block`: rows that the chain meets at a time, 0 for all at once; `lent`: nobody writes to
+    samples and targets for as long as the chain is used, so that they need not be copied.
     """
 
     X: Array | None
@@ -61,6 +65,8 @@ class Data(NamedTuple):
     observations: Entries | Sensing | None = None
     function: Function | None = None
     delta: float = 0.0
+    block: int = 0
+    lent: bool = False
 
 
 class Rule(NamedTuple):
@@ -107,6 +113,16 @@ def sharers(problem: Problem, rows: int, threads: int) -> int:
     return min(threads, max(1, rows * max((a * b for a, b in found), default=0) // SHARE_WORTH))
 
 
+def rows_at_once(problem: Problem, pivot: int, rows: int) -> int:
+    """The rows of long data that a chain meets at a time, by the sizes alone; 0 for all."""
+    X, T, k = problem.X, problem.T, problem.net.widths
+    if X is None or T is None or X.ndim != 2 or len(X) <= max(k) or not compiled(problem.loss) or (pivot == 0 and rows == len(X)):
+        return 0
+    across = k[0] + 2 * k[-1] + (2 * rows if 0 < pivot < len(k) - 1 else 0)
+    block = min(max(BLOCK // across, LEAST), MOST) // UNIT * UNIT
+    return block if len(X) >= MANY * block else 0
+
+
 def _copy(numbers: Array, dtype: type[np.generic]) -> Array:
     return np.array(numbers, dtype=dtype, order="C")
 
@@ -138,11 +154,11 @@ def _called(problem: Problem) -> Function | None:
     return function
 
 
-def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1, *, alone: bool = True) -> Any:
+def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int = 1, *, alone: bool = True, lent: bool = False) -> Any:
     """A `Chain` over `problem`: `rows` rows in flight from `pivot`; all checked before by the planner.
 
     `threads`: that share products and convolutions; BLAS is held to one from outside. `alone`: the loop may run in registers, where
-    nothing is handed to it from step to step.
+    nothing is handed to it from step to step, and on long data in blocks of rows. `lent`: nobody writes to the data while it is used.
     """
     net, loss, X = problem.net, problem.loss, problem.X
     cyclic = descent.update == "cyclic"
@@ -162,6 +178,8 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
             _observed(loss),
             _called(problem),
             getattr(loss, "delta", 0.0),
+            rows_at_once(problem, pivot, rows) if alone and not cyclic else 0,
+            alone and lent,
         ),
         Rule(descent.lr, descent.weight_decay, descent.momentum, cyclic),
         Schedule(0 if cyclic else pivot, rows, in_registers, machine.runs_one_row(problem, descent, pivot)),

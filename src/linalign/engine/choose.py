@@ -42,7 +42,7 @@ def bind(
     problem = run if batches is None else kernel.first_rows(run)
     if descent.update == "cyclic":
         pivot = cost.choose(problem, plain)[0]
-    chain = kernel.bind(problem, plain, pivot.at, pivot.rows, threads, alone=feed is None)
+    chain = kernel.bind(problem, plain, pivot.at, pivot.rows, threads, alone=feed is None, lent=True)
     if feed is not None:
         kernel.draw_from(chain, run, feed.drawn)
     return RuleEngine(run, descent, ChainSource(chain), shapes, feed)

@@ -93,9 +93,18 @@ class Engine(ABC):
     def use_one_thread(self) -> None:  # noqa: B027 - an engine that shares nothing has nothing to do
         """The other threads are taken from now on: those of one product wait for each other, and would wait for long."""
 
+    def first(self) -> list[Array]:
+        """A snapshot before the first step; what somebody else keeps, and zeros, are not copied, and none of it is to be written to."""
+        return self.snapshot()
+
+    @property
+    def tells(self) -> bool:
+        """Whether `value` takes no longer than a step, and asks nobody."""
+        return False
+
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
         """A copy of the state, in the arrays of an earlier one if they are given: fresh memory takes longer to touch than to copy."""
-        if into is None:
+        if into is None or not all(array.flags.writeable for array in into):
             return [array.copy() for array in self.state()]
         for old, array in zip(into, self.state(), strict=True):
             old[...] = array

@@ -32,13 +32,18 @@ def simultaneous(depth: int, metric: str = "parameters") -> Descent:
     return make_descent(depth, 1.0, SGD(), "simultaneous", metric)
 
 
+def still(array: Array) -> Array:
+    """A copy that is not to be written to; zeros take no memory."""
+    return array.copy() if array.any() else np.broadcast_to(array.dtype.type(0), array.shape)
+
+
 class ChainEngine(Engine):
     """The compiled chain."""
 
     def __init__(self, problem: Problem, descent: Descent, pivot: Pivot, threads: int = 1, alone: bool = True) -> None:
         """`alone`: nothing but the descent changes from step to step."""
-        self._problem, self._descent = problem, descent
-        self._chain = kernel.bind(problem, descent, pivot.at, pivot.rows, threads, alone=alone)
+        self._problem, self._descent, self._resumed = problem, descent, False
+        self._chain = kernel.bind(problem, descent, pivot.at, pivot.rows, threads, alone=alone, lent=True)
 
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
@@ -80,6 +85,15 @@ class ChainEngine(Engine):
     def state(self) -> list[Array]:
         return [*self._chain.params, *self._chain.velocities]
 
+    @property
+    def tells(self) -> bool:
+        return kernel.compiled(self._problem.loss)
+
+    def first(self) -> list[Array]:
+        if self._resumed:
+            return self.snapshot()
+        return [*self._problem.net.params, *map(still, self._chain.velocities)]
+
     def restore(self, kept: list[Array]) -> None:
         self._chain.restore(kept)
 
@@ -91,6 +105,7 @@ class ChainEngine(Engine):
         here = self.memory(memory.step)
         params = here.params if memory.params is None else memory.params
         slots = here.slots if memory.slots is None else memory.slots
+        self._resumed = True
         # copies: what is the chain's own is cleared before it is written
         self._chain.restore([array.copy() for arrays in (params or [], *(slots or [])) for array in arrays])
 
@@ -183,6 +198,16 @@ class DrivenEngine(ChainEngine):
 
     def state(self) -> list[Array]:
         return [self._taken, *self._memory, *super().state(), *(array for slot in self._chain.slots for array in slot)]
+
+    @property
+    def tells(self) -> bool:
+        return self._feed is None and super().tells
+
+    def first(self) -> list[Array]:
+        if self._resumed:
+            return self.snapshot()
+        slots = (still(array) for slot in self._chain.slots for array in slot)
+        return [self._taken.copy(), *(array.copy() for array in self._memory), *super().first(), *slots]
 
     def restore(self, kept: list[Array]) -> None:
         own = 1 + len(self._memory)

@@ -46,18 +46,26 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class InputsLift:
-    """`W_1(t) = f E + W^_1(t) V^T`, with `E = W_1(0) (I - V V^T)` outside the range of the data."""
+    """`W_1(t) = f W_1(0) + (W^_1(t) - f W^_1(0)) V^T`; nothing of the size of W_1 is kept but W_1(0), which the network has."""
 
-    outside: Array
+    original: Array
+    small: Array
     V: Array
     descent: Descent
     dtype: np.dtype[Any]
 
     def __call__(self, params: list[Array], steps: int) -> list[Array]:
         f = factors(self.descent, steps)[0]
-        W = self.outside * f
-        add_product(W, params[0].astype(np.float64, copy=False), self.V.T)
+        W = self.original.astype(np.float64) if f == 1 else f * self.original
+        add_product(W, params[0].astype(np.float64, copy=False) - f * self.small, self.V.T)
         return [W.astype(self.dtype, copy=False), *params[1:]]
+
+    @property
+    def outside(self) -> Array:
+        """`E = W_1(0) (I - V V^T)`, outside the range of the data, which no step changes."""
+        W = self.original.astype(np.float64)
+        add_product(W, -self.small, self.V.T)
+        return W
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +94,7 @@ def reduce(problem: Problem, descent: Descent) -> tuple[Problem, InputsLift | Bi
     small_W = product(W, V)
     first = resized(given.layers[:1], [small_W], [b], given.dtype)
     net = Network._adopt((*first.layers, *given.layers[1:]), [*first.params, *given.params[1:]])
-    outside = W.copy()
-    add_product(outside, -small_W, V.T)
-    lift = InputsLift(outside, V, descent, given.dtype)
+    lift = InputsLift(W, small_W, V, descent, given.dtype)
     return rotated.on(net), BiasedInputsLift(lift, first.layers[0]) if constant_coordinate else lift, done
 
 

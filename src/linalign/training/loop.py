@@ -26,6 +26,8 @@ SLICE_SECONDS = 0.05
 SNAPSHOT_SECONDS = 0.2
 # and takes at most this share of the time
 SNAPSHOT_SHARE = 0.005
+# bytes from which on one is kept and not two, and bytes that are copied a second, for when the first is due
+LARGE, COPIED = 2**24, 4e9
 # losses of so many steps are made room for at a time; no slice is longer
 BLOCK = 2**20
 
@@ -130,18 +132,32 @@ class Loop:
         self._scored: tuple[str, ...] = ()
         self._keep: Callable[[], float] | None = None
         self._next_keep = math.inf
-        self._kept: list[tuple[int, list[Array]]] = []
-        self._snapshot()
+        began = time.perf_counter()
+        self._kept = [(first, engine.first())]
+        size = sum(array.nbytes for array in engine.state())
+        self._large = size >= LARGE and engine.tells
+        self._wait(began)
+        if self._large:
+            self._next_snapshot = max(self._next_snapshot, began + size / COPIED / SNAPSHOT_SHARE)
 
     def keep_every(self, seconds: float, keep: Callable[[], float]) -> None:
         """Call `keep` after so many seconds, and again after as many as it says, between two steps."""
         self._keep, self._next_keep = keep, time.perf_counter() + seconds
 
     def _snapshot(self) -> None:
-        # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
         began = time.perf_counter()
-        oldest = self._kept.pop(0)[1] if len(self._kept) == 2 else None
-        self._kept.append((self.done, self.engine.snapshot(oldest)))
+        if not self._large:
+            # and the one before: the loss may have left the finite numbers just here, which is seen after the next step
+            oldest = self._kept.pop(0)[1] if len(self._kept) == 2 else None
+            self._kept.append((self.done, self.engine.snapshot(oldest)))
+        elif self.engine.value(-math.inf)[0] == RUNNING:
+            # seen now, so that one is enough, beside the first, which is no copy
+            own = self._kept.pop()[1] if len(self._kept) == 2 else None
+            self._kept.append((self.done, self.engine.snapshot(own)))
+        self._wait(began)
+
+    def _wait(self, began: float) -> None:
+        """The next snapshot is later, where this one took long."""
         ended = time.perf_counter()
         self._next_snapshot = ended + max(SNAPSHOT_SECONDS, (ended - began) / SNAPSHOT_SHARE)
 
