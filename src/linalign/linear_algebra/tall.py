@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 # rows a column, and multiply-adds, from which on this is tried: with fewer LAPACK is as fast
 TALL, WORTH = 4, 4e6
 # numbers of a block of rows: it stays in the last cache
-BLOCK = 2**20
+BLOCK = 2**19
 # what must be new of a column of length one, squared, for it to be a pivot: Q is then orthonormal up to n eps / PIVOT
 PIVOT = 1e-12
 # reciprocal condition number of a scaled Gram matrix from which on its Cholesky factor is as good as that of a QR factorisation
@@ -67,6 +67,8 @@ class _Level:
     rest: Array
     R: Array
     beside: Array
+    whole: bool
+    """Whether all columns are kept in their order."""
     room: tuple[Array, ...] = field(default=(), repr=False)
 
     def __call__(self, W: Array) -> Array:
@@ -75,8 +77,11 @@ class _Level:
         if not self.room or len(self.room[0]) < n:
             self.room = np.empty((n, r)), np.empty((n, q)), np.empty((n, r + q if q else 0))
         Q, Z, both = (room[:n] for room in self.room)
-        np.take(W, self.kept, axis=1, out=Q, mode="clip")
-        Q /= self.length[self.kept]
+        if self.whole:
+            np.divide(W, self.length, out=Q)
+        else:
+            np.take(W, self.kept, axis=1, out=Q, mode="clip")
+            Q /= self.length[self.kept]
         blas.dtrsm(1.0, self.R, Q.T, trans_a=1, overwrite_b=1)
         if not q:
             return Q
@@ -106,17 +111,22 @@ class Tall:
     """Which these are."""
     gram: Array
     """`X^T X` as it was first, with the rounding of a Gram matrix."""
+    direct: bool
+    """Whether R is a triangle whose condition permits `Q^T E` as the solution of `R^T Z = X^T E`: R^T Z, all that a loss sees of Z but for
+    its constant, then has the backward error of a solve, whatever the condition, and Z as many digits less as R has in its condition."""
 
     def turned(self, X: Array, Y: Array, P: Array) -> tuple[Array, Array]:
         """`Q^T (Y - X P)` of the factorisation `X = Q R`, (r, m), and the squares of the columns of `Y - X P`.
 
-        Cost: two products of X with m columns, and a triangular solve of all rows a level.
+        Cost: two products of X with m columns, and unless it is `direct` a triangular solve of all rows a level.
         """
         moment, squares = np.zeros((len(self.last), Y.shape[1])), np.zeros(Y.shape[1])
         for rows, targets in blocks(X, Y):
             rest = targets - rows @ P
-            moment += _whitened(rows, self.levels, self.columns).T @ rest
+            moment += (rows if self.direct else _whitened(rows, self.levels, self.columns)).T @ rest
             squares += np.einsum("ij,ij->j", rest, rest)
+        if self.direct:
+            return scipy.linalg.solve_triangular(self.R, moment, trans=1, check_finite=False), squares
         return scipy.linalg.solve_triangular(self.last, moment, trans=1, check_finite=False), squares
 
 
@@ -152,6 +162,7 @@ def factor(X: Array) -> Tall | None:
     """
     levels: list[_Level] = []
     first: Array | None = None
+    pivoted = False
     # what a column of length one was long, of those that are no part of Q
     unit, top = np.ones(X.shape[1]), 0.0
     while True:
@@ -169,7 +180,11 @@ def factor(X: Array) -> Tall | None:
         scaled = np.asarray(G[np.ix_(columns, columns)] / np.outer(length[columns], length[columns]), order="F")
         R, sound = _cholesky(scaled)
         kept, rest, beside = columns, columns[:0], np.zeros((len(columns), 0))
-        if sound < SOUND:
+        if CERTAIN < sound < SOUND and not levels:
+            # a preconditioner without pivots: columns stay where they are
+            sound = 0.0
+        elif sound < SOUND:
+            pivoted = True
             R, pivots, r, _ = lapack.dpstrf(scaled, tol=PIVOT)
             order = columns[pivots - 1]
             kept, rest, R, beside = order[:r], order[r:], np.triu(R[:r, :r]), np.ascontiguousarray(R[:r, r:])
@@ -179,14 +194,14 @@ def factor(X: Array) -> Tall | None:
             break
         if len(levels) == LEVELS:
             return None
-        levels.append(_Level(length, kept, rest, R, beside))
+        levels.append(_Level(length, kept, rest, R, beside, not pivoted and len(kept) == len(length)))
         unit = np.concatenate([np.full(len(kept), np.inf), (unit * length)[rest]])
     last = R * length[kept]
     whole = np.zeros((len(last), len(length)))
     whole[:, kept], whole[:, rest] = last, beside * length[rest]
     for level in reversed(levels):
         whole = level.back(whole)
-    return Tall(whole, levels, last, kept, first)
+    return Tall(whole, levels, last, kept, first, not pivoted and len(kept) == len(length))
 
 
 def _cholesky(G: Array) -> tuple[Array, float]:
