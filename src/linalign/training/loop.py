@@ -136,9 +136,7 @@ class Loop:
         self._kept = [(first, engine.first())]
         size = sum(array.nbytes for array in engine.state())
         self._large = size >= LARGE and engine.tells
-        self._wait(began)
-        if self._large:
-            self._next_snapshot = max(self._next_snapshot, began + size / COPIED / SNAPSHOT_SHARE)
+        self._wait(size / COPIED if self._large else time.perf_counter() - began)
 
     def keep_every(self, seconds: float, keep: Callable[[], float]) -> None:
         """Call `keep` after so many seconds, and again after as many as it says, between two steps."""
@@ -154,12 +152,11 @@ class Loop:
             # seen now, so that one is enough, beside the first, which is no copy
             own = self._kept.pop()[1] if len(self._kept) == 2 else None
             self._kept.append((self.done, self.engine.snapshot(own)))
-        self._wait(began)
+        self._wait(time.perf_counter() - began)
 
-    def _wait(self, began: float) -> None:
+    def _wait(self, took: float) -> None:
         """The next snapshot is later, where this one took long."""
-        ended = time.perf_counter()
-        self._next_snapshot = ended + max(SNAPSHOT_SECONDS, (ended - began) / SNAPSHOT_SHARE)
+        self._next_snapshot = time.perf_counter() + max(SNAPSHOT_SECONDS, took / SNAPSHOT_SHARE)
 
     def rewind(self, step: int) -> None:
         """Back to where `step` steps had been taken: from the snapshot, the same steps again."""
