@@ -87,7 +87,7 @@ def test_data_that_lie_anywhere_and_are_only_read(options):
     net, X, Y = problem(n=3000)
     runs = []
     for at in (0, 1, 3):
-        room = np.empty(X.size + 8)
+        room = np.empty(X.size + 16)
         begin = (-room.ctypes.data // 8) % 8 + at
         own = room[begin : begin + X.size].reshape(X.shape)
         own[...] = X
