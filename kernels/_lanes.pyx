@@ -14,17 +14,25 @@ cdef extern from "la_lanes.h":
     const int LA_HEAVY_BALL
     const int LA_MOMENTUM
     const int LA_ADAM
+    const int LA_RMSPROP
+    const int LA_ADAGRAD
+    const int LA_SIGN
+    enum: LA_MOST_SLOTS
     ctypedef struct la_lanes:
         int depth, rows, samples, place, turned, loss, law
         const int* widths
         const void* X
         const void* Y
-        double factor, floor, beta_1, beta_2, eps, dampening
-        int coupled, nesterov
+        double factor, floor, initial
+        double numbers[4]
+        int slots
         long count, size
         void* params
         const double* lr
         const double* decay
+        const double* schedule
+        const long long* table
+        long scheduled
         const double* momentum
         const double* tol
         const long long* limit
@@ -32,7 +40,7 @@ cdef extern from "la_lanes.h":
         double* before
         long long* steps
         int* status
-        void* kept_slots[2]
+        void* kept_slots[LA_MOST_SLOTS]
         long records
         const long long* at
         void* kept
@@ -42,9 +50,8 @@ cdef extern from "la_lanes.h":
         long row
         long next
         void** M
-        void** slot_1
-        void** slot_2
         void** A
+        void** slot[LA_MOST_SLOTS]
         void* D[2]
         void* F
         void* G
@@ -54,7 +61,8 @@ cdef extern from "la_lanes.h":
 
 # where the data are, and the laws by which layers are changed, by the names that Python has for them
 PLACES = {"nowhere": LA_NOWHERE, "first": LA_FIRST, "behind": LA_BEHIND, "diagonal": LA_DIAGONAL}
-LAWS = {"descend": LA_DESCEND, "heavy ball": LA_HEAVY_BALL, "momentum": LA_MOMENTUM, "adam": LA_ADAM}
+LAWS = {"descend": LA_DESCEND, "heavy ball": LA_HEAVY_BALL, "momentum": LA_MOMENTUM, "adam": LA_ADAM, "rmsprop": LA_RMSPROP,
+        "adagrad": LA_ADAGRAD, "sign": LA_SIGN}
 MOST_DEPTH = LA_MOST_DEPTH
 # of a network that has not come to its end
 UNFINISHED = -1
@@ -79,26 +87,29 @@ cdef class Lanes:
         release(&self.arena)
 
     def __init__(self, widths, *, int rows, int samples, int place, bint turned, int loss, int law, X, Y, double factor, double floor,
-                 numbers, bint single, int level):
+                 numbers, int slots, double initial, bint single, int level):
         """All arguments are checked by the caller, `linalign.engine.lanes`. Raises: ValueError where this processor has no such loop."""
-        cdef int i, d = len(widths) - 1, most = 0
+        cdef int i, slot, d = len(widths) - 1, most = 0
         cdef char code = b"f" if single else b"d"
         c = &self.c
         self.advance_c = la_lanes_run(level, single)
-        if self.advance_c == NULL or not 0 < d <= LA_MOST_DEPTH:
+        if self.advance_c == NULL or not (0 < d <= LA_MOST_DEPTH and 0 <= slots <= LA_MOST_SLOTS):
             raise ValueError(f"{d} layers at instruction set {level} cannot be run side by side")
         self.single, self.held = single, (X, Y)
         c.depth, c.rows, c.samples, c.place, c.turned, c.loss, c.law = d, rows, samples, place, turned, loss, law
         c.X, c.Y = elements(X, code), elements(Y, code)
         c.factor, c.floor = factor, floor
-        c.beta_1, c.beta_2, c.eps, c.dampening, c.coupled, c.nesterov = numbers
+        for i in range(4):
+            c.numbers[i] = numbers[i] if i < len(numbers) else 0
+        c.slots, c.initial = slots, initial
         k = <int*>take(&self.arena, (d + 1) * sizeof(int))
         for i in range(d + 1):
             k[i] = widths[i]
             most = max(most, k[i])
         c.widths = k
         c.M, c.A = <void**>take(&self.arena, (d + 1) * sizeof(void*)), <void**>take(&self.arena, (d + 1) * sizeof(void*))
-        c.slot_1, c.slot_2 = <void**>take(&self.arena, (d + 1) * sizeof(void*)), <void**>take(&self.arena, (d + 1) * sizeof(void*))
+        for slot in range(slots):
+            c.slot[slot] = <void**>take(&self.arena, (d + 1) * sizeof(void*))
         c.size = 0
         largest = 0
         for i in range(1, d + 1):
@@ -106,10 +117,8 @@ cdef class Lanes:
             c.size += size
             largest = max(largest, size)
             c.M[i], c.A[i] = self.matrix(size), self.matrix(rows * k[i])
-            if law != LA_DESCEND:
-                c.slot_1[i] = self.matrix(size)
-            if law == LA_ADAM:
-                c.slot_2[i] = self.matrix(size)
+            for slot in range(slots):
+                c.slot[slot][i] = self.matrix(size)
         c.D[0], c.D[1] = self.matrix(rows * most), self.matrix(rows * most)
         c.F, c.G = self.matrix(samples * max(k[0], k[d])), self.matrix(largest)
         c.rates = self.matrix(4 * d)
@@ -117,7 +126,8 @@ cdef class Lanes:
     cdef void* matrix(self, Py_ssize_t count) except NULL:
         return take(&self.arena, max(count, 1) * LINE)
 
-    def take(self, params, *, lr, decay, momentum, tol, limit, at, kept, kept_value, taken, losses, slots, value, before, steps, status):
+    def take(self, params, *, lr, schedule, table, decay, momentum, tol, limit, at, kept, kept_value, taken, losses, slots, value, before,
+             steps, status):
         """The networks to run: `params (count, size)`, in whose place they will end; one line of all else a network.
 
         Nothing is copied: the arrays are read and written until `advance` says that all have ended.
@@ -126,9 +136,15 @@ cdef class Lanes:
         cdef char code = b"f" if self.single else b"d"
         c = &self.c
         c.count, c.next, c.records = count, 0, records
-        self.ends = (params, lr, decay, momentum, tol, limit, at, kept, kept_value, taken, losses, slots, value, before, steps, status)
+        self.ends = (params, lr, schedule, table, decay, momentum, tol, limit, at, kept, kept_value, taken, losses, slots, value, before,
+                     steps, status)
         c.params = exactly(params, code, count * c.size, (count, c.size), True)
         c.lr = <double*>exactly(lr, b"d", count * d, (count, d), False)
+        c.schedule, c.table, c.scheduled = NULL, NULL, 0
+        if schedule is not None:
+            c.scheduled = schedule.shape[1]
+            c.schedule = <double*>exactly(schedule, b"d", len(schedule) * c.scheduled * d, (len(schedule), c.scheduled, d), False)
+            c.table = <long long*>wide(table, count, False)
         c.decay = <double*>exactly(decay, b"d", count * d, (count, d), False)
         c.momentum, c.tol = <double*>exactly(momentum, b"d", count, None, False), <double*>exactly(tol, b"d", count, None, False)
         c.limit, c.at = <long long*>wide(limit, count, False), <long long*>wide(at, records, False)
@@ -140,7 +156,8 @@ cdef class Lanes:
         if records:
             c.kept = exactly(kept, code, count * records * c.size, (count, records, c.size), True)
             c.kept_value = <double*>exactly(kept_value, b"d", count * records, (count, records), True)
-        c.kept_slots[0] = c.kept_slots[1] = NULL
+        for i in range(LA_MOST_SLOTS):
+            c.kept_slots[i] = NULL
         for i, slot in enumerate(slots):
             c.kept_slots[i] = exactly(slot, code, count * c.size, (count, c.size), True)
         c.losses, c.row = NULL, 0

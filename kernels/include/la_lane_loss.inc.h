@@ -1,4 +1,4 @@
-/* Losses and update rules that are no part of a product, entry by entry over matrices of vectors.
+/* Losses that are no part of a product, entry by entry over matrices of vectors.
  *
  * Exponential and logarithm are sums that the compiler makes vectors of: a call of the library's would be one lane at a time.
  * The includer defines T, V, LANES and FN(x), and AT(p) of la_lane_tile.inc.h.
@@ -62,38 +62,5 @@ static __attribute__((noinline)) void FN(lane_squares)(long count, T *F, const T
         for (int l = 0; l < LANES; l++)
             total[l] += (double)r[l] * (double)r[l];
         AT(F + e * LANES) = slope * r;
-    }
-}
-
-/* Adam on `count` entries from their gradients. correct_1 = 1 / (1 - beta_1^t), correct_2 = sqrt(1 - beta_2^t), a lane each. */
-static __attribute__((noinline)) void FN(lane_adam)(const la_lanes *c, long count, const T *G, T *W, T *m, T *v, const FN(law) *law,
-                                                    const T *correct_1, const T *correct_2)
-{
-    const T b1 = (T)(1 - c->beta_1), b2 = (T)c->beta_2, other = (T)(1 - c->beta_2), eps = (T)c->eps;
-    const V near = AT(correct_1) * law->rate;
-    for (long e = 0; e < count * LANES; e += LANES) {
-        V g = AT(G + e), w = AT(W + e);
-        if (c->coupled)
-            g += law->decay * w;
-        else
-            w = law->keep * w;
-        const V mean = AT(m + e) + b1 * (g - AT(m + e)), square = b2 * AT(v + e) + other * g * g;
-        AT(m + e) = mean;
-        AT(v + e) = square;
-        V root;
-        for (int l = 0; l < LANES; l++)
-            root[l] = (T)sqrt(square[l]);
-        AT(W + e) = w + near * (mean / (root / AT(correct_2) + eps));
-    }
-}
-
-/* SGD with dampening or Nesterov's momentum; `fresh` is what a gradient weighs, a lane each: 1 in the first step. */
-static __attribute__((noinline)) void FN(lane_momentum)(const la_lanes *c, long count, const T *G, T *W, T *v, const FN(law) *law,
-                                                        const T *fresh)
-{
-    for (long e = 0; e < count * LANES; e += LANES) {
-        const V g = AT(G + e) + law->decay * AT(W + e), moved = law->momentum * AT(v + e) + AT(fresh) * g;
-        AT(v + e) = moved;
-        AT(W + e) += law->rate * (c->nesterov ? g + law->momentum * moved : moved);
     }
 }

@@ -6,15 +6,18 @@
 #include <stddef.h>
 #include <string.h>
 #include "la_vector.h"
+#ifdef LA_HAVE_TILES
+#include <immintrin.h>
+#endif
 
-/* lanes of the longest vector of the smaller type, and layers at most */
-enum { LA_MOST_LANES = 16, LA_MOST_DEPTH = 64 };
+/* lanes of the longest vector of the smaller type, layers, and arrays that a rule remembers at most */
+enum { LA_MOST_LANES = 16, LA_MOST_DEPTH = 64, LA_MOST_SLOTS = 3 };
 
 /* Where the data are: nowhere, before the first layer, behind the last one, or behind it as a diagonal. */
 enum { LA_NOWHERE = 0, LA_FIRST = 1, LA_BEHIND = 2, LA_DIAGONAL = 3 };
 
 /* The update rules, known to Python by `_lanes.LAWS`. */
-enum { LA_DESCEND = 0, LA_HEAVY_BALL = 1, LA_MOMENTUM = 2, LA_ADAM = 3 };
+enum { LA_DESCEND = 0, LA_HEAVY_BALL = 1, LA_MOMENTUM = 2, LA_ADAM = 3, LA_RMSPROP = 4, LA_ADAGRAD = 5, LA_SIGN = 6 };
 
 /* The losses, numbered as in types.pxd. */
 enum { LA_SQUARED = 0, LA_LOGISTIC = 1 };
@@ -30,18 +33,23 @@ typedef struct {
     /* scalars, the same for all: X (samples, inputs), or its diagonal; Y (samples, outputs), or (rows, k_d) where the last product meets it */
     const void *X, *Y;
     double factor, floor;
-    double beta_1, beta_2, eps, dampening;
-    int coupled, nesterov;
+    double numbers[4];         /* of the rule, as `Rule.compiled` has them; the momentum of SGD differs from lane to lane */
+    int slots;                 /* arrays that it remembers, which begin as `initial` */
+    double initial;
     /* the networks: `count` of them, `size` parameters each; in the order and the layout of their own layers */
     long count, size;
     void *params;              /* (count, size): the start, and in its place the end */
     const double *lr, *decay;  /* (count, depth), in the order of the network */
+    /* where rates change from step to step: those of network j are lines of table[j] of (tables, scheduled, depth); else NULL */
+    const double *schedule;
+    const long long *table;
+    long scheduled;
     const double *momentum, *tol; /* (count,) */
     const long long *limit;    /* steps to take at most */
     double *value, *before;    /* the last loss, and the one before it */
     long long *steps;          /* steps taken: the step at which `value` is the loss */
     int *status;
-    void *kept_slots[2];       /* (count, size) each: what the law remembers at the end; or NULL */
+    void *kept_slots[LA_MOST_SLOTS]; /* (count, size) each: what the law remembers at the end; or NULL */
     /* what is kept on the way: networks and losses before the steps `at`, which ascend; `taken` of them */
     long records;
     const long long *at;
@@ -57,7 +65,7 @@ typedef struct {
     long long done[LA_MOST_LANES];
     double last[LA_MOST_LANES];
     double power_1[LA_MOST_LANES], power_2[LA_MOST_LANES]; /* beta^t of the step to come */
-    void **M, **slot_1, **slot_2, **A; /* matrices of vectors */
+    void **M, **A, **slot[LA_MOST_SLOTS]; /* matrices of vectors */
     void *D[2], *F, *G;
     void *rates;               /* (depth, 4) vectors: minus the rate, what decay keeps, decay, momentum */
 } la_lanes;

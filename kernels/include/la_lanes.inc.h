@@ -11,6 +11,7 @@
 
 #include "la_lane_tile.inc.h"
 #include "la_lane_loss.inc.h"
+#include "la_lane_rules.inc.h"
 
 /* Between a lane of some matrices and the layers of a network, `turned` or not; `into` the lane, or out of it. */
 static void FN(lane_move)(const la_lanes *c, void **matrices, int lane, T *params, int into)
@@ -31,10 +32,30 @@ static void FN(lane_move)(const la_lanes *c, void **matrices, int lane, T *param
     }
 }
 
-static void FN(lane_clear)(T *slot, long count, int lane)
+static void FN(lane_set)(T *slot, long count, int lane, T value)
 {
     for (long e = 0; e < count; e++)
-        slot[e * LANES + lane] = 0;
+        slot[e * LANES + lane] = value;
+}
+
+/* Rates of the layers in a lane; `lr` in the order of the network. */
+static void FN(lane_rates)(la_lanes *c, int lane, long j, const double *lr)
+{
+    const int d = c->depth;
+    for (int i = 1; i <= d; i++) {
+        const long at = c->turned ? d - i : i - 1;
+        T *mine = (T *)c->rates + (i - 1) * 4 * LANES + lane;
+        mine[0] = (T)-lr[at];
+        mine[LANES] = (T)(1 - lr[at] * c->decay[j * d + at]);
+    }
+}
+
+/* Those of the step to come, in all lanes, `past` steps after `done`. */
+static void FN(lane_schedule)(la_lanes *c, long long past)
+{
+    for (int l = 0; l < LANES; l++)
+        if (c->who[l] >= 0)
+            FN(lane_rates)(c, l, c->who[l], c->schedule + (c->table[c->who[l]] * c->scheduled + c->done[l] + past) * c->depth);
 }
 
 /* The next network into a lane; none if there is none, and zeros that stay zeros. */
@@ -49,19 +70,18 @@ static void FN(lane_fill)(la_lanes *c, int lane)
     c->power_1[lane] = c->power_2[lane] = 1;
     for (int i = 1; i <= d; i++) {
         const long count = (long)c->widths[i] * c->widths[i - 1], at = c->turned ? d - i : i - 1;
-        const double lr = j < 0 ? 0 : c->lr[j * d + at], decay = j < 0 ? 0 : c->decay[j * d + at];
         T *mine = rates + (i - 1) * 4 * LANES;
-        mine[0] = (T)-lr;
-        mine[LANES] = (T)(1 - lr * decay);
-        mine[2 * LANES] = (T)decay;
+        mine[0] = 0;
+        mine[LANES] = 1;
+        mine[2 * LANES] = j < 0 ? 0 : (T)c->decay[j * d + at];
         mine[3 * LANES] = j < 0 ? 0 : (T)c->momentum[j];
-        if (c->slot_1[i])
-            FN(lane_clear)(c->slot_1[i], count, lane);
-        if (c->slot_2[i])
-            FN(lane_clear)(c->slot_2[i], count, lane);
+        for (int slot = 0; slot < c->slots; slot++)
+            FN(lane_set)(c->slot[slot][i], count, lane, (T)c->initial);
         if (j < 0)
-            FN(lane_clear)(c->M[i], count, lane);
+            FN(lane_set)(c->M[i], count, lane, 0);
     }
+    if (j >= 0 && !c->schedule)
+        FN(lane_rates)(c, lane, j, c->lr + j * d);
     if (j >= 0)
         FN(lane_move)(c, c->M, lane, (T *)c->params + j * c->size, 1);
     else
@@ -119,22 +139,61 @@ static inline __attribute__((always_inline)) void FN(lane_forward)(la_lanes *c, 
         value[l] = factor * total[l];
 }
 
+/* The numbers of the step to come that a rule has beside the rates, a lane each. */
+static inline __attribute__((always_inline)) void FN(lane_clock)(la_lanes *c, T *first, T *second)
+{
+    for (int l = 0; l < LANES; l++)
+        if (c->law == LA_ADAM) {
+            c->power_1[l] *= c->numbers[0];
+            c->power_2[l] *= c->numbers[1];
+            first[l] = (T)(1 / (1 - c->power_1[l]));
+            second[l] = (T)(1 / sqrt(1 - c->power_2[l]));
+        } else if (c->law == LA_MOMENTUM) {
+            first[l] = (T)(c->power_1[l] == 1 ? 1 : 1 - c->numbers[2]);
+            c->power_1[l] = 0;
+        } else if (c->law == LA_ADAGRAD) {
+            first[l] = (T)(1 / c->power_1[l]);
+            c->power_1[l] += c->numbers[0];
+        }
+}
+
+/* A layer from its gradient G, which is no part of a product. */
+static inline __attribute__((always_inline)) void FN(lane_use)(const la_lanes *c, int i, const T *G, const FN(law) *law, const T *first,
+                                                               const T *second)
+{
+    const long count = (long)c->widths[i] * c->widths[i - 1];
+    T *W = (T *)c->M[i], *slot[LA_MOST_SLOTS] = {NULL};
+    for (int k = 0; k < c->slots; k++)
+        slot[k] = (T *)c->slot[k][i];
+    switch (c->law) {
+    case LA_DESCEND:
+        for (long e = 0; e < count * LANES; e += LANES)
+            AT(W + e) = law->keep * AT(W + e) + law->rate * AT(G + e);
+        break;
+    case LA_HEAVY_BALL:
+        for (long e = 0; e < count * LANES; e += LANES) {
+            T *beside = W + e + law->beside;
+            AT(beside) = law->momentum * AT(beside) + (AT(G + e) + law->decay * AT(W + e));
+            AT(W + e) += law->rate * AT(beside);
+        }
+        break;
+    case LA_MOMENTUM: FN(lane_momentum)(c, count, G, W, slot[0], law, first); break;
+    case LA_ADAM: FN(lane_adam)(c, count, G, W, slot[0], slot[1], law, first, second); break;
+    case LA_RMSPROP:
+        FN(lane_rmsprop)(c, count, G, W, slot[0], c->numbers[3] != 0 ? slot[1] : NULL, c->numbers[2] != 0 ? slot[c->slots - 1] : NULL, law);
+        break;
+    case LA_ADAGRAD: FN(lane_adagrad)(c, count, G, W, slot[0], law, first); break;
+    case LA_SIGN: FN(lane_sign)(c, count, G, W, slot[0], law); break;
+    }
+}
+
 /* One step from the gradient in the outputs. */
 static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
 {
     const int d = c->depth, s = c->rows, *k = c->widths;
     T **A = (T **)c->A, **M = (T **)c->M, *D = c->D[0], *below = c->D[1], *G = c->G;
     T first[LANES] __attribute__((aligned(64))), second[LANES] __attribute__((aligned(64)));
-    if (c->law == LA_ADAM)
-        for (int l = 0; l < LANES; l++) {
-            c->power_1[l] *= c->beta_1;
-            c->power_2[l] *= c->beta_2;
-            first[l] = (T)(1 / (1 - c->power_1[l]));
-            second[l] = (T)sqrt(1 - c->power_2[l]);
-        }
-    else if (c->law == LA_MOMENTUM)
-        for (int l = 0; l < LANES; l++)
-            first[l] = (T)(c->power_1[l] == 1 ? 1 : 1 - c->dampening), c->power_1[l] = 0;
+    FN(lane_clock)(c, first, second);
     if (c->place == LA_BEHIND) {
         const int inputs = c->turned ? k[d] : k[0], outputs = c->turned ? k[0] : k[d];
         const ptrdiff_t row = (ptrdiff_t)k[d] * LANES;
@@ -142,12 +201,11 @@ static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
                         c->turned ? LANES : row, c->turned ? row : LANES);
     }
     for (int i = d; i >= 1; i--) {
-        const long count = (long)k[i] * k[i - 1];
         const ptrdiff_t wide = (ptrdiff_t)k[i - 1] * LANES;
         const T *rates = (T *)c->rates + (i - 1) * 4 * LANES;
         FN(law) law = {AT(rates), AT(rates + LANES), AT(rates + 2 * LANES), AT(rates + 3 * LANES), 0};
-        if (c->slot_1[i])
-            law.beside = (T *)c->slot_1[i] - M[i];
+        if (c->law == LA_HEAVY_BALL)
+            law.beside = (T *)c->slot[0][i] - M[i];
         if (i > 1)
             FN(lane_product)(s, k[i - 1], k[i], D, (ptrdiff_t)k[i] * LANES, LANES, M[i], wide, LANES, below, wide, LANES);
         const int direct = i > 1 && c->law <= LA_HEAVY_BALL;
@@ -180,20 +238,7 @@ static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
                 for (int r = 0; r < k[1]; r++)
                     for (int j = 0; j < k[0]; j++)
                         AT(G + (long)(r * k[0] + j) * LANES) = AT(D + (long)(j * k[1] + r) * LANES);
-            T *W = M[i];
-            if (c->law == LA_DESCEND)
-                for (long e = 0; e < count * LANES; e += LANES)
-                    AT(W + e) = law.keep * AT(W + e) + law.rate * AT(G + e);
-            else if (c->law == LA_HEAVY_BALL)
-                for (long e = 0; e < count * LANES; e += LANES) {
-                    T *beside = W + e + law.beside;
-                    AT(beside) = law.momentum * AT(beside) + (AT(G + e) + law.decay * AT(W + e));
-                    AT(W + e) += law.rate * AT(beside);
-                }
-            else if (c->law == LA_MOMENTUM)
-                FN(lane_momentum)(c, count, G, W, c->slot_1[i], &law, first);
-            else
-                FN(lane_adam)(c, count, G, W, c->slot_1[i], c->slot_2[i], &law, first, second);
+            FN(lane_use)(c, i, G, &law, first, second);
         }
         T *spare = D;
         D = below;
@@ -223,9 +268,9 @@ static int FN(lane_look)(la_lanes *c, int lane, double value)
         return 0;
     }
     FN(lane_move)(c, c->M, lane, (T *)c->params + j * c->size, 0);
-    for (int slot = 0; slot < 2; slot++)
+    for (int slot = 0; slot < c->slots; slot++)
         if (c->kept_slots[slot])
-            FN(lane_move)(c, slot ? c->slot_2 : c->slot_1, lane, (T *)c->kept_slots[slot] + j * c->size, 0);
+            FN(lane_move)(c, c->slot[slot], lane, (T *)c->kept_slots[slot] + j * c->size, 0);
     c->value[j] = value;
     c->before[j] = c->last[lane];
     c->steps[j] = t;
@@ -318,6 +363,8 @@ static long FN(lanes)(la_lanes *c, long budget)
                         c->losses[c->who[l] * c->row + c->done[l] + t] = value[l];
             for (int l = 0; l < LANES; l++)
                 c->last[l] = value[l];
+            if (c->schedule)
+                FN(lane_schedule)(c, t);
             FN(lane_backward)(c);
         }
     }

@@ -25,25 +25,7 @@ static void FN(sgd)(ptrdiff_t n, T *restrict w, const T *restrict g, T *restrict
         }
 }
 
-#if WIDE && LANES == 8
-/* mean / (root sqrt(squares) + eps) of eight doubles, `squares` >= 0. A processor's own square roots and quotients come one every some 20
- * cycles. Here each is one step of Newton's from 14 bits, which gives 27, and one that takes the residual along, which gives 54. */
-static inline __attribute__((always_inline)) V FN(over_root)(V mean, V squares, T root, T eps)
-{
-    const __m512d x = (__m512d)squares;
-    V y = (V)_mm512_rsqrt14_pd(x);
-    y += y * ((T)0.5 - ((T)0.5 * squares) * y * y);
-    V found = squares * y;
-    found += ((T)0.5 * y) * (squares - found * found);
-    /* the root of zero is zero */
-    found = (V)_mm512_maskz_mov_pd(_mm512_cmp_pd_mask(x, _mm512_setzero_pd(), _CMP_NEQ_UQ), (__m512d)found);
-    const V below = root * found + eps;
-    y = (V)_mm512_rcp14_pd((__m512d)below);
-    y += y * (1 - below * y);
-    found = mean * y;
-    return found + y * (mean - found * below);
-}
-#endif
+#include "la_root.inc.h"
 
 /* m += (1 - b1) (g - m), v = b2 v + (1 - b2) g^2, w = keep w - rate m / (root sqrt(v) + eps), with g + decay w */
 static void FN(adam)(ptrdiff_t n, T *restrict w, const T *restrict g, T *restrict m, T *restrict v, const double *c)
@@ -56,7 +38,7 @@ static void FN(adam)(ptrdiff_t n, T *restrict w, const T *restrict g, T *restric
         const V mean = LOAD(m + i) + fresh * (along - LOAD(m + i)), squares = old * LOAD(v + i) + square * along * along;
         STORE(m + i, mean);
         STORE(v + i, squares);
-        STORE(w + i, keep * at - rate * FN(over_root)(mean, squares, root, eps));
+        STORE(w + i, keep * at - rate * FN(over_root)(mean, squares, (V){0} + root, eps));
     }
 #endif
     for (; i < n; i++) {

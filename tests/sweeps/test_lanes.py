@@ -71,13 +71,45 @@ def bound_of(dtype, magnified=1):
         (Y, {"optimizer": la.optim.Adam(eps=0.1)}),
         (Y, {"optimizer": la.optim.SGD(0.5, nesterov=True)}),
         (SIGNS, {"loss": "logistic", "optimizer": la.optim.AdamW(eps=0.1)}),
+        (Y, {"optimizer": la.optim.RMSprop(eps=0.1, momentum=0.5, centered=True)}),
+        (Y, {"optimizer": la.optim.Adagrad(eps=0.1, lr_decay=0.1)}),
     ],
-    ids=["squared", "decay", "as given", "logistic", "adam", "nesterov", "adamw"],
+    ids=["squared", "decay", "as given", "logistic", "adam", "nesterov", "adamw", "rmsprop", "adagrad"],
 )
 def test_runs_are_those_that_are_made_one_at_a_time(dtype, targets, options):
     given = {"grid": {"rng": range(37), "lr": [0.01, 0.05], "dtype": [dtype]}, "steps": 60, "keep_runs": True, **options}
     data = X.astype(dtype), targets.astype(dtype)
     compare(sweep(network, *data, **given), sweep(network, *data, lanes=False, **given), bound_of(dtype, 10))
+
+
+@pytest.mark.parametrize("options", [{"weight_decay": 0.1, "momentum": 0.5}, {"optimizer": la.optim.Sign(0.5)}], ids=["sgd", "sign"])
+def test_rates_that_change_from_step_to_step(options):
+    schedules = [la.optim.schedules.Cosine(0.05, 60), lambda t: [0.05, 0.0] if t % 2 else 0.01, np.linspace(0.05, 0.01, 60)[:, None]]
+    wide = np.hstack([X, X[:, :2]])  # of rank 5: what lies outside decays
+
+    def net(rng):
+        return la.Network.dense([7, 4, 3]).init("gaussian", rng=rng)
+
+    given = {"grid": {"rng": range(11), "lr": schedules, "steps": [20, 60]}, "keep_runs": True, **options}
+    found = sweep(net, wide, Y, **given)
+    compare(found, sweep(net, wide, Y, lanes=False, **given), bound_of(np.float64))
+    assert len({tuple(run.lr) for run in found.runs}) == 5  # the second schedule is the same after 20 as after 60
+
+
+def test_rates_that_end_or_diverge():
+    def ending(t):
+        if t == 30:
+            raise RuntimeError("no more")
+        return 0.05
+
+    given = {"grid": {"rng": range(16), "lr": [ending, lambda t: 0.05 if t < 20 else 40.0]}, "steps": 40, "loss": "mse", "keep_runs": True}
+    found, alone = sweep(network, X, Y, **given), sweep(network, X, Y, lanes=False, **given)
+    assert found.lanes.width > 1
+    assert set(found["status"].tolist()) == {"failed", "diverged"}
+    for row, other in zip(found.rows, alone.rows, strict=True):
+        assert row["error"] == other["error"] or row["status"] == "diverged"
+    gone = found.rows[1]
+    assert "with lr=40; " in gone["error"]
 
 
 def test_rates_that_are_found_from_each_network():
@@ -188,13 +220,15 @@ def test_processes():
             np.testing.assert_allclose(run.network.matrix(), mine.network.matrix(), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.5}, {"optimizer": la.optim.Adam(eps=0.1)}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5}, {"optimizer": la.optim.Adam(eps=0.1)}, {"weight_decay": 0.1},
+                                     {"optimizer": la.optim.RMSprop(eps=0.1, momentum=0.5)}, {"lr": la.optim.schedules.Cosine(0.05, 60)}])  # fmt: skip
 def test_a_run_goes_on(options):
-    found = sweep(network, X, Y, grid={"rng": range(16)}, lr=0.05, steps=20, keep_runs=True, **options)
+    options = {"lr": 0.05, **options}
+    found = sweep(network, X, Y, grid={"rng": range(16)}, steps=20, keep_runs=True, **options)
     for rng in (0, 15):
         run = found.runs[rng]
         assert run is found.runs[rng]
-        whole = la.train(network(rng), X, Y, lr=0.05, steps=60, **options)
+        whole = la.train(network(rng), X, Y, steps=60, **options)
         onward = la.resume(run, X, Y, steps=40)
         assert onward.steps == 60
         np.testing.assert_allclose(onward.loss, whole.loss, rtol=0, atol=bound_of(np.float64, 10))
@@ -236,8 +270,8 @@ def test_a_sweep_says_why():
         "cyclic updates go from layer to layer": {"update": "cyclic"},
         "the reference is asked for": {"implementation": "reference"},
         "the loss is neither squared nor logistic": {"loss": "huber"},
-        "the rule rmsprop is run one network at a time": {"optimizer": "rmsprop"},
-        "lr changes from step to step": {"lr": lambda t: 0.1},
+        "the rule muon is run one network at a time": {"optimizer": "muon"},
+        "lr has more than 8,388,608 rates": {"lr": lambda t: 0.1, "steps": 2**23},
         "record has 'gradient_norm', which is found of one network at a time": {"record": {"gradient_norm": 1}},
         "record has 'mine', which is found": {"record": {"mine": (1, lambda net: 1.0)}},
         "3 networks do not fill 2 vectors of ": {"grid": {"rng": range(3)}},

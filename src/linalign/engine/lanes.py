@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from .._kernels import _lanes
-from ..optim import SGD, Rule
-from ..optim.adam import Adam
+from ..optim import Rule
+from ..optim.adagrad import Adagrad
 from ..plan import machine
-from ..plan.lanes import Layout
+from ..plan.lanes import Layout, numbers
 from ..problem.problem import Problem
 from ..validate import Array
 from .engine import CONVERGED, DIVERGED
@@ -32,6 +30,7 @@ class Batch:
     params : (count, size), layers of the problem that is run, one after the other; in their place the end.
     lr, decay : (count, d). momentum, tol : (count,).
     limit : steps at most, (count,), int64.
+    schedule : where rates change from step to step, `(tables, steps, d)`, in place of lr; network j has those of `table[j]`.
     at : steps before which parameters and loss are kept, ascending; those before which a network ended are left out.
     slots : how many arrays the rule remembers; kept where `remember`.
     losses : whether the loss before every step is kept.
@@ -46,6 +45,8 @@ class Batch:
     at: Array
     slots: int = 0
     losses: bool = False
+    schedule: Array | None = None
+    table: Array | None = None
     value: Array = field(init=False)
     """The last loss, without the floor."""
     before: Array = field(init=False)
@@ -77,13 +78,14 @@ class Batch:
         lanes = _lanes.Lanes(
             layout.widths, rows=layout.rows, samples=problem.rows, place=_lanes.PLACES[layout.place], turned=layout.turned,
             loss=machine.LOSSES[problem.loss.kind], law=_lanes.LAWS[law], X=_data(problem, layout), Y=_targets(problem, layout),
-            factor=problem.factor, floor=problem.floor, numbers=_numbers(rule), single=problem.net.dtype == np.float32,
+            factor=problem.factor, floor=problem.floor, numbers=numbers(rule), slots=rule.slots,
+            initial=rule.initial if isinstance(rule, Adagrad) else 0.0, single=problem.net.dtype == np.float32,
             level=machine.LEVELS[machine.ISA],
         )  # fmt: skip
         lanes.take(
-            self.params, lr=self.lr, decay=self.decay, momentum=self.momentum, tol=self.tol, limit=self.limit, at=self.at,
-            kept=self.kept, kept_value=self.kept_value, taken=self.taken, losses=self.path, slots=self.remembered, value=self.value,
-            before=self.before, steps=self.steps, status=self.status,
+            self.params, lr=self.lr, schedule=self.schedule, table=self.table, decay=self.decay, momentum=self.momentum, tol=self.tol,
+            limit=self.limit, at=self.at, kept=self.kept, kept_value=self.kept_value, taken=self.taken, losses=self.path,
+            slots=self.remembered, value=self.value, before=self.before, steps=self.steps, status=self.status,
         )  # fmt: skip
         budget = max(1, int(SLICE_SECONDS * 1e9 / (4 * layout.nanoseconds)))
         left = True
@@ -118,11 +120,3 @@ def _targets(problem: Problem, layout: Layout) -> Array:
     assert problem.T is not None
     turned = layout.turned and layout.place in ("nowhere", "diagonal")
     return np.ascontiguousarray(problem.T.T if turned else problem.T)
-
-
-def _numbers(rule: Rule) -> tuple[Any, ...]:
-    """Betas, eps and dampening; whether decay passes through the gradient, and whether momentum is Nesterov's."""
-    if isinstance(rule, Adam):
-        return (*rule.betas, rule.eps, 0.0, rule.coupled, False)
-    assert isinstance(rule, SGD)
-    return (0.0, 0.0, math.inf, rule.dampening, True, rule.nesterov)

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from ..optim import SGD, Rule
+from ..optim.adagrad import Adagrad
 from ..optim.adam import Adam, AdamW
+from ..optim.rmsprop import RMSprop
+from ..optim.sign import Sign
 from ..problem.problem import Problem
 from . import machine
 from .cost import Pivot
 
 # losses and rules that keep no branches, so that one instruction does for all lanes
 LOSSES = ("squared", "logistic")
-RULES: tuple[type[Rule], ...] = (SGD, Adam, AdamW)
+RULES: dict[type[Rule], str] = {Adam: "adam", AdamW: "adam", RMSprop: "rmsprop", Adagrad: "adagrad", Sign: "sign"}
 # nanoseconds of a step of all lanes, and multiply-adds of whole vectors a nanosecond (Sapphire Rapids, AVX-512 and AVX2 alike, one thread)
 STEP, RATE = 70.0, 4.2
 # and of a logistic loss, an entry of the outputs, of eight networks side by side and of one alone
@@ -54,13 +57,18 @@ def width(dtype: np.dtype[Any]) -> int:
 
 def law(rule: Rule, momentum: float) -> str | None:
     """How a layer is changed; None if the rule cannot be run in lanes."""
-    if isinstance(rule, Adam):
-        return "adam" if type(rule) in RULES and rule.eps else None
     if type(rule) is not SGD:
-        return None
-    if not rule.heavy_ball:
-        return "momentum"
-    return "heavy ball" if momentum else "descend"
+        return RULES.get(type(rule)) if rule.compiled() is not None else None
+    if not momentum:  # nor is there anything to be dampened
+        return "descend"
+    return "heavy ball" if rule.heavy_ball else "momentum"
+
+
+def numbers(rule: Rule) -> tuple[float, ...]:
+    """Those of the rule, as the kernels know it; the momentum of SGD, the first, is of each network."""
+    found = rule.compiled()
+    assert found is not None
+    return (0.0, *found.numbers[1:]) if type(rule) is SGD else found.numbers
 
 
 def layout(problem: Problem, slots: int) -> Layout:

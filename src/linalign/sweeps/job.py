@@ -19,9 +19,9 @@ from ..training.errors import DivergenceError
 from ..training.execute import execute
 from ..training.options import Options
 from ..training.run import Run
-from .abreast import Group, Setup
 from .abreast import outcomes as abreast
 from .choice import Choice
+from .group import Group, Setup
 from .journal import Outcome
 from .lanes import ONE, Lanes
 

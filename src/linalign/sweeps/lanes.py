@@ -26,8 +26,9 @@ SHARED = ("samples", "inputs")
 BY_LANE = frozenset({"lr", "tol", "weight_decay", "momentum", "rng", "metric"})
 # a sweep of fewer networks than so many vectors holds runs them one at a time
 LEAST_VECTORS = 2
-# schedules of records are worked out before the first step
+# schedules of records and of rates are worked out before the first step
 MOST_RECORDED = 1_000_000
+MOST_RATES = 2**23
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,6 @@ def refusal(options: Options) -> str | None:
         (not isinstance(options.reduce, str) and not set(options.reduce) <= set(REDUCTIONS), "reduce has a reduction from elsewhere"),
         (losses.resolve(options.loss).kind not in lanes.LOSSES, "the loss is neither squared nor logistic"),
         (lanes.law(options.rule, 1.0) is None, f"the rule {options.rule.describe()} is run one network at a time"),
-        (callable(options.lr), "lr changes from step to step"),
     ]
     for found, why in asked:
         if found:
@@ -135,8 +135,8 @@ def _decide(job: Any, axes: Mapping[str, Sequence[Any]], net: Network | None, as
     problem = job.problem(net, options.loss, options.reduce)
     options = options.on(problem)
     descent = options.descent(net)
-    if descent.rates.constant is None:
-        return Lanes(1, "lr changes from step to step")
+    if descent.rates.constant is None and options.steps * net.depth > MOST_RATES:
+        return Lanes(1, f"lr has more than {MOST_RATES:,} rates")
     work, layout = shared(problem, descent, options)
     apart = _apart(job, axes, first, net)
     together = min(width, max(1, count // math.prod(len(axes[key]) for key in apart)))

@@ -83,7 +83,7 @@ def sweep(
         Show a bar (needs tqdm).
     lanes : bool, optional
         Whether networks of the same shapes run side by side, one a lane of the processor's vectors: squared and logistic losses of
-        dense layers, by SGD, Adam or AdamW at constant rates, on all data. By default wherever that should be faster, which
+        dense layers, by SGD, Adam, AdamW, RMSprop, Adagrad or Sign, on all data. By default wherever that should be faster, which
         `Sweep.lanes` says and why. A run equals that of `train` up to rounding, and to the bit with False. What it comes to does not
         depend on those beside it, nor on threads, executors, or what a file held before.
     **train_options

@@ -49,5 +49,10 @@ class Lane:
         params = work.lift([np.array(theta) for theta in self.params], steps) if steps else net.params
         return Run(
             network=adopt(net, params), excess=self.excess, floor=work.floor, history=self.history, steps=steps, converged=self.converged,
-            interrupted=False, lr=descent.lr, plan=plan, seconds=self.seconds, kept=kept,
+            interrupted=False, lr=last_rates(descent, steps), plan=plan, seconds=self.seconds, kept=kept,
         )  # fmt: skip
+
+
+def last_rates(descent: Descent, steps: int) -> Array:
+    """The rates of the last of so many steps, `(d,)`."""
+    return descent.lr if descent.rates.constant is not None else descent.rates.at(max(steps - 1, 0), 1)[0]

@@ -1,0 +1,223 @@
+"""Flight: a group of networks under way, from what each starts with to what each came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..engine.lanes import UNFINISHED, Batch
+from ..plan.planner import LARGEST, make_plan
+from ..record.recorder import History
+from ..record.stacked import STACKED, Stack
+from ..training.automatic_rate import hint
+from ..training.execute import divergence
+from ..training.lane import Lane, last_rates
+from ..training.run import Run
+from ..validate import Array
+from .group import Group, Setup, due
+from .journal import Outcome
+from .lanes import named, names
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+def _stack(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape with a leading axis; `np.array` looks at each of them for longer."""
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
+class Flight:
+    """A group under way."""
+
+    def __init__(self, job: Job, setup: Setup, group: Group) -> None:
+        self.job, self.setup, self.group = job, setup, group
+        self.options = group.choice.options
+        own = [choice.of(net, setup.given) for choice, net in zip(group.choices, group.nets, strict=True)]
+        self.descents = [descent for _, descent in own]
+        self.asked = [options for options, _ in own]
+        self.starts = [_stack(layers) for layers in zip(*[net.params for net in group.nets], strict=True)]
+        self.at, self.schedules = due(self.options)
+        self.small = self.starts
+        if setup.inputs is not None:
+            # what overflows is seen below
+            with np.errstate(over="ignore", invalid="ignore"):
+                first = self.starts[0].astype(np.float64, copy=False) @ setup.inputs
+                self.small = [first.astype(self.starts[0].dtype, copy=False), *self.starts[1:]]
+        self.shapes = [stack.shape[1:] for stack in self.small]
+        count = len(group.nets)
+        choices = group.choices
+        self.batch = Batch(
+            params=np.concatenate([stack.reshape(count, -1) for stack in self.small], axis=1),
+            lr=_stack([descent.lr for descent in self.descents]),
+            decay=_stack([descent.weight_decay for descent in self.descents]),
+            momentum=np.array([choice.momentum for choice in choices]),
+            tol=np.array([choice.options.target for choice in choices], dtype=np.float64),
+            limit=np.array([choice.limit for choice in choices], dtype=np.int64),
+            at=self.at,
+            slots=self.descents[0].rule.slots if job.keep_runs else 0,
+            losses=job.keep_runs,
+            **self._scheduled(),
+        )  # fmt: skip
+        self.law = group.choice.law or ""
+
+    def _scheduled(self) -> dict[str, Array]:
+        """The rates of every step, and whose are whose, where they change."""
+        distinct = {id(choice): choice for choice in self.group.choices}
+        found = [choice.table(self.group.nets[0]) for choice in distinct.values()]
+        tables = [table for table in found if table is not None]
+        if not tables:
+            return {}
+        schedule = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]))
+        for into, table in zip(schedule, tables, strict=True):
+            into[: len(table)] = table
+        numbered = {of: number for number, of in enumerate(distinct)}
+        return {"schedule": schedule, "table": np.array([numbered[id(choice)] for choice in self.group.choices], dtype=np.int64)}
+
+    def outcomes(self, stop: list[bool] | None, alone: list[tuple[int, Any]]) -> Iterator[Outcome]:
+        """Those of the networks that have ended, slice by slice; what is to be looked at by itself goes to `alone`."""
+        tasks, batch = self.group.tasks, self.batch
+        # of these sums may overflow on the way, which the planner knows how to avoid
+        large = ~(np.abs(batch.params).max(axis=1).astype(np.float64) <= LARGEST)
+        alone += [tasks[j] for j in np.flatnonzero(large)]
+        batch.limit[large] = 0
+        waiting = ~large
+        for _ in batch.slices(self.setup.work.problem, self.setup.layout, self.group.choice.options.rule, self.law, stop):
+            ended = waiting & (batch.status != UNFINISHED)
+            if ended.any():
+                waiting &= ~ended
+                # the start diverged, or the end has no numbers: a run by itself says what there is to be said
+                diverged = batch.diverged
+                odd = ended & np.where(diverged, batch.steps == 0, ~np.isfinite(batch.params).all(axis=1))
+                alone += [tasks[j] for j in np.flatnonzero(odd)]
+                which = np.flatnonzero(ended & ~odd)
+                try:
+                    found = self._ended(which, diverged)
+                except Exception:  # of a score, which then fails in the row of its run alone
+                    alone += [tasks[j] for j in which]
+                    continue
+                yield from found
+
+    def _ended(self, which: Array, diverged: Array) -> list[Outcome]:
+        batch, floor = self.batch, self.setup.work.floor
+        histories = self._histories(which, diverged) if self.schedules else None
+        share = batch.seconds / max(int(np.sum(batch.steps[batch.status != UNFINISHED])), 1)
+        steps = np.where(diverged, batch.steps - 1, batch.steps)
+        excess = np.where(diverged, batch.before, batch.value)
+        columns = [column[which].tolist() for column in (steps, batch.converged, excess, diverged)]
+        found = []
+        for at, (j, taken, converged, loss, gone) in enumerate(zip(which.tolist(), *columns, strict=True)):
+            index = self.group.tasks[j][0]
+            history = {} if histories is None else histories[at]
+            seconds = share * taken
+            error = f"DivergenceError: {self._diverged(j, taken, loss + floor)}" if gone else None
+            run = Pending(self, j, taken, converged, history, seconds) if self.job.keep_runs else None
+            found.append(Outcome(index, taken, converged, loss + floor, loss, floor, seconds, error, history, run))
+        return found
+
+    def _diverged(self, j: int, steps: int, loss: float) -> str:
+        descent, lr = self.descents[j], last_rates(self.descents[j], steps)
+        fix = hint(self.setup.given.on(self.group.nets[j]), descent.rule, descent.metric, descent.lr)
+        return divergence(lr, steps, loss, fix)
+
+    # ---- what is recorded ------------------------------------------------------------------------------------------------------
+    def _histories(self, which: Array, diverged: Array) -> list[dict[str, History]]:
+        """What was recorded of these networks, a dict each."""
+        batch, records = self.batch, len(self.at)
+        there = np.zeros((len(which), records + 1), dtype=bool)
+        there[:, :records] = np.arange(records) < batch.taken[which, None]
+        there[:, records] = ~diverged[which]
+        steps = np.concatenate([np.broadcast_to(self.at, (len(which), records)), batch.steps[which, None]], axis=1)
+        params = np.concatenate([batch.kept[which], batch.params[which, None]], axis=1)
+        value = np.concatenate([batch.kept_value[which], batch.value[which, None]], axis=1) + self.setup.work.floor
+        found: list[dict[str, History]] = [{} for _ in which]
+        stacks: dict[bytes, Stack] = {}
+        for name, plan in self.schedules.items():
+            due = there.copy()
+            due[:, :records] &= np.isin(self.at, plan.within(0, self.options.steps), assume_unique=True)
+            key = due.tobytes()
+            if key not in stacks:
+                rows = np.nonzero(due)
+                stacks[key] = Stack(self._given(params[rows], which[rows[0]], steps[rows]), value[rows], self.setup.given)
+            values, at = STACKED[name](stacks[key]), steps[due]
+            ends = np.cumsum(due.sum(axis=1))
+            for j, (first, last) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)):
+                found[j][name] = History(at[first:last], values[first:last])
+        return found
+
+    def _given(self, params: Array, which: Array, steps: Array) -> list[Array]:
+        """The layers of networks as given, from rows of what is run: of which network, and after how many steps."""
+        layers, at = [], 0
+        for shape in self.shapes:
+            size = shape[0] * shape[1]
+            layers.append(params[:, at : at + size].reshape(-1, *shape))
+            at += size
+        V = self.setup.inputs
+        if V is not None:
+            outside = self.starts[0].astype(np.float64, copy=False) - (self.starts[0].astype(np.float64, copy=False) @ V) @ V.T
+            beside = outside[which]
+            if any(descent.weight_decay[0] for descent in self.descents):
+                beside = beside * self._factors(which, steps)[:, None, None]
+            dtype = self.starts[0].dtype
+            layers[0] = (beside + layers[0].astype(np.float64, copy=False) @ V.T).astype(dtype, copy=False)
+        return layers
+
+    def _factors(self, which: Array, steps: Array) -> Array:
+        """What decay has made of what lies outside of the data."""
+        known: dict[tuple[int, int], float] = {}
+        found = np.empty(len(which))
+        for row, (j, step) in enumerate(zip(which.tolist(), steps.tolist(), strict=True)):
+            key = id(self.descents[j]), step
+            if key not in known:
+                factors = self.descents[j].factors(step)
+                assert factors is not None
+                known[key] = float(factors[0])
+            found[row] = known[key]
+        return found
+
+    # ---- runs ------------------------------------------------------------------------------------------------------------------
+    def run(self, j: int, steps: int, converged: bool, history: dict[str, History], seconds: float) -> Run:
+        """The run of network j."""
+        batch, net, descent, options = self.batch, self.group.nets[j], self.descents[j], self.asked[j]
+        assert batch.path is not None
+        params, slots = batch.params[j], [slot[j] for slot in batch.remembered]
+        if batch.diverged[j]:
+            params, slots = self._before(j, steps)
+        made, work = make_plan(self.setup.given.on(net), descent, reduce=names(self.setup.given, options.reduce), steps=options.steps)
+        lane = Lane(self._layers(params), [self._layers(slot) for slot in slots], batch.path[j, : steps + 1].copy(), history, steps,
+                    converged, seconds)  # fmt: skip
+        return lane.run(named(made, self.job.lanes.width), work, descent, options)
+
+    def _before(self, j: int, steps: int) -> tuple[Array, list[Array]]:
+        """Where network j stood after so many steps: taken once more."""
+        batch = self.batch
+        again = Batch(
+            np.concatenate([stack[j].ravel() for stack in self.small])[None], batch.lr[j : j + 1], batch.decay[j : j + 1],
+            batch.momentum[j : j + 1], np.full(1, -np.inf), np.full(1, steps, dtype=np.int64), np.empty(0, dtype=np.int64),
+            len(batch.remembered), schedule=batch.schedule, table=None if batch.table is None else batch.table[j : j + 1],
+        )  # fmt: skip
+        for _ in again.slices(self.setup.work.problem, self.setup.layout, self.options.rule, self.law):
+            pass
+        return again.params[0], [slot[0] for slot in again.remembered]
+
+    def _layers(self, row: Array) -> list[Array]:
+        ends = np.cumsum([a * b for a, b in self.shapes])[:-1]
+        return [np.array(part).reshape(shape) for part, shape in zip(np.split(row, ends), self.shapes, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A run that is made when somebody asks for it."""
+
+    flight: Flight
+    j: int
+    steps: int
+    converged: bool
+    history: dict[str, History]
+    seconds: float
+
+    def __call__(self) -> Run:
+        return self.flight.run(self.j, self.steps, self.converged, self.history, self.seconds)
