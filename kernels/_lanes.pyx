@@ -10,6 +10,7 @@ cdef extern from "la_lanes.h":
     const int LA_FIRST
     const int LA_BEHIND
     const int LA_DIAGONAL
+    const int LA_BATCHES
     const int LA_DESCEND
     const int LA_HEAVY_BALL
     const int LA_MOMENTUM
@@ -33,6 +34,11 @@ cdef extern from "la_lanes.h":
         const double* schedule
         const long long* table
         long scheduled
+        const int* order
+        const int* counts
+        const long long* drawn
+        long lines
+        const double* factors
         const double* momentum
         const double* tol
         const long long* limit
@@ -60,7 +66,7 @@ cdef extern from "la_lanes.h":
     la_run_lanes la_lanes_run(int level, int single) noexcept nogil
 
 # where the data are, and the laws by which layers are changed, by the names that Python has for them
-PLACES = {"nowhere": LA_NOWHERE, "first": LA_FIRST, "behind": LA_BEHIND, "diagonal": LA_DIAGONAL}
+PLACES = {"nowhere": LA_NOWHERE, "first": LA_FIRST, "behind": LA_BEHIND, "diagonal": LA_DIAGONAL, "batches": LA_BATCHES}
 LAWS = {"descend": LA_DESCEND, "heavy ball": LA_HEAVY_BALL, "momentum": LA_MOMENTUM, "adam": LA_ADAM, "rmsprop": LA_RMSPROP,
         "adagrad": LA_ADAGRAD, "sign": LA_SIGN}
 MOST_DEPTH = LA_MOST_DEPTH
@@ -86,7 +92,7 @@ cdef class Lanes:
     def __dealloc__(self):
         release(&self.arena)
 
-    def __init__(self, widths, *, int rows, int samples, int place, bint turned, int loss, int law, X, Y, double factor, double floor,
+    def __init__(self, widths, *, int rows, int samples, int place, bint turned, int loss, int law, X, Y, factors, double factor, double floor,
                  numbers, int slots, double initial, bint single, int level):
         """All arguments are checked by the caller, `linalign.engine.lanes`. Raises: ValueError where this processor has no such loop."""
         cdef int i, slot, d = len(widths) - 1, most = 0
@@ -95,7 +101,8 @@ cdef class Lanes:
         self.advance_c = la_lanes_run(level, single)
         if self.advance_c == NULL or not (0 < d <= LA_MOST_DEPTH and 0 <= slots <= LA_MOST_SLOTS):
             raise ValueError(f"{d} layers at instruction set {level} cannot be run side by side")
-        self.single, self.held = single, (X, Y)
+        self.single, self.held = single, (X, Y, factors)
+        c.factors = NULL if factors is None else <double*>exactly(factors, b"d", rows + 1, None, False)
         c.depth, c.rows, c.samples, c.place, c.turned, c.loss, c.law = d, rows, samples, place, turned, loss, law
         c.X, c.Y = elements(X, code), elements(Y, code)
         c.factor, c.floor = factor, floor
@@ -119,6 +126,8 @@ cdef class Lanes:
             c.M[i], c.A[i] = self.matrix(size), self.matrix(rows * k[i])
             for slot in range(slots):
                 c.slot[slot][i] = self.matrix(size)
+        if place == LA_BATCHES:
+            c.A[0] = self.matrix(rows * k[0])
         c.D[0], c.D[1] = self.matrix(rows * most), self.matrix(rows * most)
         c.F, c.G = self.matrix(samples * max(k[0], k[d])), self.matrix(largest)
         c.rates = self.matrix(4 * d)
@@ -126,8 +135,8 @@ cdef class Lanes:
     cdef void* matrix(self, Py_ssize_t count) except NULL:
         return take(&self.arena, max(count, 1) * LINE)
 
-    def take(self, params, *, lr, schedule, table, decay, momentum, tol, limit, at, kept, kept_value, taken, losses, slots, value, before,
-             steps, status):
+    def take(self, params, *, lr, schedule, table, order, counts, drawn, decay, momentum, tol, limit, at, kept, kept_value, taken, losses,
+             slots, value, before, steps, status):
         """The networks to run: `params (count, size)`, in whose place they will end; one line of all else a network.
 
         Nothing is copied: the arrays are read and written until `advance` says that all have ended.
@@ -136,8 +145,8 @@ cdef class Lanes:
         cdef char code = b"f" if self.single else b"d"
         c = &self.c
         c.count, c.next, c.records = count, 0, records
-        self.ends = (params, lr, schedule, table, decay, momentum, tol, limit, at, kept, kept_value, taken, losses, slots, value, before,
-                     steps, status)
+        self.ends = (params, lr, schedule, table, order, counts, drawn, decay, momentum, tol, limit, at, kept, kept_value, taken, losses,
+                     slots, value, before, steps, status)
         c.params = exactly(params, code, count * c.size, (count, c.size), True)
         c.lr = <double*>exactly(lr, b"d", count * d, (count, d), False)
         c.schedule, c.table, c.scheduled = NULL, NULL, 0
@@ -145,6 +154,12 @@ cdef class Lanes:
             c.scheduled = schedule.shape[1]
             c.schedule = <double*>exactly(schedule, b"d", len(schedule) * c.scheduled * d, (len(schedule), c.scheduled, d), False)
             c.table = <long long*>wide(table, count, False)
+        c.order, c.counts, c.drawn, c.lines = NULL, NULL, NULL, 0
+        if order is not None:
+            c.lines = order.shape[1]
+            c.order = <int*>exactly(order, b"i", len(order) * c.lines * c.rows, (len(order), c.lines, c.rows), False)
+            c.counts = <int*>exactly(counts, b"i", len(order) * c.lines, (len(order), c.lines), False)
+            c.drawn = <long long*>wide(drawn, count, False)
         c.decay = <double*>exactly(decay, b"d", count * d, (count, d), False)
         c.momentum, c.tol = <double*>exactly(momentum, b"d", count, None, False), <double*>exactly(tol, b"d", count, None, False)
         c.limit, c.at = <long long*>wide(limit, count, False), <long long*>wide(at, records, False)

@@ -37,30 +37,134 @@ static inline __attribute__((always_inline)) double FN(log_above)(double e)
     return 2 * z * sum;
 }
 
-/* F becomes the gradient of factor * sum log(1 + exp(-y F)); total (LANES,) its sum. `count` entries, y scalars. */
-static __attribute__((noinline)) void FN(lane_logistic)(long count, T *F, const T *y, double factor, double *total)
+/* log(x) for x >= 1, as that of a power of two and 2 artanh((m - 1) / (m + 1)), m next to 1: to a few units in the last place. */
+static inline __attribute__((always_inline)) double FN(log_of)(double x)
 {
-    for (long e = 0; e < count; e++) {
-        T *f = F + e * LANES;
-        const double sign = (double)y[e];
-        for (int l = 0; l < LANES; l++) {
-            const double margin = sign * (double)f[l];
-            const double power = FN(exp_below)(margin > 0 ? -margin : margin);
-            const double above = margin > 0 ? power : 1.0;
-            total[l] += FN(log_above)(power) + (margin > 0 ? 0.0 : -margin);
-            f[l] = (T)(-factor * sign * (above / (1 + power)));
-        }
+    unsigned long long bits, power, one;
+    memcpy(&bits, &x, sizeof bits);
+    /* the exponent as the last bits of a number, and the mantissa by itself */
+    power = (bits >> 52) | 0x4330000000000000ULL;
+    one = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
+    double n, m;
+    memcpy(&n, &power, sizeof n);
+    memcpy(&m, &one, sizeof m);
+    const double above = m > 1.4142135623730951 ? 1.0 : 0.0;
+    n = (n - 0x1.0p52) - 1023 + above;
+    m *= 1 - 0.5 * above;
+    const double z = (m - 1) / (m + 1), w = z * z;
+    double sum = 1.0 / 21;
+#pragma GCC unroll 10
+    for (int i = 19; i > 0; i -= 2)
+        sum = sum * w + 1.0 / i;
+    /* nan stays */
+    return (n * 0x1.62e42fee00000p-1 + (n * 0x1.a39ef35793c76p-33 + 2 * z * sum)) + 0 * x;
+}
+
+/* What a row weighs, and whether a lane has it: all the same, or the first `seen` of each `own`. */
+static inline __attribute__((always_inline)) void FN(lane_weights)(const la_lanes *c, const int own, int row, double *weight, double *there)
+{
+    for (int l = 0; l < LANES; l++) {
+        there[l] = own ? (row < c->seen[l] ? 1.0 : 0.0) : 1.0;
+        weight[l] = own ? there[l] * c->weight[l] : c->factor;
     }
 }
 
-/* F becomes the gradient of factor * sum (F - y)^2; total (LANES,) the sum of squares. */
-static __attribute__((noinline)) void FN(lane_squares)(long count, T *F, const T *y, double factor, double *total)
+/* F (rows, outputs) becomes the gradient of the loss; total (LANES,) its sum without the factor. Targets are scalars, or the lanes' `own`. */
+#define EACH_LOSS(name)                                                                                                        \
+    static __attribute__((noinline)) void FN(name)(const la_lanes *c, int rows, int outputs, T *F, const T *y, double *total)  \
+    {                                                                                                                          \
+        FN(name##_of)(c, 0, rows, outputs, F, y, total);                                                                       \
+    }                                                                                                                          \
+    static __attribute__((noinline)) void FN(name##_own)(const la_lanes *c, int rows, int outputs, T *F, const T *y,           \
+                                                         double *total)                                                        \
+    {                                                                                                                          \
+        FN(name##_of)(c, 1, rows, outputs, F, y, total);                                                                       \
+    }
+#define TARGET(o, l) ((double)(own ? y[(o) * LANES + (l)] : y[o]))
+
+/* log(1 + exp(-y F)) */
+static inline __attribute__((always_inline)) void FN(lane_logistic_of)(const la_lanes *c, const int own, int rows, int outputs, T *F,
+                                                                       const T *y, double *total)
 {
-    const T slope = (T)(2 * factor);
-    for (long e = 0; e < count; e++) {
-        const V r = AT(F + e * LANES) - y[e];
-        for (int l = 0; l < LANES; l++)
-            total[l] += (double)r[l] * (double)r[l];
-        AT(F + e * LANES) = slope * r;
+    double weight[LANES] __attribute__((aligned(64))), there[LANES] __attribute__((aligned(64)));
+    for (int r = 0; r < rows; r++, y += own ? outputs * LANES : outputs) {
+        FN(lane_weights)(c, own, r, weight, there);
+        for (int o = 0; o < outputs; o++, F += LANES)
+            for (int l = 0; l < LANES; l++) {
+                const double sign = TARGET(o, l), margin = sign * (double)F[l];
+                const double power = FN(exp_below)(margin > 0 ? -margin : margin);
+                const double above = margin > 0 ? power : 1.0;
+                total[l] += there[l] * (FN(log_above)(power) + (margin > 0 ? 0.0 : -margin));
+                F[l] = (T)(-weight[l] * sign * (above / (1 + power)));
+            }
     }
 }
+EACH_LOSS(lane_logistic)
+
+/* (F - y)^2 */
+static inline __attribute__((always_inline)) void FN(lane_squares_of)(const la_lanes *c, const int own, int rows, int outputs, T *F,
+                                                                      const T *y, double *total)
+{
+    double weight[LANES] __attribute__((aligned(64))), there[LANES] __attribute__((aligned(64)));
+    for (int r = 0; r < rows; r++, y += own ? outputs * LANES : outputs) {
+        FN(lane_weights)(c, own, r, weight, there);
+        V slope;
+        for (int l = 0; l < LANES; l++)
+            slope[l] = (T)(2 * weight[l]);
+        for (int o = 0; o < outputs; o++, F += LANES) {
+            const V g = AT(F) - (own ? AT(y + o * LANES) : (V){0} + y[o]);
+            for (int l = 0; l < LANES; l++)
+                total[l] += there[l] * ((double)g[l] * (double)g[l]);
+            AT(F) = slope * g;
+        }
+    }
+}
+EACH_LOSS(lane_squares)
+
+/* -sum y log softmax(F) of a row */
+static inline __attribute__((always_inline)) void FN(lane_entropy_of)(const la_lanes *c, const int own, int rows, int outputs, T *F,
+                                                                      const T *y, double *total)
+{
+    double weight[LANES] __attribute__((aligned(64))), there[LANES] __attribute__((aligned(64)));
+    double top[LANES] __attribute__((aligned(64))), sum[LANES] __attribute__((aligned(64))), shift[LANES] __attribute__((aligned(64)));
+    for (int r = 0; r < rows; r++, F += outputs * LANES, y += own ? outputs * LANES : outputs) {
+        FN(lane_weights)(c, own, r, weight, there);
+        for (int l = 0; l < LANES; l++)
+            top[l] = (double)F[l], sum[l] = shift[l] = 0;
+        for (int o = 1; o < outputs; o++)
+            for (int l = 0; l < LANES; l++) {
+                const double f = (double)F[o * LANES + l];
+                top[l] = f <= top[l] ? top[l] : f; /* nan stays in the sum below */
+            }
+        for (int o = 0; o < outputs; o++)
+            for (int l = 0; l < LANES; l++) {
+                const double below = (double)F[o * LANES + l] - top[l], power = FN(exp_below)(below);
+                shift[l] += TARGET(o, l) * below;
+                sum[l] += power;
+                F[o * LANES + l] = (T)power;
+            }
+        for (int l = 0; l < LANES; l++)
+            total[l] += there[l] * (FN(log_of)(sum[l]) - shift[l]);
+        for (int o = 0; o < outputs; o++)
+            for (int l = 0; l < LANES; l++)
+                F[o * LANES + l] = (T)(weight[l] * ((double)F[o * LANES + l] / sum[l] - TARGET(o, l)));
+    }
+}
+EACH_LOSS(lane_entropy)
+
+/* The loss of all rows by its number. */
+static inline __attribute__((always_inline)) void FN(lane_loss)(const la_lanes *c, const int own, int outputs, T *F, double *total)
+{
+    const T *y = own ? c->F : c->Y;
+#define WHICH(name) (own ? FN(name##_own)(c, c->samples, outputs, F, y, total) : FN(name)(c, c->samples, outputs, F, y, total))
+    if (c->loss == LA_LOGISTIC)
+        WHICH(lane_logistic);
+    else if (c->loss == LA_CROSS_ENTROPY)
+        WHICH(lane_entropy);
+    else
+        WHICH(lane_squares);
+#undef WHICH
+}
+
+#undef EACH_LOSS
+#undef TARGET

@@ -13,14 +13,15 @@
 /* lanes of the longest vector of the smaller type, layers, and arrays that a rule remembers at most */
 enum { LA_MOST_LANES = 16, LA_MOST_DEPTH = 64, LA_MOST_SLOTS = 3 };
 
-/* Where the data are: nowhere, before the first layer, behind the last one, or behind it as a diagonal. */
-enum { LA_NOWHERE = 0, LA_FIRST = 1, LA_BEHIND = 2, LA_DIAGONAL = 3 };
+/* Where the data are: nowhere, before the first layer, behind the last one, behind it as a diagonal, or before the first layer, a batch
+ * of them at a step. */
+enum { LA_NOWHERE = 0, LA_FIRST = 1, LA_BEHIND = 2, LA_DIAGONAL = 3, LA_BATCHES = 4 };
 
 /* The update rules, known to Python by `_lanes.LAWS`. */
 enum { LA_DESCEND = 0, LA_HEAVY_BALL = 1, LA_MOMENTUM = 2, LA_ADAM = 3, LA_RMSPROP = 4, LA_ADAGRAD = 5, LA_SIGN = 6 };
 
 /* The losses, numbered as in types.pxd. */
-enum { LA_SQUARED = 0, LA_LOGISTIC = 1 };
+enum { LA_SQUARED = 0, LA_LOGISTIC = 1, LA_CROSS_ENTROPY = 3 };
 
 /* How a run ended, numbered as in types.pxd. */
 enum { LA_RUNNING = 0, LA_CONVERGED = 1, LA_DIVERGED = 2 };
@@ -44,6 +45,12 @@ typedef struct {
     const double *schedule;
     const long long *table;
     long scheduled;
+    /* where a step sees a batch: that of network j at step t is line t of table drawn[j] of (tables, lines, rows), of which it takes the first `counts`,
+     * by the factor of so many; else NULL */
+    const int *order, *counts;
+    const long long *drawn;
+    long lines;
+    const double *factors;
     const double *momentum, *tol; /* (count,) */
     const long long *limit;    /* steps to take at most */
     double *value, *before;    /* the last loss, and the one before it */
@@ -65,6 +72,7 @@ typedef struct {
     long long done[LA_MOST_LANES];
     double last[LA_MOST_LANES];
     double power_1[LA_MOST_LANES], power_2[LA_MOST_LANES]; /* beta^t of the step to come */
+    double seen[LA_MOST_LANES], weight[LA_MOST_LANES]; /* rows of the batch of a lane, and their factor */
     void **M, **A, **slot[LA_MOST_SLOTS]; /* matrices of vectors */
     void *D[2], *F, *G;
     void *rates;               /* (depth, 4) vectors: minus the rate, what decay keeps, decay, momentum */

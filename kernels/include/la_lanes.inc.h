@@ -88,12 +88,53 @@ static void FN(lane_fill)(la_lanes *c, int lane)
         c->alive--;
 }
 
+/* Rows (rows, k) of the data of all lanes, zero where a lane has no more of them. */
+static inline __attribute__((always_inline)) void FN(lane_take)(const la_lanes *c, int k, const T *data, const int *const *line, int same,
+                                                                T *to)
+{
+    for (int r = 0; r < c->rows; r++, to += (long)k * LANES) {
+        if (same) {
+            const T *from = line[0] && r < c->seen[0] ? data + (long)line[0][r] * k : NULL;
+            for (int j = 0; j < k; j++)
+                AT(to + j * LANES) = (V){0} + (from ? from[j] : 0);
+            continue;
+        }
+        for (int l = 0; l < LANES; l++) {
+            const T *from = line[l] && r < c->seen[l] ? data + (long)line[l][r] * k : NULL;
+            for (int j = 0; j < k; j++)
+                to[j * LANES + l] = from ? from[j] : 0;
+        }
+    }
+}
+
+/* The batches of the step to come, `past` steps after `done`; none where no step is left. */
+static __attribute__((noinline)) void FN(lane_gather)(la_lanes *c, long long past)
+{
+    const int *line[LANES];
+    int same = 1;
+    for (int l = 0; l < LANES; l++) {
+        const long j = c->who[l];
+        const long long t = c->done[l] + past;
+        line[l] = NULL;
+        c->seen[l] = c->weight[l] = 0;
+        if (j >= 0 && t < c->limit[j]) {
+            const long long at = c->drawn[j] * c->lines + t;
+            line[l] = c->order + at * c->rows;
+            c->seen[l] = c->counts[at];
+            c->weight[l] = c->factors[c->counts[at]];
+        }
+        same &= line[l] == line[0];
+    }
+    FN(lane_take)(c, c->widths[0], c->X, line, same, c->A[0]);
+    FN(lane_take)(c, c->widths[c->depth], c->Y, line, same, c->F);
+}
+
 /* Outputs, loss and its gradient in the last rows in flight; value (LANES,). */
 static inline __attribute__((always_inline)) void FN(lane_forward)(la_lanes *c, double *value)
 {
     const int d = c->depth, s = c->rows, *k = c->widths;
     /* whether the loss is no part of the last product */
-    const int apart = c->place == LA_BEHIND || c->loss != LA_SQUARED || d == 1;
+    const int apart = c->place == LA_BEHIND || c->place == LA_BATCHES || c->loss != LA_SQUARED || d == 1;
     T **A = (T **)c->A, **M = (T **)c->M;
     double total[LANES] __attribute__((aligned(64)));
     for (int l = 0; l < LANES; l++)
@@ -105,7 +146,8 @@ static inline __attribute__((always_inline)) void FN(lane_forward)(la_lanes *c, 
     if (c->place == LA_FIRST) {
         FN(lane_shared)(s, k[1], k[0], c->X, k[0], 1, M[1], LANES, (ptrdiff_t)k[0] * LANES, A[1], (ptrdiff_t)k[1] * LANES, LANES);
         a = A[1], a_r = (ptrdiff_t)k[1] * LANES, a_p = LANES;
-    }
+    } else if (c->place == LA_BATCHES)
+        a = A[0], a_r = (ptrdiff_t)k[0] * LANES, a_p = LANES, i = 1;
     for (; i < d + apart; i++) {
         FN(lane_product)(s, k[i], k[i - 1], a, a_r, a_p, M[i], LANES, (ptrdiff_t)k[i - 1] * LANES, A[i], (ptrdiff_t)k[i] * LANES, LANES);
         a = A[i], a_r = (ptrdiff_t)k[i] * LANES, a_p = LANES;
@@ -129,14 +171,13 @@ static inline __attribute__((always_inline)) void FN(lane_forward)(la_lanes *c, 
                             (ptrdiff_t)outputs * LANES, LANES);
         else /* the rows of data themselves */
             memcpy(F, a, (size_t)s * k[d] * LANES * sizeof(T));
-        if (c->loss == LA_LOGISTIC)
-            FN(lane_logistic)((long)c->samples * outputs, F, c->Y, c->factor, total);
+        if (c->place == LA_BATCHES)
+            FN(lane_loss)(c, 1, outputs, F, total);
         else
-            FN(lane_squares)((long)c->samples * outputs, F, c->Y, c->factor, total);
+            FN(lane_loss)(c, 0, outputs, F, total);
     }
-    const double factor = c->factor;
     for (int l = 0; l < LANES; l++)
-        value[l] = factor * total[l];
+        value[l] = (c->place == LA_BATCHES ? c->weight[l] : c->factor) * total[l];
 }
 
 /* The numbers of the step to come that a rule has beside the rates, a lane each. */
@@ -208,11 +249,12 @@ static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
             law.beside = (T *)c->slot[0][i] - M[i];
         if (i > 1)
             FN(lane_product)(s, k[i - 1], k[i], D, (ptrdiff_t)k[i] * LANES, LANES, M[i], wide, LANES, below, wide, LANES);
-        const int direct = i > 1 && c->law <= LA_HEAVY_BALL;
-        /* what stands below the layer */
-        const T *a = i == 1 || (i == 2 && c->place != LA_FIRST) ? M[1] : A[i - 1];
-        const ptrdiff_t a_r = i == 2 && c->place != LA_FIRST ? LANES : wide, a_j = i == 2 && c->place != LA_FIRST ? (ptrdiff_t)k[0] * LANES : LANES;
-        if (i == 1 && c->place != LA_FIRST && c->law <= LA_HEAVY_BALL) /* the gradient is D, turned */
+        const int product = i > 1 || c->place == LA_BATCHES, direct = product && c->law <= LA_HEAVY_BALL;
+        /* what stands below the layer: the first one itself, turned, where the identity enters */
+        const int turned = i == 2 && c->place != LA_FIRST && c->place != LA_BATCHES;
+        const T *a = turned ? M[1] : A[i - 1];
+        const ptrdiff_t a_r = turned ? LANES : wide, a_j = turned ? (ptrdiff_t)k[0] * LANES : LANES;
+        if (!product && c->place != LA_FIRST && c->law <= LA_HEAVY_BALL) /* the gradient is D, turned */
             for (int r = 0; r < k[1]; r++)
                 for (int j = 0; j < k[0]; j++) {
                     T *w = M[1] + (long)(r * k[0] + j) * LANES;
@@ -230,7 +272,7 @@ static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
         else if (direct)
             FN(lane_roll)(k[i], k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, M[i], wide, LANES, &law);
         else {
-            if (i > 1)
+            if (product)
                 FN(lane_product)(k[i], k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, G, wide, LANES);
             else if (c->place == LA_FIRST) /* X^T D, turned */
                 FN(lane_shared)(k[0], k[1], s, c->X, 1, k[0], D, (ptrdiff_t)k[1] * LANES, LANES, G, LANES, wide);
@@ -254,6 +296,8 @@ static int FN(lane_look)(la_lanes *c, int lane, double value)
     int status = -1;
     if (!(value - value == 0))
         status = LA_DIVERGED;
+    else if (c->order && t >= c->limit[j])
+        status = LA_RUNNING; /* there is no batch whose loss it would be */
     else if (value + c->floor <= c->tol[j])
         status = LA_CONVERGED;
     else if (t >= c->limit[j])
@@ -335,6 +379,8 @@ static long FN(lanes)(la_lanes *c, long budget)
         }
         wait = FN(lane_wait)(c);
         for (long long t = 0;; t++) {
+            if (c->order)
+                FN(lane_gather)(c, t);
             FN(lane_forward)(c, value);
             if (t >= wait || FN(lane_due)(value, tol, c->floor)) {
                 for (int l = 0; l < LANES; l++)

@@ -10,7 +10,7 @@ import pytest
 from linalign import optim, reference
 from linalign.engine.lanes import UNFINISHED, Batch
 from linalign.plan import lanes, machine
-from linalign.problem.problem import Problem
+from linalign.problem.problem import Problem, batched
 from tests.oracles.checks import CONVERGED, DIVERGED, DTYPES, RUNNING, isas, make_case, use_isa
 
 ISAS = [name for name in isas() if machine.LEVELS.get(name, 0) > 0]
@@ -60,7 +60,9 @@ def problems(loss, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", ["squared", "mse", "logistic", "logistic-sum"])
+@pytest.mark.parametrize(
+    "loss", ["squared", "mse", "logistic", "logistic-sum", "cross_entropy-labels", "cross_entropy-probabilities", "cross_entropy-sum"]
+)
 @pytest.mark.parametrize("isa", ISAS)
 def test_gradients_and_losses_are_within_their_bounds(isa, loss, dtype):
     with use_isa(isa):
@@ -227,6 +229,35 @@ def test_a_lane_does_not_depend_on_its_neighbours(name, dtype):
             assert not np.isfinite(whole.value[j])
             assert np.isfinite(whole.path[j, :n]).all()
             assert whole.before[j] == whole.path[j, n - 1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["mse", "logistic", "cross_entropy-labels"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_step_on_a_batch_is_one_on_its_rows(isa, loss, dtype):
+    with use_isa(isa):
+        for widths, n in SHAPES:
+            problem = make_case(widths, n, loss, dtype).problem
+            rng, d, most = np.random.default_rng(n), len(widths) - 1, min(n, 4)
+            count = lanes.width(problem.net.dtype) + 3
+            params = rng.standard_normal((count, problem.net.size)).astype(dtype)
+            order = rng.integers(0, n, (count, 1, most)).astype(np.int32)
+            counts = rng.integers(1, most + 1, (count, 1)).astype(np.int32)
+            drawn = rng.integers(0, count, count)
+            for given in (drawn, np.zeros(count, dtype=np.int64)):  # rows of each, and the same for all
+                seen = batched(problem, most, True)
+                found = run(batch(params, lr=np.full(d, 0.1), limit=1, losses=True, order=order, counts=counts, drawn=given), seen,
+                            lanes.layout(seen, 0))  # fmt: skip
+                for j in range(count):
+                    rows = order[given[j], 0, : counts[given[j], 0]]
+                    alone = Problem(problem.net, problem.X[rows], problem.T[rows], problem.loss,
+                                    problem.loss.factor(len(rows), widths[-1]))  # fmt: skip
+                    first = lanes.layouts(alone, 0)[2]
+                    wanted = run(batch(params[j : j + 1], lr=np.full(d, 0.1), limit=1, losses=True), alone, first)
+                    # rows that are not there add zeros
+                    np.testing.assert_array_equal(found.params[j], wanted.params[0])
+                    # the sum of squares is taken tile by tile there
+                    assert found.path[j, 0] == pytest.approx(wanted.path[0, 0], rel=26 * float(np.finfo(dtype).eps))
 
 
 def test_stopped_between_slices():

@@ -19,6 +19,7 @@ from tests.oracles.draws import gaussian
 
 X, Y = gaussian(0, 12, 5) / 4, gaussian(1, 12, 3) / 4
 SIGNS = np.sign(Y)
+LABELS = np.argmax(Y, axis=1)
 
 pytestmark = pytest.mark.skipif(not machine.LEVELS[machine.ISA], reason="no vectors that are worth it")
 
@@ -73,12 +74,13 @@ def bound_of(dtype, magnified=1):
         (SIGNS, {"loss": "logistic", "optimizer": la.optim.AdamW(eps=0.1)}),
         (Y, {"optimizer": la.optim.RMSprop(eps=0.1, momentum=0.5, centered=True)}),
         (Y, {"optimizer": la.optim.Adagrad(eps=0.1, lr_decay=0.1)}),
+        (LABELS, {"loss": "cross_entropy", "momentum": 0.5, "weight_decay": 0.1}),
     ],
-    ids=["squared", "decay", "as given", "logistic", "adam", "nesterov", "adamw", "rmsprop", "adagrad"],
+    ids=["squared", "decay", "as given", "logistic", "adam", "nesterov", "adamw", "rmsprop", "adagrad", "cross-entropy"],
 )
 def test_runs_are_those_that_are_made_one_at_a_time(dtype, targets, options):
     given = {"grid": {"rng": range(37), "lr": [0.01, 0.05], "dtype": [dtype]}, "steps": 60, "keep_runs": True, **options}
-    data = X.astype(dtype), targets.astype(dtype)
+    data = X.astype(dtype), targets if targets is LABELS else targets.astype(dtype)
     compare(sweep(network, *data, **given), sweep(network, *data, lanes=False, **given), bound_of(dtype, 10))
 
 
@@ -94,6 +96,50 @@ def test_rates_that_change_from_step_to_step(options):
     found = sweep(net, wide, Y, **given)
     compare(found, sweep(net, wide, Y, lanes=False, **given), bound_of(np.float64))
     assert len({tuple(run.lr) for run in found.runs}) == 5  # the second schedule is the same after 20 as after 60
+
+
+def seeded(seed):
+    return network(seed)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        (Y, {"loss": "mse", "batch": 4, "momentum": 0.5}),
+        (Y, {"loss": "mse", "batch": 5, "weight_decay": 0.1, "record": {"loss": 7, "alignment": 20}}),
+        (LABELS, {"loss": "cross_entropy", "batch": 5, "optimizer": la.optim.Adam(eps=0.1), "record": {"loss": 7}}),
+        (SIGNS, {"loss": "logistic", "batch": 3, "order": "replacement", "lr": la.optim.schedules.Cosine(0.05, 60)}),
+        (Y, {"loss": "mse", "order": np.arange(180).reshape(60, 3) % 11}),
+        (Y, {"loss": "mse", "batch": [2, 5, 12] * 20, "tol": 0.05}),
+    ],
+    ids=["whole epochs", "ragged", "cross-entropy", "replacement", "given", "sizes"],
+)
+@pytest.mark.parametrize("drawn", [[3], [3, 5, 8]], ids=["the same rows", "rows of each"])
+def test_batches(targets, options, drawn):
+    by = {"rng": drawn} if "order" not in options or isinstance(options["order"], str) else {}
+    given = {"grid": {"seed": range(19), **by}, "steps": 60, "lr": 0.05, "keep_runs": True, **options}
+    found = sweep(seeded, X, targets, **given)
+    assert "batches of" in str(found.lanes)
+    compare(found, sweep(seeded, X, targets, lanes=False, **given), bound_of(np.float64, 10))
+    if "record" not in options:
+        onward, whole = la.resume(found.runs[1], X, targets, steps=0), found.runs[1]
+        np.testing.assert_array_equal(onward.network.params[0], whole.network.params[0])
+
+
+def test_batches_go_on_and_diverge():
+    given = {"grid": {"seed": range(9), "rng": [1, 2]}, "loss": "mse", "batch": 5, "keep_runs": True}
+    found = sweep(seeded, X, Y, lr=0.05, steps=20, **given)
+    assert found.lanes.width > 1
+    onward = la.resume(found.runs[3], X, Y, steps=20)
+    whole = la.train(seeded(1), X, Y, lr=0.05, steps=40, loss="mse", batch=5, rng=2)
+    np.testing.assert_allclose(onward.loss, whole.loss, rtol=0, atol=bound_of(np.float64, 10))
+    gone, alone = (sweep(seeded, X, 4 * Y, lr=40.0, steps=400, lanes=lanes, **given) for lanes in (None, False))
+    assert set(gone["status"].tolist()) == {"diverged"}
+    # how long it takes depends on the digits; a network that was left is that of its step
+    assert (np.abs(gone["steps"] - alone["steps"]) <= 2).all()
+    assert all(np.isfinite(run.network.matrix()).all() for run in gone.runs)
+    # nor do the bits depend on who is beside
+    same(sweep(seeded, X, Y, lr=0.05, steps=20, threads=2, **given), sweep(seeded, X, Y, lr=0.05, steps=20, threads=1, **given))
 
 
 def test_rates_that_end_or_diverge():
@@ -266,12 +312,10 @@ def test_a_sweep_says_why():
     assert str(found.lanes).endswith(f" kB ({name})")
     said = {
         "asked for": {"lanes": False},
-        "steps see batches": {"batch": 4},
         "cyclic updates go from layer to layer": {"update": "cyclic"},
         "the reference is asked for": {"implementation": "reference"},
-        "the loss is neither squared nor logistic": {"loss": "huber"},
-        "the rule muon is run one network at a time": {"optimizer": "muon"},
-        "lr has more than 8,388,608 rates": {"lr": lambda t: 0.1, "steps": 2**23},
+        "the loss is neither squared nor logistic nor cross-entropy": {"loss": "huber"},
+        "the rule muon, ": {"optimizer": "muon"},
         "record has 'gradient_norm', which is found of one network at a time": {"record": {"gradient_norm": 1}},
         "record has 'mine', which is found": {"record": {"mine": (1, lambda net: 1.0)}},
         "3 networks do not fill 2 vectors of ": {"grid": {"rng": range(3)}},
@@ -283,9 +327,17 @@ def test_a_sweep_says_why():
         assert str(alone.lanes).startswith(f"one at a time: {why}")
     toeplitz = sweep(lambda rng: la.Network([la.Toeplitz(5, 3)]).init("gaussian", rng=rng), X, Y, **given)
     assert str(toeplitz.lanes) == "one at a time: the first network is not of dense layers alone"
-    with pytest.raises(ValueError, match="lanes is True but steps see batches; leave it out"):
-        sweep(network, X, Y, lanes=True, batch=4, **given)
+    with pytest.raises(ValueError, match="lanes is True but cyclic updates go from layer to layer; leave it out"):
+        sweep(network, X, Y, lanes=True, update="cyclic", **given)
     assert sweep(network, X, Y, lanes=True, **given | {"grid": {"rng": [1]}}).lanes.width == width
+
+
+def test_tables_of_rates_and_rows_have_room(monkeypatch):
+    monkeypatch.setattr("linalign.sweeps.lanes.MOST_RATES", 100)
+    monkeypatch.setattr("linalign.sweeps.lanes.MOST_DRAWN", 100)
+    given = {"grid": {"seed": range(16)}, "steps": 51}
+    assert str(sweep(seeded, X, Y, lr=lambda t: 0.1, **given).lanes) == "one at a time: lr has more than 100 rates"
+    assert str(sweep(seeded, X, Y, lr=0.1, batch=2, rng=0, **given).lanes) == "one at a time: batches have more than 100 rows in all"
 
 
 def test_networks_of_many_shapes_share_vectors_with_their_like():

@@ -32,6 +32,8 @@ class Batch:
     limit : steps at most, (count,), int64.
     schedule : where rates change from step to step, `(tables, steps, d)`, in place of lr; network j has those of `table[j]`.
     at : steps before which parameters and loss are kept, ascending; those before which a network ended are left out.
+    order, counts : where a step sees a batch, `(tables, steps, rows)` and `(tables, steps)`, int32: network j sees, at step t, the first
+        `counts[drawn[j], t]` of the rows `order[drawn[j], t]`. Its losses are those of the batches, and there is none where it ends.
     slots : how many arrays the rule remembers; kept where `remember`.
     losses : whether the loss before every step is kept.
     """
@@ -47,6 +49,9 @@ class Batch:
     losses: bool = False
     schedule: Array | None = None
     table: Array | None = None
+    order: Array | None = None
+    counts: Array | None = None
+    drawn: Array | None = None
     value: Array = field(init=False)
     """The last loss, without the floor."""
     before: Array = field(init=False)
@@ -76,16 +81,17 @@ class Batch:
     def slices(self, problem: Problem, layout: Layout, rule: Rule, law: str, stop: Sequence[bool] | None = None) -> Iterator[None]:
         """Train all of them, some 50 ms at a time, without the GIL; `stop[0]` ends it with those that have ended."""
         lanes = _lanes.Lanes(
-            layout.widths, rows=layout.rows, samples=problem.rows, place=_lanes.PLACES[layout.place], turned=layout.turned,
+            layout.widths, rows=layout.rows, samples=problem.rows_a_step, place=_lanes.PLACES[layout.place], turned=layout.turned,
             loss=machine.LOSSES[problem.loss.kind], law=_lanes.LAWS[law], X=_data(problem, layout), Y=_targets(problem, layout),
-            factor=problem.factor, floor=problem.floor, numbers=numbers(rule), slots=rule.slots,
+            factors=_factors(problem), factor=problem.factor, floor=problem.floor, numbers=numbers(rule), slots=rule.slots,
             initial=rule.initial if isinstance(rule, Adagrad) else 0.0, single=problem.net.dtype == np.float32,
             level=machine.LEVELS[machine.ISA],
         )  # fmt: skip
         lanes.take(
-            self.params, lr=self.lr, schedule=self.schedule, table=self.table, decay=self.decay, momentum=self.momentum, tol=self.tol,
-            limit=self.limit, at=self.at, kept=self.kept, kept_value=self.kept_value, taken=self.taken, losses=self.path,
-            slots=self.remembered, value=self.value, before=self.before, steps=self.steps, status=self.status,
+            self.params, lr=self.lr, schedule=self.schedule, table=self.table, order=self.order, counts=self.counts, drawn=self.drawn,
+            decay=self.decay, momentum=self.momentum, tol=self.tol, limit=self.limit, at=self.at, kept=self.kept,
+            kept_value=self.kept_value, taken=self.taken, losses=self.path, slots=self.remembered, value=self.value,
+            before=self.before, steps=self.steps, status=self.status,
         )  # fmt: skip
         budget = max(1, int(SLICE_SECONDS * 1e9 / (4 * layout.nanoseconds)))
         left = True
@@ -120,3 +126,11 @@ def _targets(problem: Problem, layout: Layout) -> Array:
     assert problem.T is not None
     turned = layout.turned and layout.place in ("nowhere", "diagonal")
     return np.ascontiguousarray(problem.T.T if turned else problem.T)
+
+
+def _factors(problem: Problem) -> Array | None:
+    """The factor of the loss of so many rows, where steps see batches."""
+    if problem.batch is None:
+        return None
+    k_d = problem.net.widths[-1]
+    return np.array([0.0, *(problem.loss.factor(count, k_d) for count in range(1, problem.batch + 1))])

@@ -11,6 +11,9 @@ from ..problem.problem import Problem, whole
 from ..reduce import samples
 from ..validate import Array
 
+# entries of the rows in flight of networks that are looked at together
+ENTRIES = 2**18
+
 
 class Whole:
     """The loss of all rows and its gradients: of a quadratic loss by rank(X) rows, whatever their number (T7.1)."""
@@ -50,3 +53,18 @@ class Whole:
     def value(self, params: Sequence[Array]) -> float:
         """The loss without the floor of the problem that is run."""
         return self.loss(params) - self._full.floor
+
+    def values(self, stacks: Sequence[Array]) -> Array:
+        """Those of many dense networks at once, `stacks[i] (m, k_i, k_{i-1})`."""
+        small = self._small
+        assert small.X is not None
+        objective = small.loss.objective(small.T, small.factor)
+        found = np.empty(len(stacks[0]))
+        most = max(1, ENTRIES // (small.rows * max(small.net.widths)))
+        with np.errstate(all="ignore"):
+            for i in range(0, len(found), most):
+                F = small.X
+                for W in stacks:
+                    F = F @ W[i : i + most].swapaxes(1, 2)
+                found[i : i + most] = [objective(outputs)[0] for outputs in F]
+        return found + (small.floor - self._full.floor)

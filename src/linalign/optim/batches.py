@@ -147,6 +147,8 @@ class Batches:
             rows[...] = self._now.generator.integers(self.n, size=rows.shape)
             counts[...] = self._sizes
             self._now.step += count
+        elif isinstance(self._sizes, int):
+            self._draw_epochs(self._sizes, rows, counts)
         else:
             for t, taken in enumerate(self._draw(count)):
                 rows[t, : len(taken)], counts[t] = taken, len(taken)
@@ -172,6 +174,22 @@ class Batches:
                 taken, now.left = now.left[:size], now.left[size:]
             now.step += 1
             yield taken
+
+    def _draw_epochs(self, size: int, rows: Array, counts: Array) -> None:
+        """`_draw` of steps of one size, an epoch at a time."""
+        now, t = self._now, 0
+        while t < len(rows):
+            if not len(now.left):
+                now.left = now.generator.permutation(self.n)
+            steps = min(-(-len(now.left) // size), len(rows) - t)
+            taken, now.left = now.left[: steps * size], now.left[steps * size :]
+            whole, rest = divmod(len(taken), size)
+            rows[t : t + whole] = taken[: whole * size].reshape(whole, size)
+            counts[t : t + whole] = size
+            if rest:
+                rows[t + whole, :rest], counts[t + whole] = taken[whole * size :], rest
+            t += steps
+        now.step += len(rows)
 
     def _back(self, first: int) -> None:
         """To where step `first` is drawn next."""

@@ -18,11 +18,11 @@ from . import machine
 from .cost import Pivot
 
 # losses and rules that keep no branches, so that one instruction does for all lanes
-LOSSES = ("squared", "logistic")
+LOSSES = ("squared", "logistic", "cross_entropy")
 RULES: dict[type[Rule], str] = {Adam: "adam", AdamW: "adam", RMSprop: "rmsprop", Adagrad: "adagrad", Sign: "sign"}
 # nanoseconds of a step of all lanes, and multiply-adds of whole vectors a nanosecond (Sapphire Rapids, AVX-512 and AVX2 alike, one thread)
 STEP, RATE = 70.0, 4.2
-# and of a logistic loss, an entry of the outputs, of eight networks side by side and of one alone
+# and of a loss with exponentials, an entry of the outputs, of eight networks side by side and of one alone
 LOGISTIC, LOGISTIC_ALONE = 75.0, 65.0
 # bytes of all lanes that the second cache holds
 CACHE = 1_000_000
@@ -33,7 +33,8 @@ class Layout:
     """A step of all lanes.
 
     widths : `k_0, ..., k_d` from the end where the identity, or the data, enter.
-    place : of the data: "nowhere", "first" (before the first layer), "behind" the last one, or "diagonal" behind it.
+    place : of the data: "nowhere", "first" (before the first layer), "behind" the last one, "diagonal" behind it, or "batches" before the
+        first layer.
     turned : whether that end is the outputs.
     rows : rows in flight.
     macs : multiply-adds of each lane.
@@ -79,6 +80,8 @@ def layout(problem: Problem, slots: int) -> Layout:
 def layouts(problem: Problem, slots: int) -> list[Layout]:
     """From the inputs, the outputs, or the data before the first layer; `slots` matrices a layer are remembered."""
     k, X = problem.net.widths, problem.X
+    if problem.batch is not None:
+        return [_layout(problem, slots, k, "batches", False, problem.batch)]
     if X is None or X.ndim == 1:
         data = "nowhere" if X is None else "diagonal"
         if problem.net.depth == 1 or problem.loss.kind != "squared":
@@ -91,18 +94,20 @@ def layouts(problem: Problem, slots: int) -> list[Layout]:
 
 def alone(problem: Problem, pivot: Pivot) -> float:
     """Nanoseconds of a step of one network by itself."""
-    return pivot.nanoseconds + (LOGISTIC_ALONE * problem.rows * problem.net.widths[-1] if problem.loss.kind == "logistic" else 0.0)
+    entries = 0 if problem.loss.kind == "squared" else problem.rows_a_step * problem.net.widths[-1]
+    return pivot.nanoseconds + LOGISTIC_ALONE * entries
 
 
 def _layout(problem: Problem, slots: int, widths: tuple[int, ...], place: str, turned: bool, rows: int) -> Layout:
-    n, k_0, k_d = problem.rows, problem.net.widths[0], problem.net.widths[-1]
+    n, k_0, k_d = problem.rows_a_step, problem.net.widths[0], problem.net.widths[-1]
     sizes = [a * b for a, b in pairwise(widths)]
     # the first layer is its own row in flight where the identity enters
-    macs = rows * (3 * sum(sizes[1:]) + 2 * (sizes[0] if place == "first" else 0))
+    macs = rows * (3 * sum(sizes[1:]) + 2 * (sizes[0] if place in ("first", "batches") else 0))
     macs += {"behind": 2 * n * k_0 * k_d, "diagonal": 2 * k_0 * k_d}.get(place, 0)
     itemsize = problem.net.dtype.itemsize
     lanes = width(problem.net.dtype)
     held = sum(sizes) * (1 + slots) + rows * (sum(widths[1:]) + 2 * max(widths)) + (n * k_d if place == "behind" else 0)
+    held += rows * (k_0 + k_d) if place == "batches" else 0
     # in float64 whatever the type
-    loss = LOGISTIC * n * k_d * max(lanes // 8, 1) if problem.loss.kind == "logistic" else 0.0
+    loss = LOGISTIC * n * k_d * max(lanes // 8, 1) if problem.loss.kind != "squared" else 0.0
     return Layout(widths, place, turned, rows, macs, held * itemsize * lanes, STEP + macs / RATE + loss)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .flight import Flight
-from .group import Group, due
+from .group import Group, Setup, due
 from .journal import Outcome
-from .lanes import MOST_RATES, fits
+from .lanes import MOST_DRAWN, MOST_RATES, fits
 
 if TYPE_CHECKING:
     from .job import Job
@@ -30,6 +30,7 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
                 choice.refusal
                 or not fits(net)
                 or (choice.descent(net).rates.constant is None and choice.limit * net.depth > MOST_RATES)
+                or choice.limit * choice.most > MOST_DRAWN
                 or (job.keep_runs and choice.limit > MOST_LOSSES)
             ):
                 alone.append(task)
@@ -52,7 +53,7 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
         if setup is None or setup.overflows:
             alone += group.tasks
             continue
-        for part in _parts(job, group):
+        for part in _parts(job, setup, group):
             if stop is not None and stop[0]:
                 return
             try:
@@ -68,14 +69,16 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
         yield outcome
 
 
-def _parts(job: Job, group: Group) -> Iterator[Group]:
+def _parts(job: Job, setup: Setup, group: Group) -> Iterator[Group]:
     """The group in pieces whose losses and records fit the room."""
     options, net = group.choice.options, group.nets[0]
     kept = len(due(options)[0]) * (net.size * net.dtype.itemsize + 8)
     steps = max(choice.limit for choice in group.choices) + 1
     each = kept + (8 * steps if job.keep_runs else 0)
-    if group.choice.descent(net).rates.constant is None:
-        each += 8 * steps * net.depth * len(set(group.choices)) // len(group.choices)
+    line = 8 * net.depth if group.choice.descent(net).rates.constant is None else 0
+    if setup.whole is not None:
+        line += 4 * (setup.layout.rows + 1)
+    each += steps * line * len(set(group.choices)) // len(group.choices)
     most = max(job.lanes.width, ROOM // max(each, 1))
     for i in range(0, len(group.tasks), most):
         yield Group(group.choice, group.tasks[i : i + most], group.nets[i : i + most], group.choices[i : i + most])

@@ -17,7 +17,7 @@ from ..training.options import Options
 from ..validate import Array
 from .lanes import refusal
 
-# bytes of a table of rates that is not worked out again
+# bytes of a table of rates, or of rows, that is not worked out again
 MOST_KEPT = 2**20
 
 
@@ -31,15 +31,17 @@ class Choice:
         self._any = replace(options, lr=1.0) if options.lr_is_auto else options
         self._descents: dict[int, Descent] = {}
         self._tables: dict[int, Array] = {}
+        self._drawn: dict[int, tuple[Array, Array]] = {}
         rule = options.rule
         momentum = rule.momentum if isinstance(rule, SGD) else 0.0
         self.law = lanes.law(rule, momentum)
         self.momentum, self.limit = float(momentum), options.steps
+        self.most = _most(options)
         record = options.record or None
         # what no two lanes of a vector may differ in
         self.key: tuple[Any, ...] = (
             losses.resolve(options.loss), self.law, type(rule), None if self.law is None else lanes.numbers(rule), str(options.reduce),
-            getattr(rule, "initial", None), None if record is None else (id(record), options.steps),
+            getattr(rule, "initial", None), _batch(options), self.most, None if record is None else (id(record), options.steps),
         )  # fmt: skip
 
     def descent(self, net: Network) -> Descent:
@@ -61,9 +63,38 @@ class Choice:
                 self._tables[net.depth] = found
         return found
 
+    def drawn(self, rows: int) -> tuple[Array, Array]:
+        """The rows that each step sees, `(steps, batch)`, of so many, and how many of them it takes, `(steps,)`; int32.
+
+        Raises: ValueError where an array of sizes or rows ends.
+        """
+        found = self._drawn.get(rows)
+        if found is None:
+            batches = self.options.batches(rows)
+            assert batches is not None
+            whole = batches.at(0, self.limit)
+            found = whole.rows.astype(np.int32), whole.counts.astype(np.int32)
+            if found[0].nbytes <= MOST_KEPT:
+                self._drawn[rows] = found
+        return found
+
     def of(self, net: Network, given: Problem) -> tuple[Options, Descent]:
         """The options and the descent of one network, with the rate of its own if it has one. Raises: ValueError, TypeError."""
         if self._any is self.options:
             return self.options, self.descent(net)
         options = self.options.on(given.on(net))
         return options, options.descent(net)
+
+
+def _batch(options: Options) -> Any:
+    """Of batches, all but what they are drawn by."""
+    if not options.batched:
+        return None
+    return (options.batch if isinstance(options.batch, int) else id(options.batch), options.order) if isinstance(options.order, str) else ()
+
+
+def _most(options: Options) -> int:
+    """The most rows that a step sees, where it sees a batch whose size does not wait to be asked for."""
+    if not options.batched or options.stream is not None or callable(options.batch):
+        return 0
+    return int(np.max(options.batch) if isinstance(options.order, str) else np.shape(options.order)[1])

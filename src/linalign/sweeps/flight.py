@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engine.engine import CONVERGED, DIVERGED, RUNNING
 from ..engine.lanes import UNFINISHED, Batch
 from ..plan.planner import LARGEST, make_plan
 from ..record.recorder import History
@@ -61,6 +62,7 @@ class Flight:
             slots=self.descents[0].rule.slots if job.keep_runs else 0,
             losses=job.keep_runs,
             **self._scheduled(),
+            **self._drawn(),
         )  # fmt: skip
         self.law = group.choice.law or ""
 
@@ -77,6 +79,44 @@ class Flight:
         numbered = {of: number for number, of in enumerate(distinct)}
         return {"schedule": schedule, "table": np.array([numbered[id(choice)] for choice in self.group.choices], dtype=np.int64)}
 
+    def _drawn(self) -> dict[str, Array]:
+        """The rows of every step, and whose are whose, where steps see batches."""
+        if self.setup.whole is None:
+            return {}
+        distinct = {id(choice): choice for choice in self.group.choices}
+        found = [choice.drawn(self.setup.work.problem.rows) for choice in distinct.values()]
+        lines = max(len(rows) for rows, _ in found)
+        order = np.zeros((len(found), lines, self.setup.layout.rows), dtype=np.int32)
+        counts = np.zeros((len(found), lines), dtype=np.int32)
+        for number, (rows, taken) in enumerate(found):
+            order[number, : len(rows)], counts[number, : len(rows)] = rows, taken
+        numbered = {of: number for number, of in enumerate(distinct)}
+        return {
+            "order": order,
+            "counts": counts,
+            "drawn": np.array([numbered[id(choice)] for choice in self.group.choices], dtype=np.int64),
+        }
+
+    def _finish(self, ended: Array) -> None:
+        """Of those that took all their steps on batches: their loss is that of all rows."""
+        batch, whole = self.batch, self.setup.whole
+        assert whole is not None
+        which = np.flatnonzero(ended & (batch.status == RUNNING))
+        if not len(which):
+            return
+        value = whole.values(self._small(batch.params[which]))
+        batch.value[which] = value
+        batch.status[which] = np.where(
+            np.isfinite(value), np.where(value + self.setup.work.floor <= batch.tol[which], CONVERGED, RUNNING), DIVERGED
+        )
+        if batch.path is not None:
+            batch.path[which, batch.steps[which]] = value
+
+    def _small(self, params: Array) -> list[Array]:
+        """The layers of networks as they are run, from rows of them."""
+        ends = np.cumsum([a * b for a, b in self.shapes])[:-1]
+        return [part.reshape(-1, *shape) for part, shape in zip(np.split(params, ends, axis=1), self.shapes, strict=True)]
+
     def outcomes(self, stop: list[bool] | None, alone: list[tuple[int, Any]]) -> Iterator[Outcome]:
         """Those of the networks that have ended, slice by slice; what is to be looked at by itself goes to `alone`."""
         tasks, batch = self.group.tasks, self.batch
@@ -89,6 +129,8 @@ class Flight:
             ended = waiting & (batch.status != UNFINISHED)
             if ended.any():
                 waiting &= ~ended
+                if self.setup.whole is not None:
+                    self._finish(ended)
                 # the start diverged, or the end has no numbers: a run by itself says what there is to be said
                 diverged = batch.diverged
                 odd = ended & np.where(diverged, batch.steps == 0, ~np.isfinite(batch.params).all(axis=1))
@@ -120,7 +162,8 @@ class Flight:
 
     def _diverged(self, j: int, steps: int, loss: float) -> str:
         descent, lr = self.descents[j], last_rates(self.descents[j], steps)
-        fix = hint(self.setup.given.on(self.group.nets[j]), descent.rule, descent.metric, descent.lr)
+        seen = self.setup.work.problem.batch
+        fix = hint(self.setup.given.on(self.group.nets[j]), descent.rule, descent.metric, descent.lr, seen)
         return divergence(lr, steps, loss, fix)
 
     # ---- what is recorded ------------------------------------------------------------------------------------------------------
@@ -132,7 +175,12 @@ class Flight:
         there[:, records] = ~diverged[which]
         steps = np.concatenate([np.broadcast_to(self.at, (len(which), records)), batch.steps[which, None]], axis=1)
         params = np.concatenate([batch.kept[which], batch.params[which, None]], axis=1)
-        value = np.concatenate([batch.kept_value[which], batch.value[which, None]], axis=1) + self.setup.work.floor
+        kept_value = batch.kept_value[which]
+        if self.setup.whole is not None and "loss" in self.schedules and records:
+            kept_value = self.setup.whole.values(self._small(batch.kept[which].reshape(len(which) * records, -1))).reshape(
+                len(which), records
+            )
+        value = np.concatenate([kept_value, batch.value[which, None]], axis=1) + self.setup.work.floor
         found: list[dict[str, History]] = [{} for _ in which]
         stacks: dict[bytes, Stack] = {}
         for name, plan in self.schedules.items():
@@ -150,11 +198,7 @@ class Flight:
 
     def _given(self, params: Array, which: Array, steps: Array) -> list[Array]:
         """The layers of networks as given, from rows of what is run: of which network, and after how many steps."""
-        layers, at = [], 0
-        for shape in self.shapes:
-            size = shape[0] * shape[1]
-            layers.append(params[:, at : at + size].reshape(-1, *shape))
-            at += size
+        layers = self._small(params)
         V = self.setup.inputs
         if V is not None:
             outside = self.starts[0].astype(np.float64, copy=False) - (self.starts[0].astype(np.float64, copy=False) @ V) @ V.T
@@ -186,7 +230,9 @@ class Flight:
         params, slots = batch.params[j], [slot[j] for slot in batch.remembered]
         if batch.diverged[j]:
             params, slots = self._before(j, steps)
-        made, work = make_plan(self.setup.given.on(net), descent, reduce=names(self.setup.given, options.reduce), steps=options.steps)
+        made, work = make_plan(
+            options.seen(self.setup.given.on(net)), descent, reduce=names(self.setup.given, options.reduce), steps=options.steps
+        )
         lane = Lane(self._layers(params), [self._layers(slot) for slot in slots], batch.path[j, : steps + 1].copy(), history, steps,
                     converged, seconds)  # fmt: skip
         return lane.run(named(made, self.job.lanes.width), work, descent, options)
@@ -198,6 +244,7 @@ class Flight:
             np.concatenate([stack[j].ravel() for stack in self.small])[None], batch.lr[j : j + 1], batch.decay[j : j + 1],
             batch.momentum[j : j + 1], np.full(1, -np.inf), np.full(1, steps, dtype=np.int64), np.empty(0, dtype=np.int64),
             len(batch.remembered), schedule=batch.schedule, table=None if batch.table is None else batch.table[j : j + 1],
+            order=batch.order, counts=batch.counts, drawn=None if batch.drawn is None else batch.drawn[j : j + 1],
         )  # fmt: skip
         for _ in again.slices(self.setup.work.problem, self.setup.layout, self.options.rule, self.law):
             pass

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.whole import Whole
 from ..plan.lanes import Layout
 from ..plan.planner import Work
 from ..problem.descent import Descent
@@ -29,6 +30,8 @@ class Setup:
     layout: Layout
     inputs: Array | None
     """The coordinates of the first layer, if the data have some."""
+    whole: Whole | None
+    """The loss of all rows, where steps see batches."""
 
     @classmethod
     def of(cls, given: Problem, descent: Descent, options: Options) -> Setup:
@@ -37,7 +40,8 @@ class Setup:
         nothing = given.on(Network._adopt(net.layers, [np.zeros_like(theta) for theta in net.params]))
         work, layout = shared(nothing, descent, options)
         inputs = next((lift.V for lift in work.lifts if isinstance(lift, InputsLift)), None)
-        return cls(given, work, layout, inputs)
+        whole = None if work.problem.batch is None else Whole(work.problem)
+        return cls(given, work, layout, inputs, whole)
 
     @property
     def overflows(self) -> bool:

@@ -118,7 +118,7 @@ class Job:
         """What the networks of a group have in common with others of this key. Raises: ValueError, TypeError where the data do not fit."""
         if key not in self.setups:
             options, net = group.choice.options, group.nets[0]
-            given = self.problem(net, options.loss, options.reduce)
+            given = self.problem(net, options.loss, options.reduce, options.batched)
             self.setups[key] = Setup.of(given, group.choice.descent(net), options)
         return self.setups[key]
 

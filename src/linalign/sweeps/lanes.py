@@ -29,6 +29,8 @@ LEAST_VECTORS = 2
 # schedules of records and of rates are worked out before the first step
 MOST_RECORDED = 1_000_000
 MOST_RATES = 2**23
+# and so is which rows each step sees
+MOST_DRAWN = 2**24
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,14 @@ def refusal(options: Options) -> str | None:
     asked = [
         (options.implementation != "kernel", "the reference is asked for"),
         (options.update != "simultaneous", "cyclic updates go from layer to layer"),
-        (options.batched, "steps see batches"),
+        (options.stream is not None, "steps have data of their own"),
+        (callable(options.batch), "the size of a batch is a function of the step"),
         (options.label_noise or options.gradient_noise, "steps have noise"),
         (options.stop is not None, "stop is a function of one network"),
         (options.validation is not None, "validation is of one network at a time"),
         (options.plan is not None or options.pivot != "auto", "a plan or a pivot is asked for"),
         (not isinstance(options.reduce, str) and not set(options.reduce) <= set(REDUCTIONS), "reduce has a reduction from elsewhere"),
-        (losses.resolve(options.loss).kind not in lanes.LOSSES, "the loss is neither squared nor logistic"),
+        (losses.resolve(options.loss).kind not in lanes.LOSSES, "the loss is neither squared nor logistic nor cross-entropy"),
         (lanes.law(options.rule, 1.0) is None, f"the rule {options.rule.describe()} is run one network at a time"),
     ]
     for found, why in asked:
@@ -99,7 +102,7 @@ def fits(net: Any) -> bool:
 
 def shared(problem: Problem, descent: Descent, options: Options) -> tuple[Work, Layout]:
     """What is run in place of the problem, for its network and all others of its widths, and how its step is laid out."""
-    work = make_plan(problem, descent, reduce=names(problem, options.reduce), steps=options.steps)[1]
+    work = make_plan(options.seen(problem), descent, reduce=names(problem, options.reduce), steps=options.steps)[1]
     return work, lanes.layout(work.problem, descent.rule.slots)
 
 
@@ -132,24 +135,26 @@ def _decide(job: Any, axes: Mapping[str, Sequence[Any]], net: Network | None, as
         return Lanes(1, f"vectors of {machine.ISA} hold too few networks")
     if count < LEAST_VECTORS * width and not asked:
         return Lanes(1, f"{count} networks do not fill {LEAST_VECTORS} vectors of {width}")
-    problem = job.problem(net, options.loss, options.reduce)
+    problem = job.problem(net, options.loss, options.reduce, options.batched)
     options = options.on(problem)
     descent = options.descent(net)
     if descent.rates.constant is None and options.steps * net.depth > MOST_RATES:
         return Lanes(1, f"lr has more than {MOST_RATES:,} rates")
     work, layout = shared(problem, descent, options)
+    if options.batched and options.steps * layout.rows > MOST_DRAWN:
+        return Lanes(1, f"batches have more than {MOST_DRAWN:,} rows in all")
     apart = _apart(job, axes, first, net)
     together = min(width, max(1, count // math.prod(len(axes[key]) for key in apart)))
     shapes = f"{'-'.join(map(str, net.widths))} on {work.problem.rows} rows"
     if layout.bytes > lanes.CACHE and not asked:
         return Lanes(1, f"{width} networks {shapes} take {layout.bytes / 1e6:.1f} MB, more than the second cache")
-    made, own = make_plan(problem, descent, reduce=options.reduce, steps=options.steps)
+    made, own = make_plan(options.seen(problem), descent, reduce=options.reduce, steps=options.steps)
     if own.split is not None and not asked:
         return Lanes(1, "the first network falls apart into parts that are run by themselves")
     if layout.nanoseconds > lanes.alone(own.problem, made.pivot) * together and not asked:
         return Lanes(1, f"a step of {together} networks {shapes} takes no longer one after the other")
     place = {"nowhere": "no data", "first": "data before the first layer", "behind": "data behind the last layer",
-             "diagonal": "diagonal data"}[layout.place]  # fmt: skip
+             "diagonal": "diagonal data", "batches": f"batches of {layout.rows} rows before the first layer"}[layout.place]  # fmt: skip
     end, held = "outputs" if layout.turned else "inputs", f"{layout.bytes / 1000:,.3g} kB"
     why = f"{shapes}, {work.problem.loss.kind} loss, {place}, from the {end}; all hold {held} ({machine.ISA})"
     return Lanes(width, why, apart)

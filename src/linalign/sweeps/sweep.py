@@ -82,8 +82,9 @@ def sweep(
     progress : bool
         Show a bar (needs tqdm).
     lanes : bool, optional
-        Whether networks of the same shapes run side by side, one a lane of the processor's vectors: squared and logistic losses of
-        dense layers, by SGD, Adam, AdamW, RMSprop, Adagrad or Sign, on all data. By default wherever that should be faster, which
+        Whether networks of the same shapes run side by side, one a lane of the processor's vectors: squared, logistic and
+        cross-entropy losses of dense layers without biases, by SGD, Adam, AdamW, RMSprop, Adagrad or Sign, at rates that may change
+        from step to step, on all data or on batches. By default wherever that should be faster, which
         `Sweep.lanes` says and why. A run equals that of `train` up to rounding, and to the bit with False. What it comes to does not
         depend on those beside it, nor on threads, executors, or what a file held before.
     **train_options
@@ -241,7 +242,8 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
         net: Network = job.network(point)
     except Exception:
         return None
-    job.problem(net, first["loss"], first["reduce"])
+    problem = job.problem(net, first["loss"], first["reduce"], Options(**first).batched)
+    Options(**first).batches(problem.rows)
     Options(**first).validated(net)
     return net
 

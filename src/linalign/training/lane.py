@@ -35,7 +35,8 @@ class Lane:
     def run(self, plan: Plan, work: Work, descent: Descent, options: Options) -> Run:
         """The run, from which `resume` goes on. Cost: that of planning and binding a network."""
         net, steps = work.given.net, self.steps
-        engine = bind(work, descent, plan.implementation, plan.pivot)
+        batches = options.batches(work.problem.rows)
+        engine = bind(work, descent, plan.implementation, plan.pivot, batches=batches)
         memory = replace(engine.memory(steps), params=self.params, slots=self.slots)
         engine.remember(memory)
 
@@ -44,7 +45,7 @@ class Lane:
 
         kept = Kept(
             options=options, start=net.params, origin=0, carried=False, memory=memory, value=engine.value(-math.inf)[1],
-            find_slots=slots, find_place=lambda: None,
+            find_slots=slots, find_place=lambda: None if batches is None else batches.place(steps),
         )  # fmt: skip
         params = work.lift([np.array(theta) for theta in self.params], steps) if steps else net.params
         return Run(
