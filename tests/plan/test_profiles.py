@@ -83,6 +83,17 @@ def broken(part, value):
     return json.dumps(found)
 
 
+def test_a_profile_may_say_nothing_of_lanes(tmp_path):
+    found = json.loads(written(tmp_path / "mine.json").read_text())
+    assert found["lanes"]["rate"] == profiles.Lanes().rate
+    found["lanes"]["rate"] = 1.5
+    (tmp_path / "with.json").write_text(json.dumps(found))
+    assert profiles.read(tmp_path / "with.json").lanes == profiles.Lanes(rate=1.5)
+    del found["lanes"]
+    (tmp_path / "without.json").write_text(json.dumps(found))
+    assert profiles.read(tmp_path / "without.json").lanes == profiles.Lanes()
+
+
 SET = ("instruction sets", "avx512")
 BAD = {
     "": "Expecting value",
@@ -101,6 +112,8 @@ BAD = {
     broken((*SET, "by BLAS", "rate"), 0): "'rate' is 0;",
     broken((*SET, "by BLAS", "call"), float("nan")): "'call' is nan;",
     broken((*SET, "by BLAS", "half"), float("inf")): "'half' is inf;",
+    broken(("lanes", "rate"), 0): "'rate' is 0;",
+    broken(("lanes",), [1]): "'lanes' is a list, not an object",
 }
 
 

@@ -20,12 +20,8 @@ from .cost import Pivot
 # losses and rules that keep no branches, so that one instruction does for all lanes
 LOSSES = ("squared", "logistic", "cross_entropy")
 RULES: dict[type[Rule], str] = {Adam: "adam", AdamW: "adam", RMSprop: "rmsprop", Adagrad: "adagrad", Sign: "sign"}
-# nanoseconds of a step of all lanes, and multiply-adds of whole vectors a nanosecond (Sapphire Rapids, AVX-512 and AVX2 alike, one thread)
-STEP, RATE = 70.0, 4.2
-# and of a loss with exponentials, an entry of the outputs, of eight networks side by side and of one alone
-LOGISTIC, LOGISTIC_ALONE = 75.0, 65.0
-# bytes of all lanes that the second cache holds
-CACHE = 1_000_000
+# nanoseconds of an output of a loss with exponentials, of one network by itself
+ALONE = 12.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def layouts(problem: Problem, slots: int) -> list[Layout]:
 def alone(problem: Problem, pivot: Pivot) -> float:
     """Nanoseconds of a step of one network by itself."""
     entries = 0 if problem.loss.kind == "squared" else problem.rows_a_step * problem.net.widths[-1]
-    return pivot.nanoseconds + LOGISTIC_ALONE * entries
+    return pivot.nanoseconds + ALONE * entries
 
 
 def _layout(problem: Problem, slots: int, widths: tuple[int, ...], place: str, turned: bool, rows: int) -> Layout:
@@ -108,6 +104,8 @@ def _layout(problem: Problem, slots: int, widths: tuple[int, ...], place: str, t
     lanes = width(problem.net.dtype)
     held = sum(sizes) * (1 + slots) + rows * (sum(widths[1:]) + 2 * max(widths)) + (n * k_d if place == "behind" else 0)
     held += rows * (k_0 + k_d) if place == "batches" else 0
-    # in float64 whatever the type
-    loss = LOGISTIC * n * k_d * max(lanes // 8, 1) if problem.loss.kind != "squared" else 0.0
-    return Layout(widths, place, turned, rows, macs, held * itemsize * lanes, STEP + macs / RATE + loss)
+    cost = machine.PROFILE.lanes
+    # exponentials are in float64 whatever the type
+    loss = cost.entry * n * k_d * max(lanes // 8, 1) if problem.loss.kind != "squared" else 0.0
+    gathered = cost.gather * rows * (k_0 + k_d) if place == "batches" else 0.0
+    return Layout(widths, place, turned, rows, macs, held * itemsize * lanes, cost.step + macs / cost.rate + loss + gathered)

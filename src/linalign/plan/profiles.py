@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,19 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Lanes:
+    """Nanoseconds of a step of networks side by side, of whole vectors: `step`, and multiply-adds over `rate`; `entry` an output of a
+    loss with exponentials, `gather` a number of a batch. cache : bytes of all lanes that the second-level cache holds.
+    """
+
+    step: float = 60.0
+    rate: float = 3.8
+    entry: float = 25.0
+    gather: float = 8.0
+    cache: int = 1_000_000
+
+
+@dataclass(frozen=True)
 class Profile:
     """The numbers of a processor.
 
@@ -47,7 +60,7 @@ class Profile:
     rates : of each instruction set, of the tile and of BLAS, in float64 on one thread.
     wake : multiply-adds of a product that repay a second thread. share : those of a step's largest that repay each thread more.
     cache : bytes of a layer that stay in the second-level cache beside few rows in flight.
-    origin : where it comes from, for `show_config`.
+    lanes : of networks side by side. origin : where it comes from, for `show_config`.
     """
 
     name: str
@@ -56,12 +69,13 @@ class Profile:
     wake: int = 150_000
     share: int = 75_000
     cache: int = 400_000
+    lanes: Lanes = field(default_factory=Lanes)
     origin: str = "shipped"
 
     def to_dict(self, cpu: str) -> dict[str, Any]:
         """As `read` takes it, for the processor of this name."""
         return {
-            "name": self.name, "cpu": cpu, "wake": self.wake, "share": self.share, "cache": self.cache,
+            "name": self.name, "cpu": cpu, "wake": self.wake, "share": self.share, "cache": self.cache, "lanes": asdict(self.lanes),
             "instruction sets": {
                 isa: {"tile": self.tiles[isa], "by tile": asdict(self.rates[isa][0]), "by BLAS": asdict(self.rates[isa][1])} for isa in SETS
             },
@@ -149,7 +163,7 @@ def read(file: Path, cpu: str | None = None) -> Profile:
             raise ValueError(f"{isa} tile is {tiles[isa]}; a multiple of {TILE_STEP} was wanted")
         rates[isa] = _rates(_part(own, "by tile")), _rates(_part(own, "by BLAS"))
     wake, share, cache = (int(_number(found, name, 1, LARGEST)) for name in ("wake", "share", "cache"))
-    return Profile(str(found.get("name", file.stem)), tiles, rates, wake, share, cache, origin=str(file))
+    return Profile(str(found.get("name", file.stem)), tiles, rates, wake, share, cache, _lanes(found), origin=str(file))
 
 
 def _part(of: dict[str, Any], name: str) -> dict[str, Any]:
@@ -170,3 +184,12 @@ def _rates(of: dict[str, Any]) -> Rates:
     call, half = (float(_number(of, name, 0, 1e6)) for name in ("call", "half"))
     rate, bandwidth = (float(_number(of, name, 1e-3, 1e6)) for name in ("rate", "bandwidth"))
     return Rates(call, rate, half, bandwidth, float(_number(of, "cache", 1, LARGEST)))
+
+
+def _lanes(of: dict[str, Any]) -> Lanes:
+    """Those of a file, which may have none."""
+    if "lanes" not in of:
+        return Lanes()
+    own = _part(of, "lanes")
+    step, entry, gather = (float(_number(own, name, 0, 1e6)) for name in ("step", "entry", "gather"))
+    return Lanes(step, float(_number(own, "rate", 1e-3, 1e6)), entry, gather, int(_number(own, "cache", 1, LARGEST)))

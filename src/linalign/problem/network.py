@@ -18,6 +18,9 @@ from ..layers.compose import with_constant
 from ..validate import Array
 from . import weights
 
+# a network has few matrices, and a sweep thousands of networks
+NAMES = tuple(f"matrices[{i}]" for i in range(8))
+
 
 @lru_cache(maxsize=256)
 def _dense_layers(widths: tuple[int, ...]) -> tuple[Dense, ...]:
@@ -78,22 +81,22 @@ class Network:
 
         Raises: ValueError, TypeError if they are not matrices that fit together.
         """
-        weights = [validate.matrix(f"matrices[{i}]", W) for i, W in enumerate(matrices)]
-        widths = (*[W.shape[1] for W in weights[:1]], *[W.shape[0] for W in weights])
-        fit = [W.shape[1] for W in weights] == [*widths[:-1]] and len({W.dtype for W in weights}) == 1
-        if not fit:
+        weights = [validate.matrix(NAMES[i] if i < len(NAMES) else f"matrices[{i}]", W) for i, W in enumerate(matrices)]
+        widths = [W.shape[0] for W in weights]
+        below, dtype = [W.shape[1] for W in weights], weights[0].dtype if weights else None
+        if not weights or below[1:] != widths[:-1] or any(W.dtype != dtype for W in weights):
             return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)  # which says what does not fit
         # checked above: of small networks there may be thousands
-        return cls._adopt(_dense_layers(widths), [np.array(W) for W in weights])
+        return cls._adopt(_dense_layers((below[0], *widths)), [W.copy() for W in weights])
 
     @classmethod
     def _adopt(cls, layers: tuple[Layer, ...], params: Iterable[Array]) -> Network:
         """A network of arrays that were made for it: neither checked nor copied. For use inside the package."""
         net = cls.__new__(cls)
         net._layers, net._widths, net._dense = layers, None, None
-        own = tuple(np.ascontiguousarray(theta) for theta in params)
+        own = tuple([np.ascontiguousarray(theta) for theta in params])
         for theta in own:
-            theta.flags.writeable = False
+            theta.setflags(write=False)
         net._params = own
         return net
 

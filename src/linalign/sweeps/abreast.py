@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .flight import Flight
 from .group import Group, Setup, due
 from .journal import Outcome
-from .lanes import MOST_DRAWN, MOST_RATES, fits
+from .lanes import fits
 
 if TYPE_CHECKING:
     from .job import Job
@@ -26,16 +26,11 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
     for task in tasks:
         try:
             net, choice = job.network(task[1]), job.choice(task[1])
-            if (
-                choice.refusal
-                or not fits(net)
-                or (choice.descent(net).rates.constant is None and choice.limit * net.depth > MOST_RATES)
-                or choice.limit * choice.most > MOST_DRAWN
-                or (job.keep_runs and choice.limit > MOST_LOSSES)
-            ):
+            shares = choice.shares(net) if fits(net) else None
+            if shares is None or (job.keep_runs and choice.limit > MOST_LOSSES):
                 alone.append(task)
                 continue
-            key = (choice.key, net.widths, net.params[0].dtype, choice.descent(net).rates.constant is None)
+            key = (shares, net.widths, net.params[0].dtype)
             group = groups.get(key)
         except Exception:  # which its row will say
             alone.append(task)

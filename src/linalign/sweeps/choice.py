@@ -15,7 +15,7 @@ from ..problem.network import Network
 from ..problem.problem import Problem
 from ..training.options import Options
 from ..validate import Array
-from .lanes import refusal
+from .lanes import MOST_DRAWN, MOST_RATES, refusal
 
 # bytes of a table of rates, or of rows, that is not worked out again
 MOST_KEPT = 2**20
@@ -30,6 +30,7 @@ class Choice:
         # of a rate that is found from each network, any stands for it here
         self._any = replace(options, lr=1.0) if options.lr_is_auto else options
         self._descents: dict[int, Descent] = {}
+        self._shares: dict[int, tuple[Any, ...] | None] = {}
         self._tables: dict[int, Array] = {}
         self._drawn: dict[int, tuple[Array, Array]] = {}
         rule = options.rule
@@ -50,6 +51,18 @@ class Choice:
         if found is None:
             found = self._descents[net.depth] = self._any.descent(net)
         return found
+
+    def shares(self, net: Network) -> tuple[Any, ...] | None:
+        """What no two dense networks of a vector may differ in; None if those of this depth run by themselves.
+
+        Raises: ValueError, TypeError where the options do not fit.
+        """
+        if net.depth not in self._shares:
+            constant = self.descent(net).rates.constant is not None
+            rates = 0 if constant else self.limit * net.depth
+            alone = self.refusal is not None or rates > MOST_RATES or self.limit * self.most > MOST_DRAWN
+            self._shares[net.depth] = None if alone else (*self.key, constant)
+        return self._shares[net.depth]
 
     def table(self, net: Network) -> Array | None:
         """The rates of every step, `(steps, d)`, where they change; None where they do not. Raises: ValueError of a step that has none."""

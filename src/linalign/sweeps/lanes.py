@@ -146,7 +146,7 @@ def _decide(job: Any, axes: Mapping[str, Sequence[Any]], net: Network | None, as
     apart = _apart(job, axes, first, net)
     together = min(width, max(1, count // math.prod(len(axes[key]) for key in apart)))
     shapes = f"{'-'.join(map(str, net.widths))} on {work.problem.rows} rows"
-    if layout.bytes > lanes.CACHE and not asked:
+    if layout.bytes > machine.PROFILE.lanes.cache and not asked:
         return Lanes(1, f"{width} networks {shapes} take {layout.bytes / 1e6:.1f} MB, more than the second cache")
     made, own = make_plan(options.seen(problem), descent, reduce=options.reduce, steps=options.steps)
     if own.split is not None and not asked:
