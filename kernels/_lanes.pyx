@@ -92,8 +92,8 @@ cdef class Lanes:
     def __dealloc__(self):
         release(&self.arena)
 
-    def __init__(self, widths, *, int rows, int samples, int place, bint turned, int loss, int law, X, Y, factors, double factor, double floor,
-                 numbers, int slots, double initial, bint single, int level):
+    def __init__(self, widths, *, int rows, int samples, int place, bint turned, int loss, int law, X, Y, factors, double factor,
+                 double floor, numbers, int slots, double initial, bint single, int level):
         """All arguments are checked by the caller, `linalign.engine.lanes`. Raises: ValueError where this processor has no such loop."""
         cdef int i, slot, d = len(widths) - 1, most = 0
         cdef char code = b"f" if single else b"d"
