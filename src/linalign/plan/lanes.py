@@ -22,6 +22,8 @@ LOSSES = ("squared", "logistic", "cross_entropy")
 RULES: dict[type[Rule], str] = {Adam: "adam", AdamW: "adam", RMSprop: "rmsprop", Adagrad: "adagrad", Sign: "sign"}
 # nanoseconds of an output of a loss with exponentials, of one network by itself
 ALONE = 12.0
+# and of a step on a batch: rows are drawn and gathered for it
+BATCH_ALONE = 2000.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def layouts(problem: Problem, slots: int) -> list[Layout]:
 def alone(problem: Problem, pivot: Pivot) -> float:
     """Nanoseconds of a step of one network by itself."""
     entries = 0 if problem.loss.kind == "squared" else problem.rows_a_step * problem.net.widths[-1]
-    return pivot.nanoseconds + ALONE * entries
+    return pivot.nanoseconds + ALONE * entries + (0.0 if problem.batch is None else BATCH_ALONE)
 
 
 def _layout(problem: Problem, slots: int, widths: tuple[int, ...], place: str, turned: bool, rows: int) -> Layout:

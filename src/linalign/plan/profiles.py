@@ -42,12 +42,13 @@ class Rates:
 @dataclass(frozen=True)
 class Lanes:
     """Nanoseconds of a step of networks side by side, of whole vectors: `step`, and multiply-adds over `rate`; `entry` an output of a
-    loss with exponentials, `gather` a number of a batch. cache : bytes of all lanes that the second-level cache holds.
+    loss with exponentials, `gather` a number of a batch. cache : bytes of all lanes that the second-level cache holds. Those here are of a
+    Sapphire Rapids, one thread, within 11 %.
     """
 
     step: float = 60.0
     rate: float = 3.8
-    entry: float = 25.0
+    entry: float = 15.0
     gather: float = 8.0
     cache: int = 1_000_000
 
