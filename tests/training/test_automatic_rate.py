@@ -149,7 +149,7 @@ def test_a_sweep_finds_it_for_each_network():
             "lr is 'auto' but the curvature of the loss 'hinge' is not known, only of squared, cross_entropy, logistic, "
             "exponential, huber, squared_hinge; pass a number",
         ),
-        ({"lr": "Auto"}, "lr is 'Auto'; one of 'auto', 'certified' was wanted"),
+        ({"lr": "Auto"}, "lr is 'Auto'; one of 'auto', 'certified' was wanted: did you mean 'auto'?"),
     ],
 )
 def test_refusals(options, message):
