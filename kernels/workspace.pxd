@@ -52,7 +52,8 @@ cdef inline int carried(Engine* e) noexcept nogil:
     cdef int i, found = 1
     # the inputs are reached from a pivot alone; from the first vertex the gradient of a dense layer is a product with the data itself
     cdef bint inputs = e.pivot > 1 or e.pivot == 1 and (e.diagonal or e.layers[0].kind != DENSE or e.rows == 1)
-    for i in range(0 if inputs else 1, e.depth + (e.pivot < e.depth)):
+    # from the outputs on where they are not the rows in flight themselves
+    for i in range(0 if inputs else 1, e.depth + (0 < e.pivot < e.depth or e.data_last)):
         found = max(found, width(e, i))
     return found
 
