@@ -9,7 +9,8 @@ from products cimport la_tile_of
 from structured cimport refresh
 from score cimport Scores, SIDE, score
 from engine cimport Engine, Optimiser, Batch, la_rules_of
-from workspace cimport Memory, array_of, lay_out_blocks, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, widest, width
+from workspace cimport Memory, array_of, lay_out_blocks, lay_out_rows, lay_out_rule, lay_out_scores, lay_out_stripes, lay_out_tiles
+from workspace cimport widest, width
 from registers cimport hand_gradients_over, lay_out_registers
 from one_row cimport lay_out_one_row
 from constrained cimport bind_structure
@@ -75,8 +76,7 @@ cdef class Chain:
         self.kept, self.params, self.velocities, self.gradients, self.slots = [], [], [], [], []
         e.itemsize, e.depth = self.dtype.itemsize, len(params)
         e.machine.level, e.machine.most, e.machine.threads = machine.level, machine.tile, machine.threads
-        e.machine.wake, e.machine.cache = machine.wake, machine.cache
-        e.machine.tile = la_tile_of(e.machine.level)
+        e.machine.wake, e.machine.cache, e.machine.tile = machine.wake, machine.cache, la_tile_of(machine.level)
         e.pivot, e.rows = schedule.pivot, schedule.rows
         e.cyclic, e.momentum = rule.cyclic, rule.momentum
         self._layers(params, structures, rule)
@@ -165,6 +165,7 @@ cdef class Chain:
         if data.targets is not None and not data.block:
             targets = data.targets.T if e.loss.by_output else data.targets
             e.loss.targets = as_matrix(self.kept, targets, self.dtype, e.machine.most, data.lent)
+        lay_out_tiles(e, &self.memory)
         if data.observations is not None:
             bind_observations(e, &self.memory, data.observations)
             self.kept.append(data.observations)

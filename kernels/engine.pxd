@@ -128,6 +128,14 @@ cdef struct Blocks:
     void* room              # for a block of X in padded rows; NULL where it is read where it lies
     void* below             # Q X (s, k_0), from a pivot
 
+cdef struct Tiles:
+    # a chain of convolutions that is gone through some rows at a time (tiles.pxd)
+    int rows                # of a tile
+    int wide                # leading dimension of rows of what carries gradients
+    Layer* layers           # (threads, depth), as the engine's, each with scratch memory and coordinates of its own
+    void** sums             # a layer: coordinates of the gradient (threads, size)
+    double* values          # of each thread, a line of the cache apart
+
 cdef struct Engine:
     Machine machine
     Layer* layers
@@ -171,6 +179,7 @@ cdef struct Engine:
     int (*ask)(void* owner, double* value) noexcept with gil    # a loss in Python, of the outputs
     void* owner             # the Chain
     Scores* scores          # what to record on the way; NULL for nothing
+    Tiles* tiles            # NULL where a step goes from layer to layer
     # a chain that fits in registers (registers.pxd)
     la_train train          # NULL if it does not
     la_chain registers

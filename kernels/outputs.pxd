@@ -19,10 +19,12 @@ cdef inline real* gradient_of_product(real* precision, Engine* e, double beta, r
 
 cdef inline int evaluate(real* precision, Engine* e, double* value) noexcept nogil:
     """The loss of the outputs; e.O becomes their gradient. Returns a Status."""
-    cdef int rows = e.n_out if e.loss.by_output else e.samples
+    return evaluate_rows(precision, e, e.n_out if e.loss.by_output else e.samples, <real*>e.O, <real*>e.loss.targets, value)
+
+
+cdef inline int evaluate_rows(real* precision, Engine* e, int rows, real* O, real* T, double* value) noexcept nogil:
+    """The same of rows of the outputs, or of all: those of a loss of samples alone are parts of it."""
     cdef int cols = e.samples if e.loss.by_output else e.n_out
-    cdef real* O = <real*>e.O
-    cdef real* T = <real*>e.loss.targets
     cdef double f = e.loss.factor
     cdef int kind = e.loss.kind
     if kind == SQUARED:

@@ -7,6 +7,7 @@ from rows cimport upper
 from outputs cimport outputs_of, gradient_of_product, evaluate
 from blocks cimport enter
 from descend cimport descend, adjoint_descend
+from tiles cimport goes_by_tiles, forward_by_tiles, backward_by_tiles
 
 
 cdef inline void outputs_from_samples(real* precision, Engine* e) noexcept nogil:
@@ -23,6 +24,9 @@ cdef inline int forward_from_samples(real* precision, Engine* e, double* value) 
     cdef int i, status = RUNNING
     cdef Py_ssize_t first = 0
     cdef double part
+    if goes_by_tiles(e):
+        forward_by_tiles(precision, e, value)
+        return RUNNING
     if e.blocks == NULL:
         outputs_from_samples(precision, e)
         return evaluate(precision, e, value)
@@ -46,6 +50,9 @@ cdef inline void backward_to_samples(real* precision, Engine* e) noexcept nogil:
     cdef real* spare = <real*>e.pong
     cdef int ldd = e.ldo
     cdef int i
+    if goes_by_tiles(e):
+        backward_by_tiles(precision, e)
+        return
     if e.data_last:
         D = spare if e.blocks != NULL else gradient_of_product(precision, e, 0, spare, e.ld[e.depth])
         ldd = e.ld[e.depth]

@@ -1,11 +1,11 @@
 # Workspace: where the rows in flight lie, and what else a loop works in, laid out once when a network is bound to its data.
 
-from types cimport DENSE, NEWTON_SCHULZ
-from layer cimport Layer, has_matrix
+from types cimport LINE, DENSE, CONV, END_TO_END, ENTRIES, SENSING, NEWTON_SCHULZ
+from layer cimport Layer, Structure, has_matrix
 from memory cimport Arena, padding, take
 from stripes cimport Stripes, NONE, longer
 from score cimport Scores, SIDE
-from engine cimport Blocks, Engine
+from engine cimport Blocks, Engine, Tiles
 
 cdef struct Memory:
     Arena kept          # pointers, and what never changes
@@ -113,6 +113,38 @@ cdef inline int lay_out_rows(Engine* e, Memory* memory, void* outputs) except -1
     if e.blocks != NULL:
         e.loss.targets = matrix_of(e, room, e.n_out if p else e.samples, e.samples if p else e.n_out)
         e.blocks.below = matrix_of(e, room, e.rows, e.n_in) if p else NULL
+    return 0
+
+
+cdef inline int lay_out_tiles(Engine* e, Memory* memory) except -1:
+    """How a chain of convolutions that sees samples goes through them, unless all fit in the cache: by tiles that fill half of it."""
+    cdef int i, p, d = e.depth, threads = 1 if e.layers[0].structure == NULL else e.layers[0].structure.threads
+    cdef Py_ssize_t row = 0
+    cdef Structure* S
+    if e.pivot or e.cyclic or e.data_last or e.loss.targets == NULL or e.loss.kind in (END_TO_END, ENTRIES, SENSING):
+        return 0
+    for i in range(d):
+        if e.layers[i].kind != CONV or e.layers[i].structure.threads != threads:
+            return 0
+        row += e.ld[i] * e.itemsize
+    row += (2 * e.ldo + 2 * padding(carried(e), e.itemsize, e.machine.most)) * e.itemsize
+    if e.rows * row <= e.machine.cache:
+        return 0
+    t = e.tiles = <Tiles*>take(&memory.kept, sizeof(Tiles))
+    t.rows, t.wide = <int>max(1, e.machine.cache // (2 * row)), padding(carried(e), e.itemsize, e.machine.most)
+    t.layers = <Layer*>take(&memory.kept, threads * d * sizeof(Layer))
+    t.sums = <void**>take(&memory.kept, d * sizeof(void*))
+    t.values = <double*>take(&memory.room, threads * LINE)
+    S = <Structure*>take(&memory.kept, threads * d * sizeof(Structure))
+    for i in range(d):
+        t.sums[i] = array_of(e, &memory.room, threads * e.layers[i].structure.size)
+        for p in range(threads):
+            S[p * d + i] = e.layers[i].structure[0]
+            S[p * d + i].threads = 1
+            S[p * d + i].work = <char*>S[p * d + i].work + p * S[p * d + i].room * e.itemsize
+            S[p * d + i].coordinates = <char*>S[p * d + i].coordinates + p * S[p * d + i].size * e.itemsize
+            t.layers[p * d + i] = e.layers[i]
+            t.layers[p * d + i].structure = &S[p * d + i]
     return 0
 
 

@@ -28,7 +28,7 @@ ORDER = [
     ["engine", "second"],
     ["workspace", "rows", "batch", "blocks", "optimiser"],
     ["registers", "one_row", "constrained", "observed", "rule", "outputs"],
-    ["descend"],
+    ["descend", "tiles"],
     ["samples", "pivot", "sweep"],
     ["loop", "direction"],
     ["_chain", "_curvature", "_flow", "_modes", "_machine", "_limits", "_product", "_stack", "_projection", "_lanes"],
