@@ -5,7 +5,7 @@ from libc.string cimport memset
 from types cimport DENSE, RUNNING, CALLBACK_FAILED, NORMALISED, GROUP_RMSPROP
 from layer cimport Layer
 from memory cimport clear, padding, release, take
-from products cimport la_tile_of
+from products cimport la_tile_of, lay_out_panels
 from structured cimport refresh
 from score cimport Scores, SIDE, score
 from engine cimport Engine, Optimiser, Batch, la_rules_of
@@ -86,6 +86,8 @@ cdef class Chain:
         cdef int side = min(e.machine.most, (longest + 15) // 16 * 16)
         e.machine.room = <Py_ssize_t>side * side
         e.machine.scratch = array_of(e, &self.memory.room, e.machine.threads * e.machine.room)
+        cdef Py_ssize_t panels = lay_out_panels(&e.machine, machine.panels, widest(e), e.itemsize)
+        e.machine.panels = take(&self.memory.room, panels) if panels else NULL
         self._outputs(data)
         if schedule.in_registers:
             lay_out_registers(e, &self.memory)

@@ -4,7 +4,7 @@ from types cimport (LINE, ARM, BASE, NEON, AVX2, AVX512, la_detect, DENSE, TIED,
                     LOGISTIC, EXPONENTIAL, CROSS_ENTROPY, ENTRIES, SENSING, END_TO_END, HUBER, HINGE, SQUARED_HINGE, RUNNING,
                     CONVERGED, DIVERGED, CALLBACK_FAILED, SGD, ADAM, RMSPROP, ADAGRAD, SIGN, NORMALISED, GROUP_RMSPROP,
                     NEWTON_SCHULZ)
-from memory cimport padding as padded_columns
+from memory cimport PAGE, la_paged, la_use_pages, padding as padded_columns
 from handover cimport address
 
 import numpy as np
@@ -80,9 +80,12 @@ def padding(int columns, int itemsize, int most) -> int:
 
 
 def buffer(int rows, int columns, dtype, int most) -> np.ndarray:
-    """A zeroed matrix that starts on a cache line, as a view of its padded rows."""
+    """A zeroed matrix that starts on a cache line, or a large page if it is as large, as a view of its padded rows."""
     cdef int itemsize = np.dtype(dtype).itemsize, ld = padded_columns(columns, itemsize, most)
+    cdef size_t size = <size_t>rows * ld * itemsize, paged = la_paged(size) if size >= 2 * PAGE else 0, step = PAGE if paged else LINE
+    raw = np.empty(max(size, paged) + step, dtype=np.uint8)
+    cdef size_t begins = (step - address(raw) % step) % step
+    la_use_pages(<void*>(<size_t>address(raw) + begins), paged)
     # touched here, and not page by page in the first steps
-    raw = np.empty(<Py_ssize_t>rows * ld * itemsize + LINE, dtype=np.uint8)
-    raw.fill(0)
-    return np.ndarray((rows, columns), dtype, raw, (LINE - address(raw) % LINE) % LINE, (ld * itemsize, itemsize))
+    raw[begins : begins + size].fill(0)
+    return np.ndarray((rows, columns), dtype, raw, begins, (ld * itemsize, itemsize))

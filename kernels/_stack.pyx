@@ -3,7 +3,7 @@
 from libc.string cimport memset
 from types cimport LINE
 from memory cimport Arena, release, take
-from products cimport la_tile_of
+from products cimport la_tile_of, lay_out_panels
 from handover cimport exactly
 from stack cimport ROWS, Matrix, Stack, backward, forward, give, hand_back, matrix, room_for, written
 
@@ -43,16 +43,19 @@ cdef class Fused:
     cdef readonly Py_ssize_t tape
     cdef readonly bint by_blas
 
-    def __init__(self, widths, int rows, bint single, int pivot, *, int level, int most, int threads=1, Py_ssize_t wake=150000):
+    def __init__(self, widths, int rows, bint single, int pivot, *, int level, int most, int threads=1, Py_ssize_t wake=150000,
+                 int least=0, Py_ssize_t cache=400000):
         s = &self.s
         memset(s, 0, sizeof(Stack))
         self.code, self.rows, self.pivot = (b"f" if single else b"d"), rows, pivot
         s.itemsize = sizeof(float) if single else sizeof(double)
         s.depth, s.pivot = len(widths) - 1, pivot
         s.machine.level, s.machine.most, s.machine.threads = level, most, threads
-        s.machine.wake = wake
+        s.machine.wake, s.machine.cache = wake, cache
         s.machine.tile, s.machine.room = la_tile_of(level), <Py_ssize_t>most * most
         s.machine.scratch = take(&self.arena, <size_t>threads * most * most * s.itemsize)
+        cdef Py_ssize_t panels = lay_out_panels(&s.machine, least, max(widths), s.itemsize)
+        s.machine.panels = take(&self.arena, panels) if panels else NULL
         cdef int i, d = s.depth, p = pivot
         self.by_blas = not level or max(rows, *widths) > most
         s.widths = <int*>take(&self.arena, (d + 1) * sizeof(int))

@@ -6,6 +6,11 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 from types cimport LINE
 
+cdef extern from "la_pages.h":
+    const size_t PAGE "LA_PAGE"     # bytes of the pages that large pieces are laid on
+    size_t la_paged(size_t size) noexcept nogil
+    void la_use_pages(void* at, size_t paged) noexcept nogil
+
 cdef enum:
     # bytes of a block that small pieces share: the first, and at most; larger pieces have a block each
     BLOCK = 4096
@@ -13,6 +18,7 @@ cdef enum:
 
 cdef struct Block:
     void* raw
+    void* at                # where it begins, on a cache line or a page
     size_t size
 
 cdef struct Arena:
@@ -23,19 +29,23 @@ cdef struct Arena:
     size_t left
 
 cdef inline void* _block(Arena* a, size_t size) noexcept:
-    """A block from a cache line on; NULL without memory."""
+    """A block from a cache line on, from a large page on if it is as large; NULL without memory."""
+    cdef size_t paged = la_paged(size), step = PAGE if paged else LINE
+    cdef Block* block
     cdef Block* more = <Block*>realloc(a.blocks, (a.count + 1) * sizeof(Block))
     if more == NULL:
         return NULL
     a.blocks = more
-    cdef void* raw = malloc(size + LINE)
+    cdef void* raw = malloc(max(size, paged) + step)
     if raw == NULL:
         return NULL
-    a.blocks[a.count].raw, a.blocks[a.count].size = raw, size + LINE
+    block = &a.blocks[a.count]
     a.count += 1
+    block.raw, block.at, block.size = raw, <void*>((<uintptr_t>raw + step - 1) // step * step), size
+    la_use_pages(block.at, paged)
     # touched here, and not page by page in the first steps
-    memset(raw, 0, size + LINE)
-    return <void*>((<uintptr_t>raw + LINE - 1) // LINE * LINE)
+    memset(block.at, 0, size)
+    return block.at
 
 cdef inline void* take(Arena* a, size_t size) except NULL:
     """`size` bytes, all zero."""
@@ -61,7 +71,7 @@ cdef inline void clear(Arena* a) noexcept:
     """Every piece as it was when it was taken: all zero."""
     cdef int i
     for i in range(a.count):
-        memset(a.blocks[i].raw, 0, a.blocks[i].size)
+        memset(a.blocks[i].at, 0, a.blocks[i].size)
 
 cdef inline void release(Arena* a) noexcept:
     """Free every piece."""

@@ -19,6 +19,8 @@ cdef extern from "la_tile.h":
         void (*axpby)(Py_ssize_t, float, const float*, float, float*) noexcept nogil
         void (*scale)(int, int, const float*, Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
         void (*stripes_fill)(int, int, int, const float*, Py_ssize_t, const float*, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
+        void (*panels)(int, int, int, int, int, float, const float*, Py_ssize_t, const float*, Py_ssize_t, float, float*, Py_ssize_t,
+                       int, float*) noexcept nogil
     ctypedef struct la_tile_double:
         void (*gemm)(int, int, int, double, const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t,
                      double, double*, Py_ssize_t) noexcept nogil
@@ -29,10 +31,14 @@ cdef extern from "la_tile.h":
         void (*axpby)(Py_ssize_t, double, const double*, double, double*) noexcept nogil
         void (*scale)(int, int, const double*, Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
         void (*stripes_fill)(int, int, int, const double*, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
+        void (*panels)(int, int, int, int, int, double, const double*, Py_ssize_t, const double*, Py_ssize_t, double, double*, Py_ssize_t,
+                       int, double*) noexcept nogil
     ctypedef struct la_tile:
         la_tile_float f
         la_tile_double d
     const la_tile* la_tile_of(int level) noexcept nogil
+    const int BLOCK "LA_BLOCK"      # rows of the first factor that are packed at once
+    const int TERMS "LA_TERMS"      # bytes of the terms of a line that are packed at once
 
 cdef extern from "la_team.h":
     int la_team(int wanted) noexcept nogil
@@ -49,6 +55,24 @@ cdef struct Machine:
     Py_ssize_t cache        # bytes of a layer that stay in the second-level cache beside the rows in flight
     void* scratch           # a thread: `room` elements of a transposed factor, whole vectors of rows too
     Py_ssize_t room
+    int least               # a product goes by packed panels from so many rows, columns and terms on; 0 for never
+    int panel               # columns of them that are packed at once
+    void* panels            # a thread: BLOCK + panel lines of TERMS bytes; NULL where there is no such product
+
+cdef enum Way:
+    BY_BLAS = 0
+    BY_TILE = 1
+    BY_PANELS = 2
+
+
+cdef inline Py_ssize_t lay_out_panels(Machine* machine, int least, int widest, size_t itemsize) noexcept nogil:
+    """Bytes for the panels of all threads, if any product is as large: `widest` is the largest of its sides but one."""
+    cdef int whole = 3 * LINE // <int>itemsize
+    machine.least = least if machine.tile != NULL and widest >= least else 0
+    if not machine.least:
+        return 0
+    machine.panel = max(1, min(<int>(machine.cache // TERMS), widest + whole - 1) // whole) * whole
+    return <Py_ssize_t>machine.threads * (BLOCK + machine.panel) * TERMS
 
 
 cdef inline int share(int lines, int part, int parts, int unit) noexcept nogil:
@@ -107,26 +131,33 @@ cdef inline int grid_columns(int threads, int m, int n) noexcept nogil:
     return best
 
 
-cdef inline void product_by_threads(Machine* machine, bint tile, bint ta, bint tb, int m, int n, int k, double alpha,
+cdef inline void product_by_threads(Machine* machine, Way way, bint ta, bint tb, int m, int n, int k, double alpha,
                                     const real* A, int lda, const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """The product by all threads, each its block of C; the tile's blocks are of whole rows."""
-    cdef int p, top, left, rows, columns, threads = machine.threads, across = 1 if tile else grid_columns(threads, m, n)
-    cdef int down = threads // across
+    cdef int p, top, left, rows, columns, threads = machine.threads, across = 1 if way == BY_TILE else grid_columns(threads, m, n)
+    cdef int down = threads // across, unit = 3 * LINE // <int>sizeof(real) if way == BY_PANELS else 8
     for p in prange(threads, num_threads=la_team(threads), schedule="static"):
-        top, left = share(m, p // across, down, 8), share(n, p % across, across, 8)
-        rows, columns = share(m, p // across + 1, down, 8) - top, share(n, p % across + 1, across, 8) - left
+        top, left = share(m, p // across, down, 8), share(n, p % across, across, unit)
+        rows, columns = share(m, p // across + 1, down, 8) - top, share(n, p % across + 1, across, unit) - left
         if rows and columns:
-            product_by_one(machine, p, tile, ta, tb, rows, columns, k, alpha, A + (top if ta else <Py_ssize_t>top * lda), lda,
+            product_by_one(machine, p, way, ta, tb, rows, columns, k, alpha, A + (top if ta else <Py_ssize_t>top * lda), lda,
                            B + (<Py_ssize_t>left * ldb if tb else left), ldb, beta, C + <Py_ssize_t>top * ldc + left, ldc)
 
 
-cdef inline void product_by_one(Machine* machine, int thread, bint tile, bint ta, bint tb, int m, int n, int k, double alpha,
+cdef inline void product_by_one(Machine* machine, int thread, Way way, bint ta, bint tb, int m, int n, int k, double alpha,
                                 const real* A, int lda, const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
-    """By BLAS or the tile; `thread` has scratch of its own."""
+    """By BLAS, the tile or packed panels; `thread` has room of its own."""
     cdef real* packed
     cdef int ldp
-    if not tile:
+    if way == BY_BLAS:
         gemm(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+        return
+    if way == BY_PANELS:
+        packed = <real*>(<char*>machine.panels + <Py_ssize_t>thread * (BLOCK + machine.panel) * TERMS)
+        if real is float:
+            machine.tile.f.panels(ta, tb, m, n, k, <float>alpha, A, lda, B, ldb, <float>beta, C, ldc, machine.panel, packed)
+        else:
+            machine.tile.d.panels(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, machine.panel, packed)
         return
     if tb:
         # by each thread for itself: what another has just written is slow to reach
@@ -147,19 +178,26 @@ cdef inline void tile_product(Machine* machine, int m, int n, int k, double alph
         machine.tile.d.gemm(m, n, k, alpha, A, a_row, a_col, B, ldb, beta, C, ldc)
 
 
+cdef inline Way way_of(Machine* machine, bint tb, int m, int n, int k) noexcept nogil:
+    """Who makes a product, by its sizes alone."""
+    # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
+    if (machine.level and n <= machine.most and k <= machine.most
+            and not (tb and machine.level == AVX512 and n > 16 and 3 * m < n)):
+        return BY_TILE
+    return BY_PANELS if machine.panels != NULL and min(m, n, k) >= machine.least else BY_BLAS
+
+
 cdef inline void product(Machine* machine, bint ta, bint tb, int m, int n, int k, double alpha, const real* A, int lda,
                          const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """C (m, n) = alpha * op(A) (m, k) @ op(B) (k, n) + beta * C. Short rows are padded with zeros to 64 bytes."""
     cdef long macs = <long>m * n * k
-    # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
-    cdef bint tile = (machine.level and n <= machine.most and k <= machine.most
-                      and not (tb and machine.level == AVX512 and n > 16 and 3 * m < n))
+    cdef Way way = way_of(machine, tb, m, n, k)
     if machine.threads > 1 and macs >= machine.wake:
-        product_by_threads(machine, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+        product_by_threads(machine, way, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
-        product_by_one(machine, 0, tile, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
+        product_by_one(machine, 0, way, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     # the tile of AVX-512 writes whole lines, that of AVX2 whole vectors, which are half of one
-    if not tile or machine.level != AVX512:
+    if way != BY_TILE or machine.level != AVX512:
         clear_margin(m, n, C, ldc)
 
 

@@ -7,6 +7,7 @@
 #define LA_TILE_H
 
 #include <stddef.h>
+#include <string.h>
 #include "la_vector.h"
 
 #define LA_TABLE(T, NAME)                                                                                             \
@@ -19,6 +20,8 @@
         void (*axpby)(ptrdiff_t, T, const T *, T, T *);                                                               \
         void (*scale)(int, int, const T *, ptrdiff_t, const T *, T *, ptrdiff_t);                                     \
         void (*stripes_fill)(int, int, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, ptrdiff_t);              \
+        void (*panels)(int, int, int, int, int, T, const T *, ptrdiff_t, const T *, ptrdiff_t, T, T *, ptrdiff_t,     \
+                       int, T *);                                                                                    \
     } NAME;
 
 LA_TABLE(float, la_tile_float)
@@ -38,9 +41,12 @@ typedef struct {
 #define LA_BODY "la_stripes.inc.h"
 #define LA_NO_BASE
 #include "la_each.h"
+#define LA_BODY "la_panels.inc.h"
+#define LA_NO_BASE
+#include "la_each.h"
 
 #define LA_FUNCTIONS(P)                                                                                               \
-    {P##gemm, P##dot_update, P##sum_update, P##residual, P##transpose, P##axpby, P##scale, P##stripes_fill}
+    {P##gemm, P##dot_update, P##sum_update, P##residual, P##transpose, P##axpby, P##scale, P##stripes_fill, P##panels}
 #ifdef LA_HAVE_NEON
 static const la_tile la_tile_neon = {LA_FUNCTIONS(la_f_base_), LA_FUNCTIONS(la_d_base_)};
 #else

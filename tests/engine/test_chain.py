@@ -375,7 +375,7 @@ def padding_of(array):
 def test_products(isa, dtype, ta, tb):
     """`|fl(C) - C| <= gamma_{k+3} (|alpha| |A| |B| + |beta| |C|)`; with beta = 0 what was in C is not read; the padding stays zero."""
     rng = np.random.default_rng([ta, tb])
-    name, tile = isas()[isa]
+    name, tile, least = isas()[isa]
     # every side with itself, and three hundred drawn at random
     sizes = [(s, s, s) for s in SIDES] + WIDE + [tuple(rng.choice(SIDES, 3).tolist()) for _ in range(300)]
     u = np.finfo(dtype).eps / 2
@@ -385,7 +385,7 @@ def test_products(isa, dtype, ta, tb):
         left, right, before = ((M.T if t else M).astype(LD) for M, t in ((A, ta), (B, tb), (C, False)))
         if beta == 0:
             C[...] = np.nan
-        _product.multiply(ta, tb, alpha, A, B, beta, C, level=machine.LEVELS[name], most=tile)
+        _product.multiply(ta, tb, alpha, A, B, beta, C, level=machine.LEVELS[name], most=tile, least=least)
         exact = alpha * left @ right + beta * before
         size = abs(alpha) * np.abs(left) @ np.abs(right) + abs(beta) * np.abs(before)
         compare(f"{m} x {k} by {k} x {n}", C, exact, (k + 3) * u / (1 - (k + 3) * u) * size)
@@ -396,14 +396,14 @@ def test_products(isa, dtype, ta, tb):
 @isa
 def test_products_of_integers_are_exact(isa):
     rng = np.random.default_rng(0)
-    name, tile = isas()[isa]
+    name, tile, least = isas()[isa]
     for dtype in DTYPES:
         for m, n, k in (rng.choice(SIDES, 3).tolist() for _ in range(100)):
             A, B, C = operand(rng, k, m, dtype, tile), operand(rng, n, k, dtype, tile), operand(rng, m, n, dtype, tile)
             for array in (A, B, C):
                 array[...] = rng.integers(-9, 10, array.shape)
             exact = 2 * A.T.astype(LD) @ B.T.astype(LD) - C
-            _product.multiply(True, True, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile)
+            _product.multiply(True, True, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile, least=least)
             assert np.array_equal(C, exact)
 
 
@@ -412,7 +412,7 @@ def test_products_of_integers_are_exact(isa):
 def test_shared_products_of_integers_are_exact(isa, threads):
     """Every grid of blocks, with threads left over; the tile's rows and those of BLAS, all large enough to be shared."""
     rng = np.random.default_rng(threads)
-    name, tile = isas()[isa]
+    name, tile, least = isas()[isa]
     for dtype in DTYPES:
         for m, n, k in [
             (64, 64, 64),
@@ -431,10 +431,34 @@ def test_shared_products_of_integers_are_exact(isa, threads):
                     array[...] = rng.integers(-9, 10, array.shape)
                 exact = 2 * (A.T if ta else A).astype(LD) @ (B.T if tb else B).astype(LD) - C
                 _product.multiply(
-                    ta, tb, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile, threads=threads,
+                    ta, tb, 2.0, A, B, -1.0, C, level=machine.LEVELS[name], most=tile, least=least, threads=threads,
                 )  # fmt: skip
                 assert np.array_equal(C, exact), (m, n, k, ta, tb)
                 assert not padding_of(C).any()
+
+
+@pytest.mark.parametrize("tb", [False, True])
+@pytest.mark.parametrize("ta", [False, True])
+@dtype
+def test_products_by_panels_have_the_same_bits_by_any_number_of_threads(dtype, ta, tb):
+    """The terms of a sum are cut by their number alone, wherever the blocks of the threads and the panels end."""
+    rng = np.random.default_rng([ta, tb])
+    level = machine.LEVELS[machine.available()]
+    if not level:
+        pytest.skip("the baseline has no vectors")
+    # sides that end a vector, a panel and a piece of packed terms early, at their ends, and late
+    for m, n, k in [(70, 65, 193), (64, 96, 384), (129, 49, 385), (26, 290, 25), (200, 100, 800)]:
+        A, B = operand(rng, *((k, m) if ta else (m, k)), dtype, 16), operand(rng, *((n, k) if tb else (k, n)), dtype, 16)
+        start, found = operand(rng, m, n, dtype, 16), []
+        # the last: pieces of one panel, whatever the cache
+        for threads, fits in (1, 400_000), (2, 400_000), (3, 400_000), (7, 400_000), (1, 1):
+            C = operand(rng, m, n, dtype, 16)
+            C[...] = start
+            _product.multiply(ta, tb, 0.7, A, B, 1.3, C, level=level, most=16, least=25, threads=threads, wake=1, cache=fits)
+            assert not padding_of(C).any()
+            found.append(C)
+        for other in found[1:]:
+            assert np.array_equal(found[0], other), (m, n, k)
 
 
 # ---- the chain's own interface ---------------------------------------------------------------------------------------------

@@ -36,24 +36,24 @@ U64 = 2.0**-53
 
 
 def isas():
-    """The instruction sets that this processor has, and two settings of the tile that are nobody's default."""
+    """The instruction sets that this processor has, each with what goes to its tile and by panels; and one that is nobody's default."""
     best = machine.LEVELS[machine.available()]
-    have = {name: (name, machine.TILES[level]) for name, level in machine.LEVELS.items() if level <= best}
+    have = {name: (name, machine.TILES[level], machine.PROFILE.panels[name]) for name, level in machine.LEVELS.items() if level <= best}
     if best:
-        # products of all but the smallest shapes go to BLAS, some of them over padded rows
-        have["mixed"] = (machine.available(), 16)
+        # products of all but the smallest shapes go to BLAS, some of them over padded rows, or by panels
+        have["mixed"] = (machine.available(), 16, 25)
     return have
 
 
 @contextmanager
 def use_isa(name):
     """Bind with this instruction set."""
-    old = machine.ISA, machine.TILE
-    machine.ISA, machine.TILE = isas()[name]
+    old = machine.ISA, machine.TILE, machine.PANELS
+    machine.ISA, machine.TILE, machine.PANELS = isas()[name]
     try:
         yield
     finally:
-        machine.ISA, machine.TILE = old
+        machine.ISA, machine.TILE, machine.PANELS = old
 
 
 # ---- losses, one builder a way to ask for it -------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def read(plan):
 def avx2(monkeypatch):
     monkeypatch.setattr(machine, "ISA", "avx2")
     monkeypatch.setattr(machine, "TILE", 64)
+    monkeypatch.setattr(machine, "PANELS", 0)
 
 
 TEXTS = {

@@ -30,6 +30,7 @@ def isa(monkeypatch):
     def choose(name):
         monkeypatch.setattr(machine, "ISA", name)
         monkeypatch.setattr(machine, "TILE", 24)
+        monkeypatch.setattr(machine, "PANELS", 0)
 
     return choose
 
@@ -164,6 +165,7 @@ def test_the_choice_is_never_slower_than_an_end_by_its_own_model(k, n, name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "ISA", name)
         patch.setattr(machine, "TILE", 24)
+        patch.setattr(machine, "PANELS", 0)
         made = make_problem(*problem(k, n), "squared")
         # with momentum nothing runs in registers, which is taken whatever the model says of products one by one
         found, _, others = cost.choose(made, descent(len(k) - 1, momentum=0.9))
@@ -217,6 +219,16 @@ plan: 2,160,000 multiply-adds a step; backpropagation as given takes 3,960,000, 
   not used  other pivots               multiply-adds a step: 0 (2,160,000), 1 (2,160,000)""",
     ),
 }
+
+
+def test_a_plan_says_what_goes_by_panels(isa, monkeypatch):
+    isa("avx512")
+    monkeypatch.setattr(machine, "PANELS", 20)
+    # all layers, and all beside one that the tile takes; 19 rows in flight are too few, or 18 outputs
+    assert chosen((100, 90, 40), None, loss="mse").kernel == "panels-avx512"
+    assert chosen((20, 20, 90, 40), 50, pivot=0, reduce="none").kernel == "tile-avx512 and panels-avx512"
+    assert chosen((100, 90, 19), None, loss="mse").kernel == "BLAS"
+    assert chosen((100, 90, 40, 60, 18), 50, pivot=0, reduce="none").kernel == "panels-avx512 and BLAS"
 
 
 @pytest.mark.parametrize(("given", "text"), TEXTS.values(), ids=TEXTS)

@@ -352,6 +352,7 @@ def test_a_check_that_fails_is_a_refusal(monkeypatch):
 def test_the_whole_text_of_a_plan(monkeypatch):
     monkeypatch.setattr(machine, "ISA", "avx2")
     monkeypatch.setattr(machine, "TILE", 24)
+    monkeypatch.setattr(machine, "PANELS", 0)
     monkeypatch.setattr(budget, "GAIN", 0.95)
     net, X, Y = drawn(convs((28, 28), *[(3, 1, "same", 1)] * 3), 50)
     plan = la.explain(net, X, Y)

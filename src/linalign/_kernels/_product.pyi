@@ -18,4 +18,6 @@ def multiply(
     repeats: int = 1,
     threads: int = 1,
     wake: int = 150000,
-) -> None: ...
+    least: int = 0,
+    cache: int = 400000,
+) -> float: ...

@@ -12,7 +12,18 @@ class Fused:
     tape: int
     by_blas: bool
     def __init__(
-        self, widths: Sequence[int], rows: int, single: bool, pivot: int, *, level: int, most: int, threads: int = 1, wake: int = 150000
+        self,
+        widths: Sequence[int],
+        rows: int,
+        single: bool,
+        pivot: int,
+        *,
+        level: int,
+        most: int,
+        threads: int = 1,
+        wake: int = 150000,
+        least: int = 0,
+        cache: int = 400000,
     ) -> None: ...
     def forward(self, weights: Sequence[Place], X: Place, out: Place, tape: Place | None) -> None: ...
     def backward(

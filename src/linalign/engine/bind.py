@@ -91,11 +91,13 @@ class Schedule(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """Instruction set, the most columns of the register tile, and threads that share products; `wake` and `cache` are of the profile."""
+    """Instruction set, the most columns of the register tile, threads that share products, and the least sides of one that goes by
+    panels; `wake` and `cache` are of the profile."""
 
     level: int
     tile: int
     threads: int
+    panels: int = 0
     wake: int = machine.PROFILE.wake
     cache: int = machine.PROFILE.cache
 
@@ -183,7 +185,7 @@ def bind(problem: Problem, descent: Descent, pivot: int, rows: int, threads: int
         ),
         Rule(descent.lr, descent.weight_decay, descent.momentum, cyclic),
         Schedule(0 if cyclic else pivot, rows, in_registers, machine.runs_one_row(problem, descent, pivot)),
-        Machine(machine.LEVELS[machine.ISA], machine.TILE, sharers(problem, rows, threads)),
+        Machine(machine.LEVELS[machine.ISA], machine.TILE, sharers(problem, rows, threads), machine.PANELS),
     )
 
 

@@ -15,14 +15,18 @@ from contextlib import AbstractContextManager
 from itertools import product
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
 from .._kernels._limits import Limits
 from ..plan import machine
 from ..problem.problem import Problem
+from ..validate import Array
 
 # multiply-adds that take one thread some 0.3 s: halving that saves more than the workers of BLAS then take from the loop
 PLAN_WORTH = 8e9
+# those of a lift, whose few products are large, and after which nothing follows that the workers would slow down
+LIFT_WORTH = 2e9
 # passes over each layer with a basis of a subspace, in a search for closed ones
 SEARCHES = 4
 
@@ -85,6 +89,12 @@ def for_plan(wanted: int | None, problem: Problem) -> AbstractContextManager[Any
     return limit(wanted if not machine.SHARES or _effort(problem) >= PLAN_WORTH else 1)
 
 
+def for_lift(wanted: int | None, problem: Problem) -> AbstractContextManager[Any]:
+    """BLAS threads while what a loop found is lifted: `wanted` where that repays waking them, else one."""
+    rank = min(problem.rows, problem.net.widths[0])
+    return limit(wanted if not machine.SHARES or problem.net.size * rank >= LIFT_WORTH else 1)
+
+
 def for_loop(wanted: int | None, implementation: str) -> AbstractContextManager[Any]:
     """BLAS threads during the loop: one where the kernel shares the products out itself, else `wanted`."""
     return limit(1 if implementation == "kernel" and machine.SHARES else wanted)
@@ -94,4 +104,10 @@ def _effort(problem: Problem) -> float:
     """Multiply-adds of a plan, to within a few times: the data are factorised, and the layers taken through small subspaces."""
     net = problem.net
     rank = min(problem.rows, net.widths[0])
-    return problem.rows * net.widths[0] * rank + SEARCHES * net.size * (rank + net.widths[-1])
+    searched = sum(theta.size for theta in net.params if not _may_be_diagonal(theta))
+    return problem.rows * net.widths[0] * rank + SEARCHES * searched * (rank + net.widths[-1])
+
+
+def _may_be_diagonal(theta: Array) -> bool:
+    """Whether a search may pass through parameters without a product, such as those of an identity: by a look at two rows."""
+    return theta.ndim == 2 and min(theta.shape) > 1 and all(np.count_nonzero(theta[i]) <= 1 for i in (0, -1))

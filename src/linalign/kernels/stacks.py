@@ -76,7 +76,7 @@ def make(key: Any) -> _stack.Fused:
     pivot = choose(widths, rows)
     sharing = max(1, min(count(threads), largest(widths, rows, pivot) // SHARE_WORTH)) if machine.SHARES else 1
     made = _stack.Fused(widths, rows, single, pivot, level=machine.LEVELS[machine.ISA], most=machine.TILE, threads=sharing,
-                         wake=machine.PROFILE.wake)  # fmt: skip
+                         wake=machine.PROFILE.wake, least=machine.PANELS, cache=machine.PROFILE.cache)  # fmt: skip
     while len(_KEPT.stacks) >= KEPT:
         del _KEPT.stacks[next(iter(_KEPT.stacks))]
     _KEPT.stacks[key] = made

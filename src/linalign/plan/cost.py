@@ -26,7 +26,7 @@ Product = tuple[int, int, int]
 """Rows, columns and inner size of a product."""
 
 
-# for the tile and for BLAS, of each instruction set
+# for the tile, BLAS and panels, of each instruction set
 MACHINES = machine.PROFILE.rates
 
 
@@ -120,10 +120,10 @@ def cycle(sizes: Sizes) -> list[Product]:
 
 def nanoseconds(found: list[Product], itemsize: int) -> float:
     """How long these products should take, one after the other on one core."""
-    tile, blas = MACHINES[machine.ISA]
+    tile, blas, panels = MACHINES[machine.ISA]
     total = 0.0
     for m, n, k in found:
-        rates = tile if machine.uses_tile(n, k) else blas
+        rates = tile if machine.uses_tile(n, k) else panels if machine.uses_panels(m, n, k) else blas
         total += rates.call + m * n * (k + rates.half) / rates.rate * itemsize / 8
         moved = (m * n + n * k + m * k) * itemsize
         if moved > rates.cache:
@@ -137,7 +137,7 @@ def _pivot(at: int, rows: int, found: list[Product], itemsize: int) -> Pivot:
 
 def pivots(problem: Problem) -> tuple[Pivot, ...]:
     """Every pivot."""
-    return _pivots(sizes(problem), machine.ISA, machine.TILE)
+    return _pivots(sizes(problem), machine.ISA, machine.TILE, machine.PANELS)
 
 
 @lru_cache(maxsize=256)

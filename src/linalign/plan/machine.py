@@ -65,6 +65,8 @@ def build_flags() -> list[str]:
 FIRST_CACHE = 32768
 ISA = isa()
 TILE = TILES[LEVELS[ISA]]
+# the least rows, columns and terms of a product that goes by packed panels of the kernel's own; 0 for none
+PANELS = PROFILE.panels[ISA]
 
 
 def has_loops() -> bool:
@@ -75,6 +77,11 @@ def has_loops() -> bool:
 def uses_tile(columns: int, terms: int) -> bool:
     """Whether a product of so many columns, each entry a sum of so many terms, goes to the register tile; rows do not count."""
     return LEVELS[ISA] > 0 and max(columns, terms) <= TILE
+
+
+def uses_panels(rows: int, columns: int, terms: int) -> bool:
+    """Whether a product that the tile leaves goes by packed panels, and not to BLAS."""
+    return 0 < PANELS <= min(rows, columns, terms)
 
 
 def fits_registers(problem: Problem, descent: Descent) -> bool:

@@ -262,14 +262,19 @@ def _kernel(work: Work, descent: Descent, pivot: Pivot) -> tuple[str, str]:
         return f"constrained, {machine.ISA}", "products of their own for " + ", ".join(f"{kind} layers" for kind in constrained)
     if machine.runs_in_registers(work.problem, descent, pivot.at, pivot.rows):
         return f"registers, {machine.ISA}", "no row is longer than 64 bytes: the loop is one function, and keeps a transpose of each layer"
-    widths = work.problem.net.widths
-    small = [machine.uses_tile(b, a) and machine.uses_tile(a, pivot.rows) for a, b in pairwise(widths)]
+    pairs = list(pairwise(work.problem.net.widths))
+    small = [machine.uses_tile(b, a) and machine.uses_tile(a, pivot.rows) for a, b in pairs]
     if all(small):
         return f"tile-{machine.ISA}", f"no product has more than {machine.TILE} columns, or sums of more terms"
     if pivot.rows == 1 and machine.LEVELS[machine.ISA]:
         return f"one pass, {machine.ISA}", "one row in flight: product and update share a pass over each layer"
+    large = [machine.uses_panels(pivot.rows, a, b) for a, b in pairs]
+    rest = f"panels-{machine.ISA}" if all(s or p for s, p in zip(small, large, strict=True)) else "BLAS"
     if any(small):
-        return f"tile-{machine.ISA} and BLAS", f"{sum(small)} of {len(small)} layers are small enough for the tile"
+        return f"tile-{machine.ISA} and {rest}", f"{sum(small)} of {len(small)} layers are small enough for the tile"
+    if any(large):
+        way = rest if all(large) else f"panels-{machine.ISA} and {rest}"
+        return way, f"{sum(large)} of {len(large)} layers have products of at least {machine.PANELS} rows, columns and terms"
     return "BLAS", "products too large for the register tile" if machine.LEVELS[machine.ISA] else "no register tile for this processor"
 
 

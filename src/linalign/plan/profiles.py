@@ -19,6 +19,8 @@ from typing import Any
 VARIABLE = "LINALIGN_PROFILE"
 ARM = platform.machine().lower() in ("aarch64", "arm64")
 SETS = ("neon", "base") if ARM else ("avx512", "avx2", "base")
+# who makes a product, in the order of `Profile.rates`
+WAYS = ("by tile", "by BLAS", "by panels")
 # what a number of a profile may be
 TILE_STEP, LARGEST_TILE = 16, 256
 LARGEST = 1e12
@@ -58,7 +60,9 @@ class Profile:
     """The numbers of a processor.
 
     tiles : of each instruction set, the most columns of a result, and terms of its sums, that the register tile takes.
-    rates : of each instruction set, of the tile and of BLAS, in float64 on one thread.
+    panels : of each instruction set, the least rows, columns and terms of a product that goes by packed panels of the kernel's own, and
+        not to BLAS; 0 for none.
+    rates : of each instruction set, of the tile, of BLAS and of panels, in float64 on one thread.
     wake : multiply-adds of a product that repay a second thread. share : those of a step's largest that repay each thread more.
     cache : bytes of a layer that stay in the second-level cache beside few rows in flight.
     lanes : of networks side by side. origin : where it comes from, for `show_config`.
@@ -66,7 +70,8 @@ class Profile:
 
     name: str
     tiles: dict[str, int]
-    rates: dict[str, tuple[Rates, Rates]]
+    panels: dict[str, int]
+    rates: dict[str, tuple[Rates, Rates, Rates]]
     wake: int = 150_000
     share: int = 75_000
     cache: int = 400_000
@@ -78,24 +83,41 @@ class Profile:
         return {
             "name": self.name, "cpu": cpu, "wake": self.wake, "share": self.share, "cache": self.cache, "lanes": asdict(self.lanes),
             "instruction sets": {
-                isa: {"tile": self.tiles[isa], "by tile": asdict(self.rates[isa][0]), "by BLAS": asdict(self.rates[isa][1])} for isa in SETS
+                isa: {"tile": self.tiles[isa], "panels": self.panels[isa]} | dict(zip(WAYS, map(asdict, self.rates[isa]), strict=True))
+                for isa in SETS
             },
         }  # fmt: skip
 
 
 # the baseline has no tile. Fitted on AMD EPYC, Zen 4, one thread, OpenBLAS 0.3.30; AVX2 with OPENBLAS_CORETYPE=Haswell; half of the
-# products within 14 %. Rates are multiply-adds a nanosecond
+# products within 14 %. Rates are multiply-adds a nanosecond. Nobody has measured panels there
 _TILES = {"avx512": 192, "avx2": 128, "base": 64}
+_PANELS = dict.fromkeys(SETS, 0)
+_ZEN4_BLAS, _HASWELL, _BASE = Rates(32, 26, 2.3, 20), Rates(71, 21, 2.0, 20), Rates(32, 26, 2.4, 20)
 _RATES = {
-    "avx512": (Rates(11, 26, 2.3, 20), Rates(32, 26, 2.3, 20)),
-    "avx2": (Rates(11, 24, 1.8, 20), Rates(71, 21, 2.0, 20)),
-    "base": (Rates(32, 26, 2.4, 20), Rates(32, 26, 2.4, 20)),
+    "avx512": (Rates(11, 26, 2.3, 20), _ZEN4_BLAS, _ZEN4_BLAS),
+    "avx2": (Rates(11, 24, 1.8, 20), _HASWELL, _HASWELL),
+    "base": (_BASE, _BASE, _BASE),
 }
 # nobody has measured an arm64: its vectors have a quarter of the length of AVX-512, and its tile holds half of the registers' worth
 _ARM_TILES = {"neon": 64, "base": 64}
-_ARM_RATES = {"neon": (Rates(11, 10, 1.8, 20), Rates(71, 12, 2.0, 20)), "base": (Rates(32, 12, 2.4, 20), Rates(32, 12, 2.4, 20))}
-_X86 = ("zen4", "sapphire rapids", "avx2")
-TABLES = {"arm64": Profile("arm64", _ARM_TILES, _ARM_RATES)} if ARM else {name: Profile(name, _TILES, _RATES) for name in _X86}
+_ARM_BLAS, _ARM_BASE = Rates(71, 12, 2.0, 20), Rates(32, 12, 2.4, 20)
+_ARM_RATES = {"neon": (Rates(11, 10, 1.8, 20), _ARM_BLAS, _ARM_BLAS), "base": (_ARM_BASE, _ARM_BASE, _ARM_BASE)}
+# by `python -m bench.calibrate` on two cores of a virtual Sapphire Rapids or later, OpenBLAS 0.3.30 (SkylakeX): half of the products within
+# 11 % of BLAS's and the tile's rates, 8 % of those by panels. What panels move is in their rate
+_SAPPHIRE_BLAS = Rates(31.4, 29.4, 0.0, 18.5, 2**21)
+_SAPPHIRE = _RATES | {
+    "avx512": (Rates(9.3, 38.7, 2.95, 20, 2**21), _SAPPHIRE_BLAS, Rates(170, 35.4, 3.33, 20, LARGEST)),
+    "base": (_SAPPHIRE_BLAS, _SAPPHIRE_BLAS, _SAPPHIRE_BLAS),
+}
+_X86 = {
+    "zen4": Profile("zen4", _TILES, _PANELS, _RATES),
+    "sapphire rapids": Profile(
+        "sapphire rapids", _TILES | {"avx512": 160}, _PANELS | {"avx512": 16}, _SAPPHIRE, wake=262_144, share=131_072, cache=838_860
+    ),
+    "avx2": Profile("avx2", _TILES, _PANELS, _RATES),
+}
+TABLES = {"arm64": Profile("arm64", _ARM_TILES, _PANELS, _ARM_RATES)} if ARM else _X86
 
 
 def named(vendor: str, family: int, model: int, features: frozenset[str]) -> str:
@@ -155,16 +177,18 @@ def read(file: Path, cpu: str | None = None) -> Profile:
         raise ValueError(f"it holds a {type(found).__name__}, not an object")
     if cpu is not None and found.get("cpu") != cpu:
         raise ValueError(f"it is of {found.get('cpu')!r} and this is {cpu!r}: run python -m bench.calibrate here")
-    tiles, rates = {}, {}
+    tiles, panels, rates = {}, {}, {}
     sets = _part(found, "instruction sets")
     for isa in SETS:
         own = _part(sets, isa)
         tiles[isa] = int(_number(own, "tile", TILE_STEP, LARGEST_TILE))
         if tiles[isa] % TILE_STEP:
             raise ValueError(f"{isa} tile is {tiles[isa]}; a multiple of {TILE_STEP} was wanted")
-        rates[isa] = _rates(_part(own, "by tile")), _rates(_part(own, "by BLAS"))
+        panels[isa] = int(_number(own, "panels", 0, LARGEST))
+        by_tile, by_blas, by_panels = (_rates(_part(own, way)) for way in WAYS)
+        rates[isa] = by_tile, by_blas, by_panels
     wake, share, cache = (int(_number(found, name, 1, LARGEST)) for name in ("wake", "share", "cache"))
-    return Profile(str(found.get("name", file.stem)), tiles, rates, wake, share, cache, _lanes(found), origin=str(file))
+    return Profile(str(found.get("name", file.stem)), tiles, panels, rates, wake, share, cache, _lanes(found), origin=str(file))
 
 
 def _part(of: dict[str, Any], name: str) -> dict[str, Any]:

@@ -72,8 +72,16 @@ class Subspace:
         Q = self.basis
         if Q is None or B.shape[1] == 0:
             return np.zeros((self.size, 0))
-        for _ in range(2):  # once more for what the first pass leaves by rounding
-            B = B - Q @ (Q.T @ B)
+        rest = np.empty_like(B)
+        for again in range(2 if Q.shape[1] else 0):  # once more for what the first pass leaves by rounding
+            np.matmul(Q, Q.T @ B, out=rest)
+            if again:
+                B -= rest
+            else:
+                B = B - rest
+            # the first pivot is the longest column: nothing is new
+            if float(np.max(np.einsum("ij,ij->j", B, B))) <= tolerance**2:
+                return np.zeros((self.size, 0))
         new, R = _pivoted(B)
         m = min(int(np.count_nonzero(np.abs(np.diag(R)) > tolerance)), self.size - Q.shape[1])
         if m == 0:
@@ -83,10 +91,11 @@ class Subspace:
         if Q.shape[1] + m == self.size:
             return self.fill()
         new = new[:, :m]
-        new = new - Q @ (Q.T @ new)
+        if Q.shape[1]:
+            new = new - Q @ (Q.T @ new)
         if weakest < STRONG or new.size < TALL:
             new = (tall.orthonormal(new) or np.linalg.qr(new))[0]
-        self.basis = np.hstack([Q, new])
+        self.basis = np.hstack([Q, new]) if Q.shape[1] else new
         return new
 
 
@@ -101,6 +110,8 @@ class Closure:
     """`W_i^T Q_i / ||W_i||`, one a vertex from the second."""
     weakest: float
     """The smallest share of an image that made a direction."""
+    diagonals: list[Array | None]
+    """Of layers that are zero beside it."""
 
 
 @dataclass(eq=False)
@@ -182,7 +193,7 @@ def closure(
     def joined(images: list[list[Array]]) -> list[Array | None]:
         return [None if Q is None or not of else np.hstack(of) for Q, of in zip(bases, images, strict=True)]
 
-    return Closure(bases, joined(up), joined(down), min(space.weakest for space in grown.spaces))
+    return Closure(bases, joined(up), joined(down), min(space.weakest for space in grown.spaces), grown.diagonals)
 
 
 def outside(Q: Array | None, B: Array) -> float:

@@ -9,6 +9,8 @@ from ..validate import Array
 
 # with fewer multiply-adds NumPy's call, which is shorter, is as good
 LARGE = 64**3
+# entries that are looked at together
+BLOCK = 2**16
 
 
 def product(A: Array, B: Array) -> Array:
@@ -17,7 +19,10 @@ def product(A: Array, B: Array) -> Array:
         return A @ B
     # columns: (A B)^T = B^T A^T
     (b, tb), (a, ta) = _columns(B), _columns(A)
-    return blas.dgemm(1.0, b, a, trans_a=not tb, trans_b=not ta).T  # type: ignore[no-any-return]
+    # its own result would be filled with zeros first, by one thread
+    C = np.empty((A.shape[0], B.shape[1]))
+    blas.dgemm(1.0, b, a, beta=0.0, c=C.T, trans_a=not tb, trans_b=not ta, overwrite_c=True)
+    return C
 
 
 def add_product(C: Array, A: Array, B: Array) -> None:
@@ -32,8 +37,15 @@ def add_product(C: Array, A: Array, B: Array) -> None:
 def diagonal(A: Array) -> Array | None:
     """The main diagonal of A where everything beside it is zero, such as the identity; None elsewhere."""
     found = np.diagonal(A)
-    if np.count_nonzero(A[0]) > 1 or np.count_nonzero(A) > np.count_nonzero(found):
+    if np.count_nonzero(A[0]) > 1 or np.count_nonzero(A[-1]) > 1:
         return None
+    left = np.count_nonzero(found)
+    # of truth values, in the cache, many are counted at once
+    step = max(1, BLOCK // A.shape[1])
+    for i in range(0, len(A), step):
+        left -= np.count_nonzero(A[i : i + step] != 0)
+        if left < 0:
+            return None
     return found
 
 

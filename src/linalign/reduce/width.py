@@ -72,6 +72,8 @@ class WidthLift:
     bases: list[Array | None]
     descent: Descent
     dtype: np.dtype[Any]
+    diagonals: list[Array | None]
+    """Of layers that are zero beside it, such as an identity: these need not be copied."""
 
     def __call__(self, params: list[Array], steps: int) -> list[Array]:
         lifted = []
@@ -81,8 +83,13 @@ class WidthLift:
             if below is None and above is None:
                 lifted.append(moved.astype(self.dtype))
                 continue
+            change, s = expand(moved - f * W_small, above, None), self.diagonals[i]
+            if below is not None and s is not None:
+                full = product(change, below.T)
+                np.einsum("ii->i", full[: len(s), : len(s)])[:] += f * s
+                lifted.append(full.astype(self.dtype, copy=False))
+                continue
             full = W.copy() if f == 1 else f * W
-            change = expand(moved - f * W_small, above, None)
             if below is None:
                 full += change
             else:
@@ -169,7 +176,7 @@ def reduce(problem: Problem, descent: Descent, most: float = math.inf) -> tuple[
         batch=problem.batch,
         ragged=problem.ragged,
     )
-    lift = WidthLift(original, small, bases, descent, dtype)
+    lift = WidthLift(original, small, bases, descent, dtype, found.diagonals)
     back = BiasedWidthLift(lift, smaller.net.layers) if constant_coordinate else lift
     return smaller, back, Width(widths_before, widths, missed, last is not None)
 

@@ -6,8 +6,9 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,33 +42,32 @@ def first_slice(plan: Plan, work: Work, descent: Descent) -> int:
 
 def execute(
     plan: Plan, work: Work, descent: Descent, options: Options, *, progress: bool = False, stop: list[bool] | None = None,
-    threads: int = 1, before: Before | None = None, checkpoint: Keeper | None = None,
+    threads: int = 1, before: Before | None = None, checkpoint: Keeper | None = None, held: AbstractContextManager[Any] | None = None,
+    lifting: AbstractContextManager[Any] | None = None,
 ) -> Run:  # fmt: skip
     """The run that was planned, or the rest of one. `stop[0]` ends it from outside, in place of Ctrl-C.
 
+    `held` is what holds BLAS back while the loop runs, and `lifting` while what it found is lifted.
     Raises: DivergenceError, and what the loss or a recorded function raised, with the run up to there as its `run`.
     """
-    execution = Execution(plan, work, descent, options, threads, before)
-    loop = execution.loop(progress)
-    if checkpoint is not None:
-        loop.keep_every(checkpoint.every, lambda: checkpoint.write(execution.so_far()))
-    try:
-        loop.run(stop)
-        if loop.status == CALLBACK_FAILED:
-            assert execution.engine.error is not None
-            raise execution.engine.error
-    except Exception as error:
-        execution.attach(error)
-        raise
-    if loop.status == DIVERGED:
-        diverged_at = loop.done
-        if diverged_at > loop.first:
-            loop.rewind(diverged_at - 1)
-        run = execution.run()
-        seen = None if execution.batches is None else execution.batches.most
-        fix = hint(work.given, descent.rule, descent.metric, descent.lr, seen, "stream" in descent.noisy)
-        raise DivergenceError(divergence(run.lr, run.steps, float(run.loss[-1]), fix, at_start=diverged_at == loop.first), run)
-    run = execution.run()
+    with held or contextlib.nullcontext():
+        execution = Execution(plan, work, descent, options, threads, before)
+        loop = execution.loop(progress)
+        if checkpoint is not None:
+            loop.keep_every(checkpoint.every, lambda: checkpoint.write(execution.so_far()))
+        try:
+            loop.run(stop)
+            if loop.status == CALLBACK_FAILED:
+                assert execution.engine.error is not None
+                raise execution.engine.error
+        except Exception as error:
+            execution.attach(error)
+            raise
+        if loop.status == DIVERGED:
+            raise execution.divergence()
+        seconds, kept = execution.seconds(), execution.kept()
+    with lifting or contextlib.nullcontext():
+        run = execution.run(seconds=seconds, kept=kept)
     if checkpoint is not None:
         checkpoint.write(run)
     return run
@@ -125,10 +125,24 @@ class Execution:
         self._loop.losses.rest(self._loop.done)[0] = self.engine.value(-math.inf)[1]
         return replace(self.run(np.array), interrupted=True)
 
-    def run(self, own: Callable[[Array], Array] = np.asarray) -> Run:
+    def seconds(self) -> float:
+        """How long the loop has taken, in this call."""
+        return time.perf_counter() - self.began
+
+    def divergence(self) -> DivergenceError:
+        """What is to be raised of a run that diverged, which holds the run up to the last finite loss."""
+        loop, descent, at = self._loop, self.descent, self._loop.done
+        if at > loop.first:
+            loop.rewind(at - 1)
+        run = self.run()
+        seen = None if self.batches is None else self.batches.most
+        fix = hint(self.work.given, descent.rule, descent.metric, descent.lr, seen, "stream" in descent.noisy)
+        return DivergenceError(divergence(run.lr, run.steps, float(run.loss[-1]), fix, at_start=at == loop.first), run)
+
+    def run(self, own: Callable[[Array], Array] = np.asarray, *, seconds: float | None = None, kept: Kept | None = None) -> Run:
         """What was done so far; `own` makes of an array of the engine one that the run may have."""
         loop, work, before, net = self._loop, self.work, self.before, self.work.given.net
-        seconds = time.perf_counter() - self.began
+        seconds = self.seconds() if seconds is None else seconds
         # nobody else holds what was lifted, and the engine ends here
         params = work.lift([own(theta) for theta in self.engine.params()], loop.done) if loop.done > self.descent.origin else net.params
         mean = self.engine.average()
@@ -149,10 +163,11 @@ class Execution:
             plan=self.plan,
             seconds=seconds,
             stopped=loop.stopped,
-            kept=self._kept(),
+            kept=self.kept() if kept is None else kept,
         )
 
-    def _kept(self) -> Kept:
+    def kept(self) -> Kept:
+        """What the run goes on from."""
         loop, work, descent, engine, batches, step = self._loop, self.work, self.descent, self.engine, self.batches, self._loop.done
         memory = engine.memory(step)
         # the loss on the way is that of a batch, or of a loop in registers: what is compared is found as it will be

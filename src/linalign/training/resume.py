@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import optim, validate
 from ..engine.memory import Memory
-from ..engine.threads import count, for_loop, for_plan
+from ..engine.threads import count, for_lift, for_loop, for_plan
 from ..optim import Rule
 from ..optim.batches import Place
 from ..optim.wrapped import Averaged, innermost
@@ -83,11 +83,12 @@ def resume(
         options = options.on(make_problem(run.network, X, Y, options.loss))
     start = run.network.with_params(kept.start)
     options = options.on(make_problem(run.network, X, Y, options.loss))
-    with for_plan(workers, make_problem(start, X, Y, options.loss)):
+    problem = make_problem(start, X, Y, options.loss)
+    with for_plan(workers, problem):
         found = _as_before(run, kept, start, X, Y, options, moved, count(workers))
         made, work, descent, before = found or _anew(run, kept, X, Y, options, asked)
-    with for_loop(workers, made.implementation):
-        return execute(made, work, descent, options, progress=progress, threads=count(workers), before=before)
+    held, lifting = for_loop(workers, made.implementation), for_lift(workers, problem)
+    return execute(made, work, descent, options, progress=progress, threads=count(workers), before=before, held=held, lifting=lifting)
 
 
 def onward(run: Run, start: Network, X: Any, Y: Any, options: Options, threads: int) -> tuple[Plan, Work, Descent, Before]:

@@ -13,7 +13,7 @@ import numpy as np
 from .. import validate
 from ..engine.engines import simultaneous
 from ..engine.rules import ReferenceSource
-from ..engine.threads import count, for_loop, for_plan
+from ..engine.threads import count, for_lift, for_loop, for_plan
 from ..files import Name
 from ..losses import Loss
 from ..optim import Rule
@@ -191,8 +191,10 @@ def train(
             made, work = options.planned(problem, descent)
         else:
             made, work, descent, before = mark.begin(problem, X, Y, descent, count(workers))
-    with for_loop(workers, made.implementation):
-        run = execute(made, work, descent, options, progress=progress, threads=count(workers), before=before, checkpoint=mark)
+    run = execute(
+        made, work, descent, options, progress=progress, threads=count(workers), before=before, checkpoint=mark,
+        held=for_loop(workers, made.implementation), lifting=for_lift(workers, problem),
+    )  # fmt: skip
     return run if proof is None else replace(run, certificate=compare(proof, lr, run.excess, run.floor))
 
 
