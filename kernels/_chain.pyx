@@ -27,7 +27,6 @@ from ._machine import buffer
 cdef extern from "la_team.h":
     int la_team_watch() noexcept nogil
 
-
 if la_team_watch():
     raise ImportError("this process cannot be told of its forks, for want of memory")
 
