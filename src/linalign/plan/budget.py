@@ -55,10 +55,10 @@ class RunBudget:
         took = macs / cost.MACHINES[machine.ISA][1].rate
         return took <= ALWAYS or took <= self.steps * self.nanoseconds()
 
-    def too_little(self, before: Problem, after: Problem) -> str | None:
-        """Why the smaller problem does not pay; None if it does."""
+    def too_little(self, before: Problem, after: Problem, slower: float = 1.0) -> str | None:
+        """Why the smaller problem does not pay; None if it does. `slower`: times as long as its products would take by the model."""
         old, new = (cost.choose(problem, self.descent)[0] for problem in (before, after))
-        return None if new.nanoseconds <= GAIN * old.nanoseconds else _little(new.macs, old.macs)
+        return None if slower * new.nanoseconds <= GAIN * old.nanoseconds else _little(new.macs, old.macs)
 
     def too_little_apart(self, before: Problem, after: Split) -> str | None:
         """The same of parts that run side by side."""

@@ -37,6 +37,8 @@ TOLERANCE = 1e-10
 GRAM_TOLERANCE = 1e-12
 # a factorisation does this many times the multiply-adds of a convolution in the same time
 SEARCH_RATE = 3
+# a convolution does this many times the multiply-adds of sparse matrices in the same time
+SPARSE_SLOWER = 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class FilterReduction(Reduction):
             Network(chain.layers, problem.net.params), np.zeros((min(inputs_after, problem.rows * chain.pixels), inputs_after)), None,
             problem.loss, problem.factor,
         )  # fmt: skip
-        if no := budget.too_little(problem, probe):
+        if no := budget.too_little(problem, probe, SPARSE_SLOWER):
             return Refused(no)
         if problem.rows * chain.search > SEARCH_RATE * budget.affordable():
             return TOO_SHORT

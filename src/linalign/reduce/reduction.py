@@ -60,8 +60,8 @@ class Budget(Protocol):
     def repaid(self, macs: float) -> bool:
         """Whether so many multiply-adds take no longer than the run without them."""
 
-    def too_little(self, before: Problem, after: Problem) -> str | None:
-        """Why the smaller problem does not pay; None if it does."""
+    def too_little(self, before: Problem, after: Problem, slower: float = 1.0) -> str | None:
+        """Why the smaller problem does not pay; None if it does. `slower`: times as long as its products would take by the model."""
 
     def too_little_apart(self, before: Problem, after: Split) -> str | None:
         """The same of parts that run side by side."""
