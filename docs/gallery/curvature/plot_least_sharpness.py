@@ -8,12 +8,12 @@ Paper: Marion and Chizat, *Deep linear networks for regression are implicitly re
 A network of d layers and one output fits :math:`y = Xw`, loss :math:`\frac1n\lVert\cdot\rVert^2`. It can do so in many ways, and the
 curvature of the loss there has no upper bound, but a lower one: with :math:`\hat w = w/\lVert w\rVert`,
 
-.. math:: \lambda_{max}(\nabla^2 L) \;\ge\; 2d\,\lVert w\rVert^{2-2/d}\;\hat w^\top \tfrac1n X^\top X\, \hat w \;=\; S_{min} .
+.. math:: \lambda_{\max}(\nabla^2 L) \;\ge\; 2d\,\lVert w\rVert^{2-2/d}\;\hat w^\top \tfrac1n X^\top X\, \hat w \;=\; S_{\min} .
 
-A learning rate above :math:`2/S_{min}` therefore converges from no start.
+A learning rate above :math:`2/S_{\min}` therefore converges from no start.
 
 **What to see.** Left, gradient descent with small steps from starts of all sizes: small ones end within a small factor of the bound,
-large ones far above it. Right, large steps: whoever converges lies below :math:`2/\eta`, and beyond :math:`2/S_{min}` nobody does.
+large ones far above it. Right, large steps: whoever converges lies below :math:`2/\eta`, and beyond :math:`2/S_{\min}` nobody does.
 """
 
 import matplotlib.pyplot as plt
@@ -65,15 +65,15 @@ print(f"{np.isfinite(reached).sum()} and {np.isfinite(settled).sum()} converged"
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.3), layout="constrained")
 left.semilogy(np.repeat(scales, 10), reached.ravel() / least, "o", markersize=3, alpha=0.6, label="runs")
-left.semilogy(scales, np.nanmedian(reached, axis=1) / least, color="C0", linewidth=1)
-left.axhline(1, color="C3", linestyle="--", label="least sharpness $S_{min}$")
-left.set(xlabel=r"size of the start, $\sqrt{5}$ times the deviation of an entry", ylabel="sharpness at the end over $S_{min}$")
+left.semilogy(scales, np.nanmedian(reached, axis=1) / least, color="C0", linewidth=1, label="their median")
+left.axhline(1, color="C3", linestyle="--", label=r"least sharpness $S_{\mathrm{min}}$")
+left.set(xlabel=r"size of the start, $\sqrt{5}$ times the deviation of an entry", ylabel=r"sharpness at the end over $S_{\mathrm{min}}$")
 left.set_title("Small steps")
 right.loglog(np.repeat(rates, 10), settled.ravel(), "o", markersize=3, alpha=0.6, label="runs that converged")
 right.loglog(rates, 2 / rates, color="0.3", linewidth=1, label=r"$2/\eta$")
-right.axhline(least, color="C3", linestyle="--", label="least sharpness $S_{min}$")
+right.axhline(least, color="C3", linestyle="--", label=r"least sharpness $S_{\mathrm{min}}$")
 right.axvline(2 / least, color="C3", linestyle=":", linewidth=1)
-right.text(2 / least * 1.03, least * 5, r"$\eta = 2/S_{min}$", color="C3", fontsize=9)
+right.text(2 / least * 1.03, least * 5, r"$\eta = 2/S_{\mathrm{min}}$", color="C3", fontsize=9)
 right.set(xlabel=r"learning rate $\eta$", ylabel="sharpness at the end", title="Large steps")
 for ax in (left, right):
     ax.legend(frameon=False)
