@@ -25,7 +25,8 @@ def test_the_flow_is_written(here, capsys):
     assert "all of it" in out
     assert "conserved  differences" in out
     assert out.splitlines()[-1] == "written    digits-flow.npz digits-flow.png"
-    found = np.load("digits-flow.npz")
+    with np.load("digits-flow.npz") as file:
+        found = dict(file)
     X, Y = (part[:60] for part in (data.load("digits", limit=60).X, data.load("digits", limit=60).Y))
     net = la.Network.dense([64, 4, 10]).init("gaussian", rng=0, scale=1.0)
     same = la.flow(net, X, Y, times=np.linspace(0, 0.02, 5), record={"sharpness": 1})
@@ -40,7 +41,8 @@ def test_a_flow_that_goes_no_further_says_so(here, capsys):
     assert cli.main([*SMALL, "--max-steps", "2", "--time", "10", "--no-plot"]) == 1
     out = capsys.readouterr().out
     assert "the problem is stiff: --max-steps were taken, and what was done is written" in out
-    assert len(np.load("digits-flow.npz")["times"]) < 5
+    with np.load("digits-flow.npz") as found:
+        assert len(found["times"]) < 5
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """What a page shows below a block of code, beside what the block prints.
 
-What varies is compared loosely: seconds not at all; the kernel's line only where the instruction set is the one that printed it;
+What varies is compared loosely: seconds not at all; the kernel's line only where the instruction set and the profile of costs are those
+that printed it;
 numbers at the level of rounding within a factor of 1,000; other numbers with a point to a relative 1e-4, since another BLAS sums in
 another order.
 """
 
 import re
+
+from linalign.engine.config import config
 
 NUMBER = r"\d[\d,]*\.?\d*(?:e[-+]?\d+)?"
 
@@ -22,6 +25,12 @@ def alike(found, shown):
     if abs(b) < 1e-10:
         return a <= 1e3 * b
     return abs(a - b) <= 1e-4 * abs(b) if "." in shown or "e" in shown else found == shown
+
+
+def same_kernel(shown):
+    """Whether what is shown was printed with this processor's instruction set and costs: the pages are made with those of Zen 4."""
+    found = config()
+    return found["instruction set"].split()[0] in shown and found["profile"].startswith("zen4")
 
 
 def differences(found, shown, *, kernel=True):

@@ -11,8 +11,7 @@ import pytest
 from matplotlib import pyplot
 
 from linalign.cli import main
-from linalign.engine.config import config
-from tests.docs.shown import differences
+from tests.docs.shown import differences, same_kernel
 
 DOCS = Path(__file__).parents[2] / "docs"
 ELSEWHERE = {"extending.md", "pytorch.md"}
@@ -39,8 +38,7 @@ def test_page_prints_what_it_shows(name, capsys, tmp_path, monkeypatch):
     shared = {"__name__": "page"}
     for code, shown in BLOCK.findall(PAGES[name]):
         exec(compile(code, f"docs/{name}", "exec"), shared)
-        same_kernel = config()["instruction set"].split()[0] in shown
-        assert differences(capsys.readouterr().out, shown, kernel=same_kernel) == []
+        assert differences(capsys.readouterr().out, shown, kernel=same_kernel(shown)) == []
     pyplot.close("all")
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from linalign.engine.config import config
-from tests.docs.shown import differences
+from tests.docs.shown import differences, same_kernel
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```\n(.*?)^```$", README, flags=re.S | re.M)
@@ -32,5 +31,4 @@ def test_differences_are_seen():
 @pytest.mark.parametrize(("code", "shown"), BLOCKS, ids=lambda text: None)
 def test_block_prints_what_it_shows(code, shown, capsys):
     exec(compile(code, "README.md", "exec"), {})
-    same_kernel = config()["instruction set"].split()[0] in shown
-    assert differences(capsys.readouterr().out, shown, kernel=same_kernel) == []
+    assert differences(capsys.readouterr().out, shown, kernel=same_kernel(shown)) == []

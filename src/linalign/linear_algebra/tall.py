@@ -112,21 +112,23 @@ class Tall:
     gram: Array
     """`X^T X` as it was first, with the rounding of a Gram matrix."""
     direct: bool
-    """Whether R is a triangle whose condition permits `Q^T E` as the solution of `R^T Z = X^T E`: R^T Z, all that a loss sees of Z but for
-    its constant, then has the backward error of a solve, whatever the condition, and Z as many digits less as R has in its condition."""
+    """Whether R is a triangle, beside columns of X that are next to zero, whose condition permits `Q^T E` as the solution of
+    `R^T Z = X^T E`: R^T Z, all that a loss sees of Z but for its constant, then has the backward error of a solve, whatever the
+    condition, and Z as many digits less as R has in its condition."""
 
     def turned(self, X: Array, Y: Array, P: Array) -> tuple[Array, Array]:
         """`Q^T (Y - X P)` of the factorisation `X = Q R`, (r, m), and the squares of the columns of `Y - X P`.
 
         Cost: two products of X with m columns, and unless it is `direct` a triangular solve of all rows a level.
         """
-        moment, squares = np.zeros((len(self.last), Y.shape[1])), np.zeros(Y.shape[1])
+        moment, squares = np.zeros((X.shape[1] if self.direct else len(self.last), Y.shape[1])), np.zeros(Y.shape[1])
         for rows, targets in blocks(X, Y):
             rest = targets - rows @ P
             moment += (rows if self.direct else _whitened(rows, self.levels, self.columns)).T @ rest
             squares += np.einsum("ij,ij->j", rest, rest)
         if self.direct:
-            return scipy.linalg.solve_triangular(self.R, moment, trans=1, check_finite=False), squares
+            there = self.levels[0].kept if self.levels else self.columns
+            return scipy.linalg.solve_triangular(self.R[:, there], moment[there], trans=1, check_finite=False), squares
         return scipy.linalg.solve_triangular(self.last, moment, trans=1, check_finite=False), squares
 
 
@@ -201,7 +203,7 @@ def factor(X: Array) -> Tall | None:
     whole[:, kept], whole[:, rest] = last, beside * length[rest]
     for level in reversed(levels):
         whole = level.back(whole)
-    return Tall(whole, levels, last, kept, first, not pivoted and len(kept) == len(length))
+    return Tall(whole, levels, last, kept, first, not pivoted and len(last) == (len(levels[0].kept) if levels else len(kept)))
 
 
 def _cholesky(G: Array) -> tuple[Array, float]:

@@ -92,7 +92,8 @@ class Run:
         return [[layer.matrix(theta) for layer, theta in zip(layers, split(flat, shapes), strict=True)] for flat in flats]
 
     def __repr__(self) -> str:
-        short = self.kept is not None and self.kept.asked()["steps"] > self.steps  # it diverged, or a function of the caller raised
+        asked = None if self.kept is None else self.kept.asked().get("steps")
+        short = isinstance(asked, int) and asked > self.steps  # it diverged, or a function of the caller raised
         end = "ended early" if short else "all steps taken"
         end = "converged" if self.converged else "interrupted" if self.interrupted else "stopped" if self.stopped else end
         how = f", {self.plan.metric} metric" if metric.differ(self.network) else ""
