@@ -25,9 +25,8 @@ APART = {
     "from libc.stdlib cimport free, malloc, realloc\n": (
         'from libc.stdlib cimport free, realloc\ncdef extern from "<stdlib.h>":\n    void* aligned_alloc(size_t, size_t) noexcept\n'
     ),
-    "malloc(size + LINE)": "aligned_alloc(LINE, size)",
-    "= raw, size + LINE": "= raw, size",
-    "memset(raw, 0, size + LINE)": "memset(raw, 0, size)",
+    "paged = la_paged(size), step = PAGE if paged else LINE": "paged = 0, step = LINE",
+    "malloc(max(size, paged) + step)": "aligned_alloc(LINE, size)",
 }
 
 
