@@ -7,8 +7,10 @@ import platform
 import sys
 from glob import glob
 
+from Cython import __version__ as cython_version
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 NAMES = ["_chain", "_machine", "_product", "_stack", "_projection", "_limits", "_modes", "_curvature", "_flow", "_lanes"]
 DEBUG = os.environ.get("LINALIGN_DEBUG") == "1"
@@ -52,7 +54,7 @@ extensions = [
         f"linalign._kernels.{name}",
         [f"kernels/{name}.pyx"],
         include_dirs=["kernels/include"],
-        depends=glob("kernels/*.pxd") + glob("kernels/include/*.h"),
+        depends=["setup.py", *glob("kernels/*.pxd"), *glob("kernels/include/*.h")],
         extra_compile_args=flags(),
         extra_link_args=(["-fsanitize=undefined"] if DEBUG else []) + LINK_OPENMP,
         define_macros=[("LA_DEBUG", str(int(DEBUG))), ("LA_NATIVE", str(int(NATIVE)))],
@@ -61,8 +63,29 @@ extensions = [
 ]
 
 
+def current() -> bool:
+    """Whether the C sources are there, made by this Cython and later than the kernels.
+
+    Cython itself asks SciPy's declarations too, which in the environment that pip makes for each build are always later: the second of two
+    installations would compile everything anew.
+    """
+    newest = max(os.path.getmtime(path) for path in [__file__, *glob("kernels/*.p*")])
+    for name in NAMES:
+        path = f"build/cython/kernels/{name}.c"
+        if not os.path.exists(path) or os.path.getmtime(path) < newest:
+            return False
+        with open(path, encoding="utf-8") as file:
+            if f"Cython {cython_version} " not in file.readline():
+                return False
+    return not DEBUG
+
+
 def compiled() -> list[Extension]:
     """The C sources. A performance hint fails the build: it means a function that takes the GIL at every call."""
+    if current():
+        for extension in extensions:
+            extension.sources = [path.replace("kernels/", "build/cython/kernels/").replace(".pyx", ".c") for path in extension.sources]
+        return extensions
     log = io.StringIO()
     try:
         with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
@@ -75,4 +98,16 @@ def compiled() -> list[Extension]:
     return list(modules)
 
 
-setup(ext_modules=compiled(), options={"build_ext": {"parallel": os.cpu_count()}})
+class KeptBuild(build_ext):
+    """What an editable installation has compiled is kept, so that the next one, with other extras, compiles what has changed alone."""
+
+    # whose options it takes
+    command_name = "build_ext"
+
+    def run(self) -> None:
+        if self.editable_mode:
+            self.build_lib = f"build/editable{'-debug' * DEBUG}{'-native' * NATIVE}{'-openmp' * OPENMP}"
+        super().run()
+
+
+setup(ext_modules=compiled(), cmdclass={"build_ext": KeptBuild}, options={"build_ext": {"parallel": os.cpu_count()}})
