@@ -271,10 +271,14 @@ def _cell(name: str, entries: Sequence[Entry]) -> str:
     return f"**{number(line.ratio)}** ({times})"
 
 
-def processor(path: Path) -> str:
-    """The processor that a file of results is of, as its name has it: `<date>-<processor>-<commit>.json`."""
-    words = path.stem.split("-")[3:-1]
-    return " ".join(word.upper() if word in ("amd", "epyc") else word.capitalize() for word in words) or path.stem
+def columns(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """What was found, by processor, as names of files have it: `<date>-<processor>-<commit>.json`; with the commit where two are of one."""
+    names = []
+    for path in paths:
+        words = path.stem.split("-")[3:-1]
+        names.append(" ".join(word.upper() if word in ("amd", "epyc") else word.capitalize() for word in words) or path.stem)
+    keys = [f"{name}, {path.stem.split('-')[-1]}" if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    return {key: json.loads(path.read_text()) for key, path in zip(keys, paths, strict=True)}
 
 
 def main() -> None:
@@ -282,7 +286,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="+")
     parser.add_argument("--markdown", action="store_true", help="the rows of docs/benchmarks.md, a column for each file")
     options = parser.parse_args()
-    found = {processor(path): json.loads(path.read_text()) for path in options.file}
+    found = columns(options.file)
     print(markdown(found) if options.markdown else "\n\n".join(text(one) for one in found.values()))
 
 

@@ -321,7 +321,7 @@ def test_the_page_has_the_table_of_the_file_it_names():
     named = re.search(r"<!-- python -m bench\.table (.+?) --markdown -->\n(.*?)\n\n", text, re.DOTALL)
     assert named, "docs/benchmarks.md does not say how its table was made"
     files = [ROOT / name for name in named[1].split()]
-    assert named[2] == table.markdown({table.processor(path): json.loads(path.read_text()) for path in files})
+    assert named[2] == table.markdown(table.columns(files))
 
 
 # ---- the suite itself --------------------------------------------------------------------------------------------------------
