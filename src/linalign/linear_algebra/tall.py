@@ -246,11 +246,10 @@ def orthonormal(B: Array) -> tuple[Array, Array] | None:
         return None
     Q, whole = np.array(B, order="C"), np.eye(k)
     for sound_enough in (CERTAIN, SOUND):
-        G = blas.dsyrk(1.0, Q.T)
+        G = gram(Q)
         length = np.sqrt(np.diagonal(G))
         if not np.isfinite(length).all() or not RANGE[0] < length.min() <= length.max() < RANGE[1]:
             return None
-        G = np.triu(G) + np.triu(G, 1).T
         R, sound = _cholesky(np.asarray(G / np.outer(length, length), order="F"))
         if sound < sound_enough:
             return None

@@ -18,6 +18,7 @@ from ..training.execute import divergence
 from ..training.lane import Lane, last_rates
 from ..training.run import Run
 from ..validate import Array
+from .choice import Choice
 from .group import Group, Setup, due
 from .journal import Outcome
 from .lanes import named, names
@@ -66,36 +67,36 @@ class Flight:
         )  # fmt: skip
         self.law = group.choice.law or ""
 
+    def _distinct(self) -> tuple[list[Choice], Array]:
+        """The choices of this group, and which of them each network is of."""
+        distinct = list({id(choice): choice for choice in self.group.choices}.values())
+        numbered = {id(choice): number for number, choice in enumerate(distinct)}
+        return distinct, np.array([numbered[id(choice)] for choice in self.group.choices], dtype=np.int64)
+
     def _scheduled(self) -> dict[str, Array]:
         """The rates of every step, and whose are whose, where they change."""
-        distinct = {id(choice): choice for choice in self.group.choices}
-        found = [choice.table(self.group.nets[0]) for choice in distinct.values()]
+        distinct, whose = self._distinct()
+        found = [choice.table(self.group.nets[0]) for choice in distinct]
         tables = [table for table in found if table is not None]
         if not tables:
             return {}
         schedule = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]))
         for into, table in zip(schedule, tables, strict=True):
             into[: len(table)] = table
-        numbered = {of: number for number, of in enumerate(distinct)}
-        return {"schedule": schedule, "table": np.array([numbered[id(choice)] for choice in self.group.choices], dtype=np.int64)}
+        return {"schedule": schedule, "table": whose}
 
     def _drawn(self) -> dict[str, Array]:
         """The rows of every step, and whose are whose, where steps see batches."""
         if self.setup.whole is None:
             return {}
-        distinct = {id(choice): choice for choice in self.group.choices}
-        found = [choice.drawn(self.setup.work.problem.rows) for choice in distinct.values()]
+        distinct, whose = self._distinct()
+        found = [choice.drawn(self.setup.work.problem.rows) for choice in distinct]
         lines = max(len(rows) for rows, _ in found)
         order = np.zeros((len(found), lines, self.setup.layout.rows), dtype=np.int32)
         counts = np.zeros((len(found), lines), dtype=np.int32)
         for number, (rows, taken) in enumerate(found):
             order[number, : len(rows)], counts[number, : len(rows)] = rows, taken
-        numbered = {of: number for number, of in enumerate(distinct)}
-        return {
-            "order": order,
-            "counts": counts,
-            "drawn": np.array([numbered[id(choice)] for choice in self.group.choices], dtype=np.int64),
-        }
+        return {"order": order, "counts": counts, "drawn": whose}
 
     def _finish(self, ended: Array) -> None:
         """Of those that took all their steps on batches: their loss is that of all rows."""
@@ -251,8 +252,7 @@ class Flight:
         return again.params[0], [slot[0] for slot in again.remembered]
 
     def _layers(self, row: Array) -> list[Array]:
-        ends = np.cumsum([a * b for a, b in self.shapes])[:-1]
-        return [np.array(part).reshape(shape) for part, shape in zip(np.split(row, ends), self.shapes, strict=True)]
+        return [layer[0].copy() for layer in self._small(row[None])]
 
 
 @dataclass(frozen=True, eq=False)

@@ -231,7 +231,8 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
     for key in [key for key in axes if key not in job.of_network]:
         for value in axes[key]:
             Options(**first | {key: value}).check_rows(job.X)
-    Options(**first).check_rows(job.X)
+    options = Options(**first)
+    options.check_rows(job.X)
     # a rate that is found from the loss and the rule is none with every other value
     for lr in axes.get("lr", ()):
         if isinstance(lr, str) and "lr" not in job.of_network:
@@ -242,9 +243,9 @@ def _try_first(job: Job, axes: Mapping[str, Sequence[Any]], point: Mapping[str, 
         net: Network = job.network(point)
     except Exception:
         return None
-    problem = job.problem(net, first["loss"], first["reduce"], Options(**first).batched)
-    Options(**first).batches(problem.rows)
-    Options(**first).validated(net)
+    problem = job.problem(net, first["loss"], first["reduce"], options.batched)
+    options.batches(problem.rows)
+    options.validated(net)
     return net
 
 
