@@ -18,6 +18,9 @@ NATIVE = os.environ.get("LINALIGN_NATIVE") == "1"
 # without OpenMP the threads over the samples of a convolution take turns; a build for macOS says by this that it has brought libomp
 OPENMP = sys.platform.startswith("linux") or os.environ.get("LINALIGN_OPENMP") == "1"
 
+# where Cython writes; with checks it writes other code
+CYTHON = "build/cython-debug" if DEBUG else "build/cython"
+
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": DEBUG,
@@ -63,6 +66,11 @@ extensions = [
 ]
 
 
+def translated(extension: Extension) -> str:
+    """The C source of an extension."""
+    return f"{CYTHON}/{os.path.splitext(extension.sources[0])[0]}.c"
+
+
 def current() -> bool:
     """Whether the C sources are there, made by this Cython and later than the kernels.
 
@@ -70,8 +78,7 @@ def current() -> bool:
     installations would compile everything anew.
     """
     newest = max(os.path.getmtime(path) for path in [__file__, *glob("kernels/*.p*")])
-    for name in NAMES:
-        path = f"build/cython/kernels/{name}.c"
+    for path in map(translated, extensions):
         if not os.path.exists(path) or os.path.getmtime(path) < newest:
             return False
         with open(path, encoding="utf-8") as file:
@@ -84,12 +91,12 @@ def compiled() -> list[Extension]:
     """The C sources. A performance hint fails the build: it means a function that takes the GIL at every call."""
     if current():
         for extension in extensions:
-            extension.sources = [path.replace("kernels/", "build/cython/kernels/").replace(".pyx", ".c") for path in extension.sources]
+            extension.sources = [translated(extension)]
         return extensions
     log = io.StringIO()
     try:
         with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
-            modules = cythonize(extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir="build/cython", force=DEBUG)
+            modules = cythonize(extensions, include_path=["kernels"], compiler_directives=DIRECTIVES, build_dir=CYTHON, force=DEBUG)
     finally:
         print(log.getvalue(), end="", file=sys.stderr)
     # with checks on, Cython also hints at the checks
