@@ -324,6 +324,24 @@ def test_the_page_has_the_table_of_the_file_it_names():
     assert named[2] == table.markdown(table.columns(files))
 
 
+def test_the_readme_has_the_figures_of_the_page():
+    def rows(name, heading):
+        lines = (ROOT / name).read_text(encoding="utf-8").split(heading)[1].splitlines()
+        start = next(k for k, line in enumerate(lines) if line.startswith("| problem"))
+        stop = next(k for k in range(start, len(lines)) if not lines[k].startswith("|"))
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:stop] if not line.startswith("|---")]
+
+    (_, *processors), *found = rows("README.md", "How many times as fast")
+    (_, *columns), *page = rows("docs/benchmarks.md", "## In short")
+    assert found
+    cells = {name: dict(zip(columns, row, strict=True)) for name, *row in page}
+    for name, *row in found:
+        for processor, ratio in zip(processors, row, strict=True):
+            # the newest file of a processor that has this row
+            newest = next(cell for column, cell in cells[name].items() if column.startswith(processor) and cell)
+            assert newest.startswith(f"**{ratio}** "), (name, processor, newest)
+
+
 # ---- the suite itself --------------------------------------------------------------------------------------------------------
 
 

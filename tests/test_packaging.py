@@ -53,3 +53,10 @@ def test_the_version_and_its_date_are_the_same_wherever_they_stand():
     assert found("pyproject.toml", r'^version = "(.*)"$')[1] == la.__version__ == heading[1]
     assert found("CITATION.cff", r"^version: (.*)$")[1] == la.__version__
     assert found("CITATION.cff", r"^date-released: (.*)$")[1] == heading[2]
+
+
+def test_the_changelog_has_nothing_twice():
+    """What a merge of two versions leaves: a release with two headings, an entry that stands twice."""
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    for told in ([line.split(",")[0] for line in lines if line.startswith("## ")], [line for line in lines if len(line) > 20]):
+        assert sorted(told) == sorted(set(told))
