@@ -56,7 +56,13 @@ def test_the_version_and_its_date_are_the_same_wherever_they_stand():
 
 
 def test_the_changelog_has_nothing_twice():
-    """What a merge of two versions leaves: a release with two headings, an entry that stands twice."""
-    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
-    for told in ([line.split(",")[0] for line in lines if line.startswith("## ")], [line for line in lines if len(line) > 20]):
+    """What a merge of two versions leaves: a release with two headings, an entry that stands twice or nearly so, in the middle of another."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for told in (
+        [line.split(",")[0] for line in lines if line.startswith("## ")],
+        [line[:20] for line in lines if line.startswith("- ")],
+        [line for line in lines if len(line) > 20],
+    ):
         assert sorted(told) == sorted(set(told))
+    assert not re.search(r"[.;,] - |[.;,] -$", text, re.MULTILINE)
