@@ -15,6 +15,8 @@ MOST_STEPS = 5_000_000
 # a measurement of steps slower than SLOW_STEP seconds takes at least so many times the usual one: threads that share a step
 # take some tenths of a second to settle on their cores
 SLOW_STEP, LONGER = 5e-3, 15
+# steps of a run of linalign at least: it ends with the loss after the last step, a third of a step more, which no peer computes
+LEAST_STEPS = 10
 # seconds of planning after which nothing is left to warm up
 LONG_PLAN = 0.5
 
@@ -99,6 +101,10 @@ class Loop(Steps):
     """Steps of a library whose runs begin with work of their own: a step's time is that of the loop, which the run reports."""
 
     loop = 0.0
+
+    def calibrate(self, pace: Pace) -> float:
+        self.steps = max(self.steps, math.ceil(LEAST_STEPS / self.multiple) * self.multiple)
+        return super().calibrate(pace)
 
     def seconds(self, steps: int) -> float:
         # planning that takes long warms up by itself

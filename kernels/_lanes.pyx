@@ -20,7 +20,7 @@ cdef extern from "la_lanes.h":
     const int LA_SIGN
     enum: LA_MOST_SLOTS
     ctypedef struct la_lanes:
-        int depth, rows, samples, place, turned, loss, law
+        int depth, rows, samples, place, turned, loss, law, carried
         const int* widths
         const void* X
         const void* Y
@@ -92,8 +92,8 @@ cdef class Lanes:
     def __dealloc__(self):
         release(&self.arena)
 
-    def __init__(self, widths, *, int rows, int samples, int place, bint turned, int loss, int law, X, Y, factors, double factor,
-                 double floor, numbers, int slots, double initial, bint single, int level):
+    def __init__(self, widths, *, int rows, int samples, int place, bint turned, bint carried, int loss, int law, X, Y, factors,
+                 double factor, double floor, numbers, int slots, double initial, bint single, int level):
         """All arguments are checked by the caller, `linalign.engine.lanes`. Raises: ValueError where this processor has no such loop."""
         cdef int i, slot, d = len(widths) - 1, most = 0
         cdef char code = b"f" if single else b"d"
@@ -103,7 +103,7 @@ cdef class Lanes:
             raise ValueError(f"{d} layers at instruction set {level} cannot be run side by side")
         self.single, self.held = single, (X, Y, factors)
         c.factors = NULL if factors is None else <double*>exactly(factors, b"d", rows + 1, None, False)
-        c.depth, c.rows, c.samples, c.place, c.turned, c.loss, c.law = d, rows, samples, place, turned, loss, law
+        c.depth, c.rows, c.samples, c.place, c.turned, c.carried, c.loss, c.law = d, rows, samples, place, turned, carried, loss, law
         c.X, c.Y = elements(X, code), elements(Y, code)
         c.factor, c.floor = factor, floor
         for i in range(4):

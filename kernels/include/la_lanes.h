@@ -30,6 +30,7 @@ enum { LA_RUNNING = 0, LA_CONVERGED = 1, LA_DIVERGED = 2 };
  * A matrix of vectors is row-major: element (i, j) of every lane side by side. */
 typedef struct {
     int depth, rows, samples, place, turned, loss, law;
+    int carried;               /* last rows of every layer but the last that never move: 1 where a constant coordinate is handed on */
     const int *widths;         /* k_0 .. k_d in that order */
     /* scalars, the same for all: X (samples, inputs), or its diagonal; Y (samples, outputs), or (rows, k_d) where the last product meets it */
     const void *X, *Y;

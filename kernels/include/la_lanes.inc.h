@@ -6,7 +6,8 @@
  *
  * A_1 = M_1^T where the identity enters, and D_1 is then the gradient of the first layer. No sum runs over lanes, so that what a network
  * comes to does not depend on those beside it. The loss is known before the step is taken: who is done there, or is to be kept, is seen
- * to between the two. The includer defines T, V, LANES, WIDE and FN(x): see la_each.h.
+ * to between the two. With biases a layer is [W b; 0 1], whose last row stands still: nobody asks for its gradient. The includer defines T,
+ * V, LANES, WIDE and FN(x): see la_each.h.
  */
 
 #include "la_lane_tile.inc.h"
@@ -198,11 +199,17 @@ static inline __attribute__((always_inline)) void FN(lane_clock)(la_lanes *c, T 
         }
 }
 
+/* Rows of M_i that move. */
+static inline __attribute__((always_inline)) int FN(lane_moving)(const la_lanes *c, int i)
+{
+    return c->widths[i] - (i && i < c->depth ? c->carried : 0);
+}
+
 /* A layer from its gradient G, which is no part of a product. */
 static inline __attribute__((always_inline)) void FN(lane_use)(const la_lanes *c, int i, const T *G, const FN(law) *law, const T *first,
                                                                const T *second)
 {
-    const long count = (long)c->widths[i] * c->widths[i - 1];
+    const long count = (long)FN(lane_moving)(c, i) * c->widths[i - 1];
     T *W = (T *)c->M[i], *slot[LA_MOST_SLOTS] = {NULL};
     for (int k = 0; k < c->slots; k++)
         slot[k] = (T *)c->slot[k][i];
@@ -243,19 +250,21 @@ static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
     }
     for (int i = d; i >= 1; i--) {
         const ptrdiff_t wide = (ptrdiff_t)k[i - 1] * LANES;
+        const int moving = FN(lane_moving)(c, i);
         const T *rates = (T *)c->rates + (i - 1) * 4 * LANES;
         FN(law) law = {AT(rates), AT(rates + LANES), AT(rates + 2 * LANES), AT(rates + 3 * LANES), 0};
         if (c->law == LA_HEAVY_BALL)
             law.beside = (T *)c->slot[0][i] - M[i];
         if (i > 1)
-            FN(lane_product)(s, k[i - 1], k[i], D, (ptrdiff_t)k[i] * LANES, LANES, M[i], wide, LANES, below, wide, LANES);
+            FN(lane_product)(s, FN(lane_moving)(c, i - 1), moving, D, (ptrdiff_t)k[i] * LANES, LANES, M[i], wide, LANES, below, wide,
+                             LANES);
         const int product = i > 1 || c->place == LA_BATCHES, direct = product && c->law <= LA_HEAVY_BALL;
         /* what stands below the layer: the first one itself, turned, where the identity enters */
         const int turned = i == 2 && c->place != LA_FIRST && c->place != LA_BATCHES;
         const T *a = turned ? M[1] : A[i - 1];
         const ptrdiff_t a_r = turned ? LANES : wide, a_j = turned ? (ptrdiff_t)k[0] * LANES : LANES;
         if (!product && c->place != LA_FIRST && c->law <= LA_HEAVY_BALL) /* the gradient is D, turned */
-            for (int r = 0; r < k[1]; r++)
+            for (int r = 0; r < moving; r++)
                 for (int j = 0; j < k[0]; j++) {
                     T *w = M[1] + (long)(r * k[0] + j) * LANES;
                     const V g = AT(D + (long)(j * k[1] + r) * LANES);
@@ -268,16 +277,16 @@ static inline __attribute__((always_inline)) void FN(lane_backward)(la_lanes *c)
                     AT(w) += law.rate * v;
                 }
         else if (direct && c->law == LA_DESCEND)
-            FN(lane_descend)(k[i], k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, M[i], wide, LANES, &law);
+            FN(lane_descend)(moving, k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, M[i], wide, LANES, &law);
         else if (direct)
-            FN(lane_roll)(k[i], k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, M[i], wide, LANES, &law);
+            FN(lane_roll)(moving, k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, M[i], wide, LANES, &law);
         else {
             if (product)
-                FN(lane_product)(k[i], k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, G, wide, LANES);
+                FN(lane_product)(moving, k[i - 1], s, D, LANES, (ptrdiff_t)k[i] * LANES, a, a_r, a_j, G, wide, LANES);
             else if (c->place == LA_FIRST) /* X^T D, turned */
-                FN(lane_shared)(k[0], k[1], s, c->X, 1, k[0], D, (ptrdiff_t)k[1] * LANES, LANES, G, LANES, wide);
+                FN(lane_shared)(k[0], moving, s, c->X, 1, k[0], D, (ptrdiff_t)k[1] * LANES, LANES, G, LANES, wide);
             else
-                for (int r = 0; r < k[1]; r++)
+                for (int r = 0; r < moving; r++)
                     for (int j = 0; j < k[0]; j++)
                         AT(G + (long)(r * k[0] + j) * LANES) = AT(D + (long)(j * k[1] + r) * LANES);
             FN(lane_use)(c, i, G, &law, first, second);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 import linalign as la
 from linalign.plan import machine
-from linalign.record.stacked import STACKED
+from linalign.record.stacked import OF_BIASES, STACKED
 from linalign.sweeps.sweep import sweep
 from tests.oracles.checks import use_isa
 from tests.oracles.draws import gaussian
@@ -186,6 +187,52 @@ def test_everything_that_is_recorded():
     assert found.histories["loss"].steps[0].tolist() == [3, 50, 60]
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        (Y, {"loss": "squared", "record": {**dict.fromkeys(set(STACKED) - set(OF_BIASES), 7), "modes": "log"}, "weight_decay": 0.01}),
+        (Y, {"loss": "mse", "momentum": 0.5, "weight_decay": [0.1, 0.0, 0.1], "reduce": "none"}),
+        (SIGNS, {"loss": "logistic", "optimizer": la.optim.Adam(eps=0.1)}),
+        (Y, {"optimizer": la.optim.RMSprop(eps=0.1, momentum=0.5, centered=True)}),
+        (LABELS, {"loss": "cross_entropy", "momentum": 0.5, "batch": 5}),
+        (Y, {"loss": "mse", "batch": 4, "optimizer": la.optim.SGD(0.5, nesterov=True)}),
+        (Y, {"loss": "squared", "tol": 0.3, "momentum": 0.5}),
+    ],
+    ids=["squared", "decay", "logistic", "rmsprop", "batches", "nesterov", "ending"],
+)
+def test_biases(dtype, targets, options):
+    wide = np.hstack([X, X[:, :2]])  # of rank 5: the first layer is turned beside its bias
+
+    def net(seed):
+        return la.Network([la.Dense(a, b, bias=True) for a, b in ((7, 4), (4, 6), (6, 3))]).init(
+            "gaussian", scale=0.5, rng=seed, dtype=dtype, bias="torch"
+        )
+
+    given = {"grid": {"seed": range(5), "lr": [0.01, 0.05]}, "rng": 3, "steps": 60, "keep_runs": True, **options}
+    data = wide.astype(dtype), targets if targets is LABELS else targets.astype(dtype)
+    found = sweep(net, *data, lanes=True, **given)
+    assert "with biases" in str(found.lanes)
+    compare(found, sweep(net, *data, lanes=False, **given), bound_of(dtype, 10))
+    if "record" not in options:
+        onward = la.resume(found.runs[1], *data, steps=0)
+        for theta, wanted in zip(onward.network.params, found.runs[1].network.params, strict=True):
+            np.testing.assert_array_equal(theta, wanted)
+
+
+def test_networks_with_biases_do_not_share_vectors_with_those_without():
+    def net(rng, bias, depth):
+        widths = [5, *[4] * (depth - 1), 3]
+        layers = [la.Dense(*sizes, bias=bias) for sizes in pairwise(widths)]
+        return la.Network(layers).init("gaussian", rng=rng, bias="torch" if bias else "zero")
+
+    given = {"grid": {"rng": range(5), "bias": [False, True], "depth": [2, 1]}, "steps": 60, "lr": 0.05, "keep_runs": True}
+    found = sweep(net, X, Y, lanes=True, **given)
+    assert found.lanes.apart == ("bias", "depth")
+    compare(found, sweep(net, X, Y, lanes=False, **given), bound_of(np.float64))
+    same(sweep(net, X, Y, lanes=True, threads=2, **given), sweep(net, X, Y, lanes=True, threads=1, **given))
+
+
 def test_scores_of_matrices_without_numbers_in_them():
     # zero products are aligned and of rank zero, here as anywhere
     found = sweep(lambda rng: la.Network.dense([5, 4, 3]).init("zero"), X, Y, grid={"rng": range(16)}, lr=0.1, steps=3,
@@ -326,7 +373,7 @@ def test_a_sweep_says_why():
         assert alone.lanes.width == 1
         assert str(alone.lanes).startswith(f"one at a time: {why}")
     toeplitz = sweep(lambda rng: la.Network([la.Toeplitz(5, 3)]).init("gaussian", rng=rng), X, Y, **given)
-    assert str(toeplitz.lanes) == "one at a time: the first network is not of dense layers alone"
+    assert str(toeplitz.lanes) == "one at a time: the first network is not of dense layers alone, all or none with biases"
     with pytest.raises(ValueError, match="lanes is True but cyclic updates go from layer to layer; leave it out"):
         sweep(network, X, Y, lanes=True, update="cyclic", **given)
     assert sweep(network, X, Y, lanes=True, **given | {"grid": {"rng": [1]}}).lanes.width == width

@@ -19,6 +19,7 @@ class Lanes:
         samples: int,
         place: int,
         turned: bool,
+        carried: bool,
         loss: int,
         law: int,
         X: Array | None,

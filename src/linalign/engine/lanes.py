@@ -82,9 +82,9 @@ class Batch:
         """Train all of them, some 50 ms at a time, without the GIL; `stop[0]` ends it with those that have ended."""
         lanes = _lanes.Lanes(
             layout.widths, rows=layout.rows, samples=problem.rows_a_step, place=_lanes.PLACES[layout.place], turned=layout.turned,
-            loss=machine.LOSSES[problem.loss.kind], law=_lanes.LAWS[law], X=_data(problem, layout), Y=_targets(problem, layout),
-            factors=_factors(problem), factor=problem.factor, floor=problem.floor, numbers=numbers(rule), slots=rule.slots,
-            initial=rule.initial if isinstance(rule, Adagrad) else 0.0, single=problem.net.dtype == np.float32,
+            carried=layout.carried, loss=machine.LOSSES[problem.loss.kind], law=_lanes.LAWS[law], X=_data(problem, layout),
+            Y=_targets(problem, layout), factors=_factors(problem), factor=problem.factor, floor=problem.floor, numbers=numbers(rule),
+            slots=rule.slots, initial=rule.initial if isinstance(rule, Adagrad) else 0.0, single=problem.net.dtype == np.float32,
             level=machine.LEVELS[machine.ISA],
         )  # fmt: skip
         lanes.take(

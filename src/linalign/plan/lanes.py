@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..layers.homogeneous import Homogeneous
 from ..optim import SGD, Rule
 from ..optim.adagrad import Adagrad
 from ..optim.adam import Adam, AdamW
@@ -34,6 +35,7 @@ class Layout:
     place : of the data: "nowhere", "first" (before the first layer), "behind" the last one, "diagonal" behind it, or "batches" before the
         first layer.
     turned : whether that end is the outputs.
+    carried : whether every layer but the last hands on a constant coordinate, by a last row that no step changes.
     rows : rows in flight.
     macs : multiply-adds of each lane.
     bytes : of what all lanes hold.
@@ -42,6 +44,7 @@ class Layout:
     widths: tuple[int, ...]
     place: str
     turned: bool
+    carried: bool
     rows: int
     macs: int
     bytes: int
@@ -87,6 +90,8 @@ def layouts(problem: Problem, slots: int) -> list[Layout]:
         ends = [(k, data, False, k[0]), (k[::-1], data, True, k[-1])]
     else:
         ends = [(k, "behind", False, k[0]), (k[::-1], "behind", True, k[-1]), (k, "first", False, len(X))]
+    if isinstance(problem.net.layers[0], Homogeneous):  # seen from the outputs, what stands still would be a column
+        ends = [end for end in ends if not end[2]]
     return [_layout(problem, slots, *end) for end in ends]
 
 
@@ -110,4 +115,5 @@ def _layout(problem: Problem, slots: int, widths: tuple[int, ...], place: str, t
     # exponentials are in float64 whatever the type
     loss = cost.entry * n * k_d * max(lanes // 8, 1) if problem.loss.kind != "squared" else 0.0
     gathered = cost.gather * rows * (k_0 + k_d) if place == "batches" else 0.0
-    return Layout(widths, place, turned, rows, macs, held * itemsize * lanes, cost.step + macs / cost.rate + loss + gathered)
+    carried = isinstance(problem.net.layers[0], Homogeneous)
+    return Layout(widths, place, turned, carried, rows, macs, held * itemsize * lanes, cost.step + macs / cost.rate + loss + gathered)

@@ -81,13 +81,27 @@ class Network:
 
         Raises: ValueError, TypeError if they are not matrices that fit together.
         """
-        weights = [validate.matrix(NAMES[i] if i < len(NAMES) else f"matrices[{i}]", W) for i, W in enumerate(matrices)]
-        widths = [W.shape[0] for W in weights]
-        below, dtype = [W.shape[1] for W in weights], weights[0].dtype if weights else None
-        if not weights or below[1:] != widths[:-1] or any(W.dtype != dtype for W in weights):
+        weights: list[Array] = []
+        own: list[Array] = []
+        widths: list[int] = []
+        fits = True
+        for i, given in enumerate(matrices):
+            W = validate.matrix(NAMES[i] if i < len(NAMES) else f"matrices[{i}]", given)
+            weights.append(W)
+            if not widths:
+                widths.append(W.shape[1])
+            fits = fits and W.shape[1] == widths[-1] and W.dtype == weights[0].dtype
+            widths.append(W.shape[0])
+            copy = W.copy()
+            copy.setflags(write=False)
+            own.append(copy)
+        if not weights or not fits:
             return cls([Dense(W.shape[1], W.shape[0]) for W in weights], weights)  # which says what does not fit
         # checked above: of small networks there may be thousands
-        return cls._adopt(_dense_layers((below[0], *widths)), [W.copy() for W in weights])
+        net = cls.__new__(cls)
+        net._widths = tuple(widths)
+        net._layers, net._params, net._dense = _dense_layers(net._widths), tuple(own), True
+        return net
 
     @classmethod
     def _adopt(cls, layers: tuple[Layer, ...], params: Iterable[Array]) -> Network:
@@ -180,7 +194,7 @@ class Network:
     @property
     def has_biases(self) -> bool:
         """Whether some layer adds a bias."""
-        return any(layer.has_bias for layer in self._layers)
+        return not self.is_dense and any(layer.has_bias for layer in self._layers)
 
     def biases(self) -> list[Array | None]:
         """`[b_1, ..., b_d]`, each `(k_i,)`, None for a layer without a bias."""

@@ -47,11 +47,14 @@ STACKED: Mapping[str, Callable[[Stack], Array]] = {
     "params": lambda stack: np.concatenate([W.reshape(len(W), -1) for W in stack.matrices], axis=1),
 }
 """The quantities of `quantities.QUANTITIES` that are found for all networks at once."""
+# those that are of biases too, and not of the matrices alone
+OF_BIASES = ("balancedness", "params")
 
 
-def stackable(record: Any) -> str | None:
-    """Why not all that is recorded can be found so; None if it can."""
+def stackable(record: Any, biases: bool = False) -> str | None:
+    """Why not all that is recorded can be found so, of networks with or without biases; None if it can."""
     for key in record or {}:
-        if key not in STACKED:
-            return f"record has {getattr(key, '__name__', repr(key))}, which is found of one network at a time"
+        if key not in STACKED or (biases and key in OF_BIASES):
+            whose = " with biases" if biases else ""
+            return f"record has {getattr(key, '__name__', repr(key))}, which is found of one network{whose} at a time"
     return None

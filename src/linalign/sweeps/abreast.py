@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..problem.network import Network
 from .flight import Flight
 from .group import Group, Setup, due
 from .journal import Outcome
@@ -23,9 +24,15 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
     """What the runs at these points came to, as they end; those that `stop[0]` ends are left out."""
     groups: dict[tuple[Any, ...], Group] = {}
     alone: list[tuple[int, Any]] = []
+    # the last network that was looked at: thousands may have the same layers and options
+    like: tuple[Any, ...] = ()
+    group: Group | None = None
     for task in tasks:
         try:
             net, choice = job.network(task[1]), job.choice(task[1])
+            if group is not None and isinstance(net, Network) and like == (id(net.layers), id(choice), net.dtype):
+                group.add(task, net, choice)
+                continue
             shares = choice.shares(net) if fits(net) else None
             if shares is None or (job.keep_runs and choice.limit > MOST_LOSSES):
                 alone.append(task)
@@ -37,9 +44,8 @@ def outcomes(job: Job, tasks: Sequence[tuple[int, Any]], stop: list[bool] | None
             continue
         if group is None:
             group = groups[key] = Group(choice)
-        group.tasks.append(task)
-        group.nets.append(net)
-        group.choices.append(choice)
+        group.add(task, net, choice)
+        like = id(net.layers), id(choice), net.dtype
     for key, group in groups.items():
         try:
             setup = job.setup(key, group)

@@ -13,6 +13,7 @@ from ..plan import lanes
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
+from ..record.stacked import stackable
 from ..training.options import Options
 from ..validate import Array
 from .lanes import MOST_DRAWN, MOST_RATES, refusal
@@ -29,8 +30,8 @@ class Choice:
         self.refusal = refusal(options)
         # of a rate that is found from each network, any stands for it here
         self._any = replace(options, lr=1.0) if options.lr_is_auto else options
-        self._descents: dict[int, Descent] = {}
-        self._shares: dict[int, tuple[Any, ...] | None] = {}
+        self._descents: dict[tuple[int, bool], Descent] = {}
+        self._shares: dict[tuple[int, bool], tuple[Any, ...] | None] = {}
         self._tables: dict[int, Array] = {}
         self._drawn: dict[int, tuple[Array, Array]] = {}
         rule = options.rule
@@ -46,10 +47,11 @@ class Choice:
         )  # fmt: skip
 
     def descent(self, net: Network) -> Descent:
-        """That of dense networks of the same depth. Raises: ValueError, TypeError where the options do not fit."""
-        found = self._descents.get(net.depth)
+        """That of dense networks of the same depth, with biases or without. Raises: ValueError, TypeError where the options do not fit."""
+        key = net.depth, net.has_biases
+        found = self._descents.get(key)
         if found is None:
-            found = self._descents[net.depth] = self._any.descent(net)
+            found = self._descents[key] = self._any.descent(net)
         return found
 
     def shares(self, net: Network) -> tuple[Any, ...] | None:
@@ -57,12 +59,14 @@ class Choice:
 
         Raises: ValueError, TypeError where the options do not fit.
         """
-        if net.depth not in self._shares:
+        key = net.depth, net.has_biases
+        if key not in self._shares:
             constant = self.descent(net).rates.constant is not None
             rates = 0 if constant else self.limit * net.depth
             alone = self.refusal is not None or rates > MOST_RATES or self.limit * self.most > MOST_DRAWN
-            self._shares[net.depth] = None if alone else (*self.key, constant)
-        return self._shares[net.depth]
+            alone = alone or (net.has_biases and stackable(self.options.record, biases=True) is not None)
+            self._shares[key] = None if alone else (*self.key, constant, net.has_biases)
+        return self._shares[key]
 
     def table(self, net: Network) -> Array | None:
         """The rates of every step, `(steps, d)`, where they change; None where they do not. Raises: ValueError of a step that has none."""
@@ -91,9 +95,14 @@ class Choice:
                 self._drawn[rows] = found
         return found
 
+    @property
+    def of_each(self) -> bool:
+        """Whether each network has a rate of its own."""
+        return self._any is not self.options
+
     def of(self, net: Network, given: Problem) -> tuple[Options, Descent]:
         """The options and the descent of one network, with the rate of its own if it has one. Raises: ValueError, TypeError."""
-        if self._any is self.options:
+        if not self.of_each:
             return self.options, self.descent(net)
         options = self.options.on(given.on(net))
         return options, options.descent(net)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import numpy as np
 from ..engine.engine import CONVERGED, DIVERGED, RUNNING
 from ..engine.lanes import UNFINISHED, Batch
 from ..plan.planner import LARGEST, make_plan
+from ..problem.descent import Descent
 from ..record.recorder import History
 from ..record.stacked import STACKED, Stack
 from ..training.automatic_rate import hint
 from ..training.execute import divergence
 from ..training.lane import Lane, last_rates
+from ..training.options import Options
 from ..training.run import Run
 from ..validate import Array
 from .choice import Choice
@@ -32,16 +35,43 @@ def _stack(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
+def _separate(thetas: Sequence[Array], widths: Sequence[int]) -> tuple[list[Array], list[Array]]:
+    """Stacks of weights, and of biases, from those of the parameters of layers that have both."""
+    sizes = [(b, a) for a, b in pairwise(widths)]
+    weights = [theta[:, : b * a].reshape(-1, b, a) for theta, (b, a) in zip(thetas, sizes, strict=True)]
+    return weights, [theta[:, b * a :] for theta, (b, a) in zip(thetas, sizes, strict=True)]
+
+
+def _beside(weights: Sequence[Array], biases: Sequence[Array]) -> list[Array]:
+    """Stacks of `[W b; 0 1]`, the last of `[W b]` (T16.2)."""
+    found = []
+    for i, (W, b) in enumerate(zip(weights, biases, strict=True), 1):
+        count, out, inputs = W.shape
+        M = np.zeros((count, out + (i < len(weights)), inputs + 1), dtype=W.dtype)
+        M[:, :out, :inputs], M[:, :out, inputs], M[:, out:, inputs] = W, b, 1
+        found.append(M)
+    return found
+
+
+def _apart(layers: Sequence[Array]) -> list[tuple[Array, Array]]:
+    """Weights and biases of such stacks."""
+    own = [*(M[:, :-1] for M in layers[:-1]), layers[-1]]
+    return [(M[:, :, :-1], M[:, :, -1]) for M in own]
+
+
 class Flight:
     """A group under way."""
 
     def __init__(self, job: Job, setup: Setup, group: Group) -> None:
         self.job, self.setup, self.group = job, setup, group
         self.options = group.choice.options
-        own = [choice.of(net, setup.given) for choice, net in zip(group.choices, group.nets, strict=True)]
+        own, alike = self._own(), self._alike
         self.descents = [descent for _, descent in own]
         self.asked = [options for options, _ in own]
         self.starts = [_stack(layers) for layers in zip(*[net.params for net in group.nets], strict=True)]
+        biases: list[Array] = []
+        if setup.layout.carried:
+            self.starts, biases = _separate(self.starts, group.nets[0].widths)
         self.at, self.schedules = due(self.options)
         self.small = self.starts
         if setup.inputs is not None:
@@ -49,16 +79,20 @@ class Flight:
             with np.errstate(over="ignore", invalid="ignore"):
                 first = self.starts[0].astype(np.float64, copy=False) @ setup.inputs
                 self.small = [first.astype(self.starts[0].dtype, copy=False), *self.starts[1:]]
+        if setup.layout.carried:
+            self.small = _beside(self.small, biases)
         self.shapes = [stack.shape[1:] for stack in self.small]
         count = len(group.nets)
-        choices = group.choices
+        # thousands may have the same options
+        several, times = (1, count) if alike else (count, 1)
+        choices = group.choices[:several]
         self.batch = Batch(
             params=np.concatenate([stack.reshape(count, -1) for stack in self.small], axis=1),
-            lr=_stack([descent.lr for descent in self.descents]),
-            decay=_stack([descent.weight_decay for descent in self.descents]),
-            momentum=np.array([choice.momentum for choice in choices]),
-            tol=np.array([choice.options.target for choice in choices], dtype=np.float64),
-            limit=np.array([choice.limit for choice in choices], dtype=np.int64),
+            lr=_stack([descent.lr for descent in self.descents[:several]]).repeat(times, axis=0),
+            decay=_stack([descent.weight_decay for descent in self.descents[:several]]).repeat(times, axis=0),
+            momentum=np.array([choice.momentum for choice in choices]).repeat(times),
+            tol=np.array([choice.options.target for choice in choices], dtype=np.float64).repeat(times),
+            limit=np.array([choice.limit for choice in choices], dtype=np.int64).repeat(times),
             at=self.at,
             slots=self.descents[0].rule.slots if job.keep_runs else 0,
             losses=job.keep_runs,
@@ -66,6 +100,19 @@ class Flight:
             **self._drawn(),
         )  # fmt: skip
         self.law = group.choice.law or ""
+
+    @property
+    def _alike(self) -> bool:
+        """Whether all networks have the same options, and the same descent."""
+        choices = self.group.choices
+        return choices.count(choices[0]) == len(choices) and not choices[0].of_each
+
+    def _own(self) -> list[tuple[Options, Descent]]:
+        """The options and the descent of each network."""
+        choices, nets, given = self.group.choices, self.group.nets, self.setup.given
+        if self._alike:
+            return [choices[0].of(nets[0], given)] * len(nets)
+        return [choice.of(net, given) for choice, net in zip(choices, nets, strict=True)]
 
     def _distinct(self) -> tuple[list[Choice], Array]:
         """The choices of this group, and which of them each network is of."""
@@ -200,6 +247,8 @@ class Flight:
     def _given(self, params: Array, which: Array, steps: Array) -> list[Array]:
         """The layers of networks as given, from rows of what is run: of which network, and after how many steps."""
         layers = self._small(params)
+        if self.setup.layout.carried:
+            layers = [W for W, _ in _apart(layers)]
         V = self.setup.inputs
         if V is not None:
             outside = self.starts[0].astype(np.float64, copy=False) - (self.starts[0].astype(np.float64, copy=False) @ V) @ V.T
@@ -252,7 +301,11 @@ class Flight:
         return again.params[0], [slot[0] for slot in again.remembered]
 
     def _layers(self, row: Array) -> list[Array]:
-        return [layer[0].copy() for layer in self._small(row[None])]
+        """The parameters of the problem that is run, from a row of what is run."""
+        layers = self._small(row[None])
+        if self.setup.layout.carried:
+            return [np.concatenate([W[0].ravel(), b[0]]) for W, b in _apart(layers)]
+        return [layer[0].copy() for layer in layers]
 
 
 @dataclass(frozen=True, eq=False)

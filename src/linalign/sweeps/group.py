@@ -14,7 +14,7 @@ from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
 from ..record.schedule import Schedule, schedule
-from ..reduce.inputs import InputsLift
+from ..reduce.inputs import BiasedInputsLift, InputsLift
 from ..training.options import Options
 from ..validate import Array
 from .choice import Choice
@@ -39,7 +39,8 @@ class Setup:
         net = given.net
         nothing = given.on(Network._adopt(net.layers, [np.zeros_like(theta) for theta in net.params]))
         work, layout = shared(nothing, descent, options)
-        inputs = next((lift.V for lift in work.lifts if isinstance(lift, InputsLift)), None)
+        lifts = [lift.weights if isinstance(lift, BiasedInputsLift) else lift for lift in work.lifts]
+        inputs = next((lift.V for lift in lifts if isinstance(lift, InputsLift)), None)
         whole = None if work.problem.batch is None else Whole(work.problem)
         return cls(given, work, layout, inputs, whole)
 
@@ -57,6 +58,12 @@ class Group:
     tasks: list[tuple[int, Any]] = field(default_factory=list)
     nets: list[Network] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
+
+    def add(self, task: tuple[int, Any], net: Network, choice: Choice) -> None:
+        """One more, with the point that it is of."""
+        self.tasks.append(task)
+        self.nets.append(net)
+        self.choices.append(choice)
 
 
 def due(options: Options) -> tuple[Array, dict[str, Schedule]]:

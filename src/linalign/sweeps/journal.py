@@ -33,7 +33,7 @@ UNCHECKED = 1
 NAME = "linalign sweep"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Outcome:
     """What a run of a sweep came to. One that diverged or failed has its error, and what was found up to there; nan where nothing was."""
 
@@ -53,7 +53,7 @@ class Outcome:
     def run(self) -> Any:
         """The run, where runs are kept."""
         if callable(self.kept):
-            object.__setattr__(self, "kept", self.kept())
+            self.kept = self.kept()
         return self.kept
 
     def made(self) -> Outcome:

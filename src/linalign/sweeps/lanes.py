@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import losses
 from ..engine.lanes import MOST_DEPTH
+from ..layers import Biased, Dense
 from ..plan import lanes, machine
 from ..plan.lanes import Layout
 from ..plan.planner import REDUCTIONS, Work, check_reduce, make_plan
@@ -96,8 +97,10 @@ def names(problem: Problem, reduce: Any) -> list[str]:
 
 
 def fits(net: Any) -> bool:
-    """Whether a network can be run beside others."""
-    return isinstance(net, Network) and net.is_dense and net.depth <= MOST_DEPTH
+    """Whether a network can be run beside others: all of its layers are dense, and all or none have biases."""
+    if not isinstance(net, Network) or net.depth > MOST_DEPTH:
+        return False
+    return net.is_dense or all(isinstance(layer, Biased) and isinstance(layer.layer, Dense) for layer in net.layers)
 
 
 def shared(problem: Problem, descent: Descent, options: Options) -> tuple[Work, Layout]:
@@ -129,7 +132,9 @@ def _decide(job: Any, axes: Mapping[str, Sequence[Any]], net: Network | None, as
     if why := refusal(options):
         return Lanes(1, why)
     if not fits(net):
-        return Lanes(1, "the first network is not of dense layers alone")
+        return Lanes(1, "the first network is not of dense layers alone, all or none with biases")
+    if net.has_biases and (why := stackable(options.record, biases=True)):
+        return Lanes(1, why)
     width = lanes.width(net.dtype)
     if width == 1:
         return Lanes(1, f"vectors of {machine.ISA} hold too few networks")
@@ -156,6 +161,7 @@ def _decide(job: Any, axes: Mapping[str, Sequence[Any]], net: Network | None, as
     place = {"nowhere": "no data", "first": "data before the first layer", "behind": "data behind the last layer",
              "diagonal": "diagonal data", "batches": f"batches of {layout.rows} rows before the first layer"}[layout.place]  # fmt: skip
     end, held = "outputs" if layout.turned else "inputs", f"{layout.bytes / 1000:,.3g} kB"
+    shapes += ", with biases" if net.has_biases else ""
     why = f"{shapes}, {work.problem.loss.kind} loss, {place}, from the {end}; all hold {held} ({machine.ISA})"
     return Lanes(width, why, apart)
 
@@ -169,7 +175,7 @@ def _apart(job: Any, axes: Mapping[str, Sequence[Any]], first: Mapping[str, Any]
         if key in job.of_network:
             try:
                 other = job.network({**first, key: values[-1]})
-                if fits(other) and other.widths == net.widths and other.dtype == net.dtype:
+                if fits(other) and (other.widths, other.dtype, other.has_biases) == (net.widths, net.dtype, net.has_biases):
                     continue
             except Exception:
                 continue
