@@ -50,6 +50,11 @@ cdef class Curvature:
     def __dealloc__(self):
         release(&self.arena)
 
+    cdef bint _lies(self, int i) noexcept nogil:
+        """Whether layer i of a vector is a matrix where it lies: of rows too long to be padded, which would only be copied."""
+        cdef Layer* L = &self.e.layers[i]
+        return L.structure == NULL and L.n_in > self.e.machine.most
+
     cdef int _layer(self, int i) except -1:
         """The layer of a direction, and of what is found: those of the engine without what no parameter moves."""
         e = self.e
@@ -58,8 +63,9 @@ cdef class Curvature:
         cdef Structure* S
         V[0] = L[0]
         if L.structure == NULL:
-            V.theta = V.matrix = matrix_of(e, &self.arena, L.n_out, L.n_in)
-            self.t.found[i] = matrix_of(e, &self.arena, L.n_out, L.n_in)
+            if not self._lies(i):
+                V.theta = V.matrix = matrix_of(e, &self.arena, L.n_out, L.n_in)
+                self.t.found[i] = matrix_of(e, &self.arena, L.n_out, L.n_in)
             return 0
         S = V.structure = <Structure*>take(&self.arena, sizeof(Structure))
         S[0] = L.structure[0]
@@ -127,13 +133,21 @@ cdef class Curvature:
         cdef int i
         cdef size_t itemsize = self.e.itemsize
         cdef Layer* V
+        cdef char* out = back
         for i in range(self.e.depth):
             V = &self.t.layers[i]
-            copy_rows(V, itemsize, V.theta, into, True)
-            if V.structure != NULL and V.kind != FIXED:
-                refresh(precision, V)
+            if self._lies(i):
+                V.theta, V.matrix, self.t.found[i] = into, into, out
+                if i == self.e.pivot - 1 and self.e.Z[i + 1] == NULL:
+                    self.t.Z[i] = into
+            else:
+                copy_rows(V, itemsize, V.theta, into, True)
+                if V.structure != NULL and V.kind != FIXED:
+                    refresh(precision, V)
             into += self.sizes[i] * itemsize
+            out += self.sizes[i] * itemsize
         differentiate(precision, self.e, &self.t)
         for i in range(self.e.depth):
-            copy_rows(&self.t.layers[i], itemsize, self.t.found[i], back, False)
+            if not self._lies(i):
+                copy_rows(&self.t.layers[i], itemsize, self.t.found[i], back, False)
             back += self.sizes[i] * itemsize

@@ -1,12 +1,15 @@
 # Dense products: one door, behind it a register tile where it was measured to win and BLAS elsewhere (README.md).
 
 from cython.parallel cimport prange
-from types cimport real, LINE, AVX512
+from types cimport real, LINE, AVX2, AVX512
 from memory cimport padded
 from blas cimport gemm
 
 cdef enum:
     TURN_WORTH = 16384  # entries of a matrix that repay sharing out its transposition
+    FEW = 12            # rows that meet a matrix where it lies
+    LONG = 64           # and the columns of one whose rows are read: of fewer, the last sums of a lane each are what takes time
+    TALL = 2048         # and the rows of one whose columns are read: of more, each on a page of its own, packing is faster
 
 cdef extern from "la_tile.h":
     ctypedef struct la_tile_float:
@@ -21,6 +24,8 @@ cdef extern from "la_tile.h":
         void (*stripes_fill)(int, int, int, const float*, Py_ssize_t, const float*, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
         void (*panels)(int, int, int, int, int, float, const float*, Py_ssize_t, const float*, Py_ssize_t, float, float*, Py_ssize_t,
                        int, float*) noexcept nogil
+        void (*few)(int, int, int, int, float, const float*, Py_ssize_t, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
+        void (*combined)(Py_ssize_t, int, const float*, const float**, const float*, float*) noexcept nogil
     ctypedef struct la_tile_double:
         void (*gemm)(int, int, int, double, const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t,
                      double, double*, Py_ssize_t) noexcept nogil
@@ -33,6 +38,9 @@ cdef extern from "la_tile.h":
         void (*stripes_fill)(int, int, int, const double*, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
         void (*panels)(int, int, int, int, int, double, const double*, Py_ssize_t, const double*, Py_ssize_t, double, double*, Py_ssize_t,
                        int, double*) noexcept nogil
+        void (*few)(int, int, int, int, double, const double*, Py_ssize_t, const double*, Py_ssize_t, double, double*,
+                    Py_ssize_t) noexcept nogil
+        void (*combined)(Py_ssize_t, int, const double*, const double**, const double*, double*) noexcept nogil
     ctypedef struct la_tile:
         la_tile_float f
         la_tile_double d
@@ -63,6 +71,7 @@ cdef enum Way:
     BY_BLAS = 0
     BY_TILE = 1
     BY_PANELS = 2
+    BY_FEW = 3              # rows, with a factor that nobody packs
 
 
 cdef inline Py_ssize_t lay_out_panels(Machine* machine, int least, int widest, size_t itemsize) noexcept nogil:
@@ -134,8 +143,9 @@ cdef inline int grid_columns(int threads, int m, int n) noexcept nogil:
 cdef inline void product_by_threads(Machine* machine, Way way, bint ta, bint tb, int m, int n, int k, double alpha,
                                     const real* A, int lda, const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """The product by all threads, each its block of C; the tile's blocks are of whole rows."""
-    cdef int p, top, left, rows, columns, threads = machine.threads, across = 1 if way == BY_TILE else grid_columns(threads, m, n)
-    cdef int down = threads // across, unit = 3 * LINE // <int>sizeof(real) if way == BY_PANELS else 8
+    cdef int p, top, left, rows, columns, threads = machine.threads
+    cdef int across = 1 if way == BY_TILE else threads if way == BY_FEW else grid_columns(threads, m, n)
+    cdef int lanes = LINE // <int>sizeof(real), down = threads // across, unit = 3 * lanes if way == BY_PANELS else lanes
     for p in prange(threads, num_threads=la_team(threads), schedule="static"):
         top, left = share(m, p // across, down, 8), share(n, p % across, across, unit)
         rows, columns = share(m, p // across + 1, down, 8) - top, share(n, p % across + 1, across, unit) - left
@@ -146,7 +156,7 @@ cdef inline void product_by_threads(Machine* machine, Way way, bint ta, bint tb,
 
 cdef inline void product_by_one(Machine* machine, int thread, Way way, bint ta, bint tb, int m, int n, int k, double alpha,
                                 const real* A, int lda, const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
-    """By BLAS, the tile or packed panels; `thread` has room of its own."""
+    """By BLAS, the tile, packed panels or few rows; `thread` has room of its own."""
     cdef real* packed
     cdef int ldp
     if way == BY_BLAS:
@@ -158,6 +168,12 @@ cdef inline void product_by_one(Machine* machine, int thread, Way way, bint ta, 
             machine.tile.f.panels(ta, tb, m, n, k, <float>alpha, A, lda, B, ldb, <float>beta, C, ldc, machine.panel, packed)
         else:
             machine.tile.d.panels(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, machine.panel, packed)
+        return
+    if way == BY_FEW:
+        if real is float:
+            machine.tile.f.few(tb, m, n, k, <float>alpha, A, lda, B, ldb, <float>beta, C, ldc)
+        else:
+            machine.tile.d.few(tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
         return
     if tb:
         # by each thread for itself: what another has just written is slow to reach
@@ -178,12 +194,14 @@ cdef inline void tile_product(Machine* machine, int m, int n, int k, double alph
         machine.tile.d.gemm(m, n, k, alpha, A, a_row, a_col, B, ldb, beta, C, ldc)
 
 
-cdef inline Way way_of(Machine* machine, bint tb, int m, int n, int k) noexcept nogil:
+cdef inline Way way_of(Machine* machine, bint ta, bint tb, int m, int n, int k) noexcept nogil:
     """Who makes a product, by its sizes alone."""
+    cdef bint small = n <= machine.most and k <= machine.most
     # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
-    if (machine.level and n <= machine.most and k <= machine.most
-            and not (tb and machine.level == AVX512 and n > 16 and 3 * m < n)):
+    if machine.level and small and not (tb and machine.level == AVX512 and n > 16 and 3 * m < n):
         return BY_TILE
+    if machine.level >= AVX2 and m <= FEW and not ta and (k >= LONG if tb else k <= TALL):
+        return BY_FEW
     return BY_PANELS if machine.panels != NULL and min(m, n, k) >= machine.least else BY_BLAS
 
 
@@ -191,7 +209,7 @@ cdef inline void product(Machine* machine, bint ta, bint tb, int m, int n, int k
                          const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """C (m, n) = alpha * op(A) (m, k) @ op(B) (k, n) + beta * C. Short rows are padded with zeros to 64 bytes."""
     cdef long macs = <long>m * n * k
-    cdef Way way = way_of(machine, tb, m, n, k)
+    cdef Way way = way_of(machine, ta, tb, m, n, k)
     if machine.threads > 1 and macs >= machine.wake:
         product_by_threads(machine, way, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
@@ -212,6 +230,32 @@ cdef inline void axpby(Machine* machine, Py_ssize_t count, double alpha, const r
         machine.tile.f.axpby(count, <float>alpha, G, <float>beta, C)
     else:
         machine.tile.d.axpby(count, alpha, G, beta, C)
+
+
+cdef inline double inner(Machine* machine, Py_ssize_t count, const double* x, const double* y) noexcept nogil:
+    """x . y."""
+    cdef double total = 0
+    cdef Py_ssize_t k
+    if machine.level:
+        machine.tile.d.dot_update(1, <int>count, <double*>x, count, y, &total, <const double*>NULL, 0, 1)
+        return total
+    for k in range(count):
+        total += x[k] * y[k]
+    return total
+
+
+cdef inline void combine(Machine* machine, Py_ssize_t count, int terms, const double* a, const double** X, const double* base,
+                         double* out) noexcept nogil:
+    """out = base + sum_j a[j] X[j]; base NULL is zero."""
+    cdef Py_ssize_t k
+    cdef int j
+    if machine.level:
+        machine.tile.d.combined(count, terms, a, X, base, out)
+        return
+    for k in range(count):
+        out[k] = base[k] if base != NULL else 0
+        for j in range(terms):
+            out[k] = out[k] + a[j] * X[j][k]
 
 
 cdef inline void scale_columns(Machine* machine, int rows, int columns, const real* A, int lda, const real* x,

@@ -22,6 +22,8 @@
         void (*stripes_fill)(int, int, int, const T *, ptrdiff_t, const T *, ptrdiff_t, T *, ptrdiff_t);              \
         void (*panels)(int, int, int, int, int, T, const T *, ptrdiff_t, const T *, ptrdiff_t, T, T *, ptrdiff_t,     \
                        int, T *);                                                                                    \
+        void (*few)(int, int, int, int, T, const T *, ptrdiff_t, const T *, ptrdiff_t, T, T *, ptrdiff_t);            \
+        void (*combined)(ptrdiff_t, int, const T *, const T *const *, const T *, T *);                                \
     } NAME;
 
 LA_TABLE(float, la_tile_float)
@@ -44,9 +46,13 @@ typedef struct {
 #define LA_BODY "la_panels.inc.h"
 #define LA_NO_BASE
 #include "la_each.h"
+#define LA_BODY "la_few.inc.h"
+#define LA_NO_BASE
+#include "la_each.h"
 
 #define LA_FUNCTIONS(P)                                                                                               \
-    {P##gemm, P##dot_update, P##sum_update, P##residual, P##transpose, P##axpby, P##scale, P##stripes_fill, P##panels}
+    {P##gemm, P##dot_update, P##sum_update, P##residual, P##transpose, P##axpby, P##scale, P##stripes_fill, P##panels, \
+     P##few, P##combined}
 #ifdef LA_HAVE_NEON
 static const la_tile la_tile_neon = {LA_FUNCTIONS(la_f_base_), LA_FUNCTIONS(la_d_base_)};
 #else

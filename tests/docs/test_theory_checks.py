@@ -176,6 +176,8 @@ CLAIMS = {
         "lr 0.0308: {=0} oscillate",
         "lr 0.0363: {=3} oscillate",
         "smallest ratio lambda_max / bound {>1}; balanced rank one: formula to {<1e-12}, ratio to the bound {>1}",
+        "220 -> 102 numbers, projector {<1e-13}, H - PHP {<1e-13}, spectra {<1e-13} of the largest",
+        "220 -> 58 numbers, projector {<1e-13}, H - PHP {<1e-13}, spectra {<1e-13} of the largest",
     ],
     "section14_kernel": [
         "kernel against J J^T {<1e-14}; trace from Grams {<1e-13}",

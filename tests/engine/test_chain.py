@@ -440,14 +440,16 @@ def test_shared_products_of_integers_are_exact(isa, threads):
 @pytest.mark.parametrize("tb", [False, True])
 @pytest.mark.parametrize("ta", [False, True])
 @dtype
-def test_products_by_panels_have_the_same_bits_by_any_number_of_threads(dtype, ta, tb):
+def test_products_by_panels_and_of_few_rows_have_the_same_bits_by_any_number_of_threads(dtype, ta, tb):
     """The terms of a sum are cut by their number alone, wherever the blocks of the threads and the panels end."""
     rng = np.random.default_rng([ta, tb])
     level = machine.LEVELS[machine.available()]
     if not level:
         pytest.skip("the baseline has no vectors")
     # sides that end a vector, a panel and a piece of packed terms early, at their ends, and late
-    for m, n, k in [(70, 65, 193), (64, 96, 384), (129, 49, 385), (26, 290, 25), (200, 100, 800)]:
+    sizes = [(70, 65, 193), (64, 96, 384), (129, 49, 385), (26, 290, 25), (200, 100, 800)]
+    # and rows that meet a matrix where it lies
+    for m, n, k in [*sizes, (10, 290, 130), (7, 65, 193), (12, 131, 64), (2, 33, 300), (5, 3, 70)]:
         A, B = operand(rng, *((k, m) if ta else (m, k)), dtype, 16), operand(rng, *((n, k) if tb else (k, n)), dtype, 16)
         start, found = operand(rng, m, n, dtype, 16), []
         # the last: pieces of one panel, whatever the cache

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.integrate
 
 import linalign as la
 from linalign.training.beside_flow import closed_form, given
@@ -93,6 +94,34 @@ def test_descent_is_off_by_the_first_order(loss):
     # what is left is of the next order in lr
     assert (off[1] <= 0.4 * off[0]).all()
     assert (off[1] <= 0.02).all()
+
+
+def test_descent_is_of_order_one_to_the_flow_and_of_order_two_to_the_modified_flow():
+    """T15.7: the flow of `L + lr / 4 ||grad L||^2`, whose slope is `-(g + lr / 2 H g)`, by SciPy."""
+    rng = np.random.default_rng(0)
+    net = la.Network.dense([4, 5, 3]).init("gaussian", rng=rng, scale=0.5)
+    X, Y = rng.standard_normal((10, 4)) / 3, rng.standard_normal((10, 3))
+    H = la.hessian(net, X, Y)
+
+    def flat(parts):
+        return np.concatenate([part.ravel() for part in parts])
+
+    def modified(lr):
+        def slope(t, theta):
+            here = net.with_params([part.reshape(old.shape) for part, old in zip(np.split(theta, [20]), net.params, strict=True)])
+            g = flat(la.value_and_grad(here, X, Y)[1])
+            H.move(here)
+            return -(g + lr / 2 * (H @ g))
+
+        found = scipy.integrate.solve_ivp(slope, (0.0, 2.0), flat(net.params), method="DOP853", rtol=1e-11, atol=1e-12)
+        return found.y[:, -1]
+
+    counts = (100, 200, 400)
+    there = [flat(la.train(net, X, Y, lr=2.0 / n, steps=n).network.params) for n in counts]
+    for order, want in ((1, [modified(0.0)] * 3), (2, [modified(2.0 / n) for n in counts])):
+        off = np.array([np.linalg.norm(a - b) for a, b in zip(there, want, strict=True)])
+        # what is left of the next order halves with lr, and is some hundredths here
+        assert np.abs(np.log2(off[:-1] / off[1:]) - order).max() < 0.03
 
 
 @pytest.mark.parametrize(

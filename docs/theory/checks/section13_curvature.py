@@ -386,3 +386,42 @@ print(
     "   factors: 1/2 sum : mean/2 : mean = %.3f : %.3f : %.3f (theory 1 : 1/n : 2/n, n = 9: 0.111, 0.222)"
     % (1, H(0.5 / 9) / H(0.5), H(1 / 9) / H(0.5))
 )
+
+print("-- between the matrices that the Hessian can make (T13.7): few outputs, off the minimum; both parts, every number of samples")
+ks = [9, 12, 8, 2]
+Ws = gauss(rng, ks, 1.2)
+for n in (3, 40):
+    X = rng.standard_normal((n, ks[0])) / 3
+    for kind, T in (
+        ("squared", rng.standard_normal((n, 2))),
+        ("logistic", rng.choice([-1.0, 1.0], (n, 2))),
+        ("cross_entropy", rng.dirichlet(np.ones(2), n)),
+    ):
+        D = out_loss(kind, X @ end2end(Ws).T, T, 0.3)[1]
+        for part in (False, True):
+            blocks = []
+            for i in range(len(Ws)):
+                Z = np.linalg.multi_dot([np.eye(2), *Ws[:i:-1], np.eye(ks[i + 1])])
+                R = np.linalg.multi_dot([D.T @ X, *(W.T for W in Ws[:i]), np.eye(ks[i])])
+                Q, S = qr(Z.T)[0].T, qr(R.T)[0].T
+                images = [np.outer(q, e) for q in Q for e in np.eye(ks[i])]
+                if not part:
+                    outside = np.eye(ks[i + 1]) - Q.T @ Q
+                    images += [np.outer(outside @ e, s) for s in S for e in np.eye(ks[i + 1])]
+                blocks.append(np.array([image.ravel() for image in images]).T)
+            E = np.zeros((sum(map(len, blocks)), sum(b.shape[1] for b in blocks)))
+            r = c = 0
+            for b in blocks:
+                E[r : r + b.shape[0], c : c + b.shape[1]] = b
+                r, c = r + b.shape[0], c + b.shape[1]
+            H = dense_hessian(Ws, X, kind, T, 0.3, part)
+            top = np.abs(np.linalg.eigvalsh(H)).max()
+            P = E @ E.T
+            whole = np.linalg.eigvalsh(H)
+            made = np.concatenate([np.linalg.eigvalsh(E.T @ H @ E), np.zeros(max(len(H) - E.shape[1], 0))])
+            order = lambda x: x[np.argsort(-np.abs(x))][: min(len(H), E.shape[1])]
+            apart = np.abs(np.sort(order(whole)) - np.sort(order(made))).max() / top
+            print(
+                "   %-14s %-13s n = %2d: %d -> %d numbers, projector %.1e, H - PHP %.1e, spectra %.1e of the largest"
+                % (kind, "Gauss-Newton" if part else "Hessian", n, len(H), E.shape[1], norm(P @ P - P), norm(H - P @ H @ P) / top, apart)
+            )

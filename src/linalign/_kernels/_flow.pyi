@@ -23,11 +23,14 @@ class Stepper:
         stages: int,
         extra: int,
         order: float,
-        y: Array,
-        slope: Array,
-        length: float,
+        start: Array,
+        last: float,
         rtol: float,
         atol: float,
+        outside: Array,
+        decay: Array,
+        weights: Array | None,
     ) -> None: ...
+    def flat(self, state: Array) -> Array: ...
     def advance(self, until: float, end: float, most: int, steady: float) -> tuple[int, int]: ...
     def dense(self) -> bool: ...

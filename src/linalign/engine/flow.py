@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import scipy.integrate
 
 from ..cached import cached_property
+from ..layers import Layer
 from ..layers.flat import split
 from ..optim import SGD
 from ..plan.cost import Pivot
@@ -19,6 +19,7 @@ from ..validate import Array
 from . import bind as kernel
 from .engine import CALLBACK_FAILED
 from .engines import ChainEngine, simultaneous
+from .steps import InKernel, InNumpy, Solver, Tolerances, method_of
 
 # a slope that no error control accepts, whose square is finite: with nan SciPy's would try for ever
 TOO_FAR = 1e100
@@ -66,10 +67,9 @@ class FlowEngine(ChainEngine):
         self._shapes = [theta.shape for theta in params]
         self.start = np.concatenate([theta.ravel() for theta in params])
         self.evaluations = 0
-        matrix = descent.metric == "matrix"
-        self._decays = descent.weight_decay.any()
-        self._decay = np.concatenate([np.full(theta.size, rate) for theta, rate in zip(params, descent.weight_decay, strict=True)])
-        self._solved = [(i, layer) for i, layer in enumerate(layers) if matrix and layer.size and not layer.orthonormal]
+        self._layers, self._matrix = layers, descent.metric == "matrix"
+        self._decays = np.array(descent.weight_decay, dtype=np.float64)
+        self._solved = [(i, layer) for i, layer in enumerate(layers) if self._matrix and layer.size and not layer.orthonormal]
 
     def split(self, flat: Array) -> list[Array]:
         """Views of a flat vector, one a layer."""
@@ -92,8 +92,9 @@ class FlowEngine(ChainEngine):
         parts = self.split(slope)
         for i, layer in self._solved:
             parts[i][...] = layer.solve_gram(parts[i])
-        if self._decays:
-            slope -= self._decay * flat
+        if self._decays.any():
+            for part, theta, decay in zip(parts, self.split(flat), self._decays, strict=True):
+                part -= decay * theta
         return slope
 
     def stand(self, flat: Array) -> None:
@@ -102,140 +103,58 @@ class FlowEngine(ChainEngine):
             theta[...] = part
         self._chain.refresh()
 
-    def solver(self, method: str, last: float, rtol: float, atol: float) -> Solver:
-        """The steps from the start on: in the kernel, but where slopes are solved with Gram matrices in NumPy, or decay is in them."""
-        begun = getattr(scipy.integrate, method)(self.slope, 0.0, self.start, last, rtol=rtol, atol=atol)
-        return InPython(begun) if self._solved or self._decays else Compiled(self, begun, rtol, atol)
+    def squares(self, params: Sequence[Array], layers: Sequence[Layer] | None = None) -> Array:
+        """The squared norms of the layers, or of such of other layers: of parameters, or of matrices in their metric."""
+        kinds = self._layers if layers is None else layers
+        return np.array([_squared(layer, theta, self._matrix) for layer, theta in zip(kinds, params, strict=True)])
 
-    def stepper(self, *how: Any) -> Any:
-        """A `Stepper` on the chain."""
-        return kernel.bind_flow(self._chain, *how)
+    def solver(self, method: str, last: float, rtol: float, atol: float, given: Array | None = None) -> Solver:
+        """The steps from the start on, up to this time: in the kernel, but where slopes are solved with full Gram matrices.
 
-
-class Solver(Protocol):
-    """A method under way."""
-
-    @property
-    def t(self) -> float:
-        """The time that it has reached."""
-
-    def advance(self, until: float, most: int, steady: float) -> tuple[str, int]:
-        """Steps until one ends at `until` or beyond: `(why it ends, steps taken)`, "reached", "steps", "steady" or "diverged".
-
-        `most` of them; "steady" where the norm of the slope is at most `steady`. Raises: what a loss in Python raised.
+        `given`: squared norms of the layers, of which those that are run are a part; None where that is all of them.
         """
+        how, layers = method_of(method), self._layers
+        outside = np.zeros(len(layers))
+        if given is not None:
+            outside = np.maximum(given - self.squares(self.split(self.start)), 0.0)
+        if all(_diagonal(layer) for _, layer in self._solved):
+            weights = None
+            if self._solved:
+                counts = (np.broadcast_to(layer.multiplicity, shape) for layer, shape in zip(layers, self._shapes, strict=True))
+                weights = np.concatenate([np.ravel(count).astype(np.float64) for count in counts])
+            stepper = kernel.bind_flow(
+                self._chain, how.A, how.errors, how.stages, how.extra, how.order, self.start, last, rtol, atol, outside, self._decays,
+                weights,
+            )  # fmt: skip
+            return InKernel(stepper, how, last, self._evaluated, self._failure)
+        counted = [i for i, layer in enumerate(layers) if layer.size]
 
-    @property
-    def length(self) -> float:
-        """How long the next step would be."""
+        def squared(flat: Array) -> Array:
+            parts = self.split(flat)
+            return self.squares([parts[i] for i in counted], [layers[i] for i in counted])
 
-    def state(self) -> Array:
-        """Where it stands."""
+        return InNumpy(self.slope, squared, self.start, how, last, Tolerances(rtol, atol, outside[counted], self._decays[counted]))
 
-    def dense(self) -> Callable[[float], Array]:
-        """The state at times within the last step."""
+    def _evaluated(self, count: int) -> None:
+        self.evaluations += count
 
-
-class InPython:
-    """SciPy's."""
-
-    def __init__(self, solver: Any) -> None:
-        self._solver, self.t = solver, 0.0
-
-    def advance(self, until: float, most: int, steady: float) -> tuple[str, int]:
-        solver, taken = self._solver, 0
-        while solver.t < until and taken < most:
-            solver.step()
-            if solver.status == "failed":
-                return "diverged", taken
-            taken, self.t = taken + 1, solver.t
-            if float(np.linalg.norm(solver.f)) <= steady:
-                return "steady", taken
-        return "reached" if solver.t >= until else "steps", taken
-
-    @property
-    def length(self) -> float:
-        return float(self._solver.h_abs)
-
-    def state(self) -> Array:
-        return np.array(self._solver.y)
-
-    def dense(self) -> Callable[[float], Array]:
-        found: Callable[[float], Array] = self._solver.dense_output()
-        return found
+    def _failure(self) -> BaseException:
+        assert self.error is not None
+        return self.error
 
 
-class Compiled:
-    """The same steps in the kernel, with the coefficients and the first step of SciPy's methods."""
+def _diagonal(layer: Layer) -> bool:
+    """Whether its Gram matrix is."""
+    return layer.linear.form.kind != "basis"
 
-    ENDS = ("reached", "steps", "steady", "diverged", "raised")
 
-    def __init__(self, engine: FlowEngine, begun: Any, rtol: float, atol: float) -> None:
-        """`begun`: SciPy's, which has chosen its first step."""
-        self._engine, self._method, self._last = engine, begun, float(begun.t_bound)
-        kind, stages = type(begun), begun.n_stages
-        more = getattr(kind, "A_EXTRA", np.zeros((0, stages + 1)))
-        A = np.zeros((stages + len(more), stages + 1 + len(more)))
-        A[: stages - 1, : kind.A.shape[1]] = kind.A[1:]
-        A[stages - 1, :stages] = kind.B
-        A[stages:, : more.shape[1]] = more
-        errors = np.array([kind.E5, kind.E3]) if hasattr(kind, "E5") else kind.E[None]
-        self._stepper = engine.stepper(
-            A, np.ascontiguousarray(errors), stages, len(more), float(kind.error_estimator_order), engine.start, begun.f,
-            float(begun.h_abs), rtol, atol,
-        )  # fmt: skip
-        self._seen = 0
-
-    @property
-    def t(self) -> float:
-        found: float = self._stepper.t
-        return found
-
-    @property
-    def length(self) -> float:
-        found: float = self._stepper.length
-        return found
-
-    def _count(self) -> None:
-        self._engine.evaluations += self._stepper.evaluations - self._seen
-        self._seen = self._stepper.evaluations
-
-    def advance(self, until: float, most: int, steady: float) -> tuple[str, int]:
-        why, taken = self._stepper.advance(until, self._last, most, steady)
-        self._count()
-        if self.ENDS[why] == "raised":
-            assert self._engine.error is not None
-            raise self._engine.error
-        return self.ENDS[why], taken
-
-    def state(self) -> Array:
-        return np.array(self._stepper.y)
-
-    def dense(self) -> Callable[[float], Array]:
-        """The method's own polynomial: of the step, of its slopes at both ends, and of sums of all slopes."""
-        stepper, kind = self._stepper, type(self._method)
-        if not stepper.dense():
-            raise ArithmeticError("the loss leaves the finite numbers within a step of the flow")
-        self._count()
-        old, new, h, first = stepper.before.copy(), stepper.y.copy(), stepper.span, stepper.t - stepper.span
-        K = stepper.slopes.copy()
-        if not hasattr(kind, "D"):
-            Q = K[: len(kind.P)].T @ kind.P
-
-            def quartic(t: float) -> Array:
-                x = (t - first) / h
-                return np.asarray(old + h * Q @ x ** np.arange(1, Q.shape[1] + 1))
-
-            return quartic
-        change, stages = new - old, self._method.n_stages
-        parts = [change, h * K[0] - change, 2 * change - h * (K[stages] + K[0]), *(h * kind.D @ K[: kind.D.shape[1]])]
-
-        def nested(t: float) -> Array:
-            # x (p_0 + (1 - x) (p_1 + x (p_2 + ...)))
-            x = (t - first) / h
-            total = np.zeros_like(old)
-            for i in reversed(range(len(parts))):
-                total = (total + parts[i]) * (1 - x if i % 2 else x)
-            return np.asarray(old + total)
-
-        return nested
+def _squared(layer: Layer, theta: Array, matrix: bool) -> float:
+    """The squared norm of parameters, or of their matrix with its bias."""
+    if not matrix or layer.orthonormal:
+        return float(np.vdot(theta, theta))
+    if _diagonal(layer):
+        return float(np.vdot(theta, layer.multiplicity * theta))
+    inner = layer.linear
+    weight, bias = theta.ravel()[: inner.size], theta.ravel()[inner.size :]
+    times = np.ravel(layer.multiplicity)[inner.size :]
+    return float(np.sum(inner.matrix(weight.reshape(inner.param_shape)) ** 2) + np.vdot(bias, times * bias))

@@ -13,7 +13,8 @@ import numpy as np
 from .. import validate
 from ..cached import cached_property
 from ..engine.engine import DIVERGED
-from ..engine.flow import APART, SLICE, FlowEngine, Following, Solver, following
+from ..engine.flow import APART, SLICE, FlowEngine, Following, following
+from ..engine.steps import Solver
 from ..engine.threads import count, for_loop, for_plan
 from ..files import Name
 from ..losses import Loss
@@ -25,6 +26,7 @@ from ..problem.problem import make_problem
 from ..record.functions import takes_state
 from ..record.recorder import History, Recorder
 from ..record.state import State
+from ..reduce.offsets import OffsetLift
 from ..validate import Array
 from .execute import adopt
 from .loop import interrupts
@@ -38,8 +40,9 @@ GRADIENTS = 10_000
 class Flow:
     """What `flow` returns.
 
-    network : at the last of `times`.
-    times : those that were reached, `(m,)`.
+    network : at `time`: the last of those that were asked for, or where the flow ended before it.
+    time : as said.
+    times : those of the times asked for that were reached, `(m,)`.
     excess : the loss above `floor` at each, `(m,)`; `loss` is their sum.
     history : what was recorded, at places in `times`.
     drift : the most that `||theta_{i+1}||^2 - ||theta_i||^2` moved, (d - 1,); the flow keeps it where layers are linear without biases
@@ -51,6 +54,7 @@ class Flow:
     """
 
     network: Network
+    time: float
     times: Array
     excess: Array
     floor: float
@@ -74,10 +78,8 @@ class Flow:
         return plot_flow(self, path, data=data)
 
     def __repr__(self) -> str:
-        return (
-            f"Flow(to t = {self.times[-1]:.6g}, loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}, {self.end}, "
-            f"{self.evaluations:,} gradients, {self.seconds:.3g} s)"
-        )
+        seen = f", loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g} at {self.times[-1]:.6g}" if len(self.times) else ""
+        return f"Flow(to t = {self.time:.6g}{seen}, {self.end}, {self.evaluations:,} gradients, {self.seconds:.3g} s)"
 
 
 def flow(
@@ -96,16 +98,17 @@ def flow(
     metric : "parameters", or "matrix", the flow of matrices projected on the layers' subspaces.
     weight_decay : number, or one a layer
         Decay of the flow: what no gradient meets is `exp(-weight_decay t)` times its start.
-    rtol, atol : tolerances of a step, as in `scipy.integrate.solve_ivp`; atol is rtol times the largest parameter of the start if None.
-        Entry by entry of what is run: after a reduction these are entries in other bases, and the steps are others (T15.6).
-    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5): SciPy's steps, made in the kernel; with weight decay, by SciPy.
+    rtol, atol : tolerances of a step: a layer may be off by `atol + rtol ||W_i||`, Frobenius norms, in the mean over layers. atol is rtol
+        times the norm of the largest layer of the start if None. A reduced problem takes the steps of the one as given (T15.6).
+    method : "DOP853" (Dormand-Prince of order 8) or "RK45" (order 5), with SciPy's coefficients and control of the step.
     record : dict, as in `linalign.train`; steps are places in `times`.
     reduce : "auto", "none", or a list of reductions. All hold for the flow (T15.1) but "split", whose parts would have steps of their own.
     steady : float, optional
         End where the norm of the right side is at most this. A warning says where the errors of the steps keep it above.
     stop : function, optional
         Called with the network at each of `times`, and with the time if it takes two arguments; ends the flow if its answer is true.
-    max_steps : of the integrator; a stiff flow ends there with what was done, and says so.
+    max_steps : of the integrator; a flow that needs more ends there with what was done, and says so. Near a minimum a step is no longer
+        than some six over the largest curvature, whatever the tolerance: for long times pass `steady`.
 
     Returns
     -------
@@ -133,8 +136,7 @@ def flow(
     validate.choice("metric", metric, METRICS)
     validate.choice("method", method, METHODS)
     validate.real("rtol", rtol, above=0)
-    size = max((float(np.abs(theta).max()) for theta in net.params if theta.size), default=0.0)
-    absolute = rtol * (size or 1.0) if atol is None else validate.real("atol", atol, above=0)
+    absolute = None if atol is None else validate.real("atol", atol, above=0)
     if steady is not None:
         validate.real("steady", steady, least=0)
     most = validate.integer("max_steps", max_steps, least=1)
@@ -168,10 +170,16 @@ class _Integration:
         self.last = engine.start
         self.norms: list[Array] = []
 
-    def run(self, method: str, rtol: float, atol: float, most: int, plan: Plan) -> Flow:
+    def run(self, method: str, rtol: float, atol: float | None, most: int, plan: Plan) -> Flow:
         began = time.perf_counter()
         last = max(float(self.at[-1]), np.finfo(np.float64).tiny)
-        solver = self.engine.solver(method, last, rtol, atol)
+        work, engine = self.state.work, self.engine
+        # a layer that starts beside its offset is measured with it
+        moved = any(isinstance(lift, OffsetLift) for lift in work.lifts)
+        squares = engine.squares(engine.split(engine.start)) if moved else engine.squares(work.given.net.params, work.given.net.layers)
+        if atol is None:
+            atol = rtol * (float(np.sqrt(squares.max(initial=0.0))) or 1.0)
+        solver = engine.solver(method, last, rtol, atol, squares)
         with interrupts() as interrupted, np.errstate(all="ignore"):
             end = self._visit(0.0, lambda t: self.engine.start)
             while end is None and self.reached < len(self.at):
@@ -181,8 +189,12 @@ class _Integration:
                     end = "gave up"
                 else:
                     end = self._go_on(solver, min(most - self.steps, SLICE))
+            if end in ("gave up", "interrupted") and self.reached < len(self.at):
+                self._stand_at(solver)
             if self.steady is not None and end in (None, "gave up"):
                 self._hint(solver, rtol, atol)
+            elif end == "gave up":
+                self._hint_at_steady(solver, most)
         return self._result(end or "done", plan, time.perf_counter() - began)
 
     def _go_on(self, solver: Solver, most: int) -> str | None:
@@ -200,10 +212,22 @@ class _Integration:
         else:
             end = self._visit(solver.t, lambda t: solver.state())
         if end is None and why == "steady":
-            self.last = solver.state()
-            self.descent.clock[0] = solver.t
+            self._stand_at(solver)
             return "steady"
         return end
+
+    def _stand_at(self, solver: Solver) -> None:
+        """The flow ends where the method has come to."""
+        self.last = solver.state()
+        self.descent.clock[0] = solver.t
+
+    def _hint_at_steady(self, solver: Solver, most: int) -> None:
+        here = float(np.linalg.norm(self.engine.slope(solver.t, solver.state())))
+        warnings.warn(
+            f"max_steps is {most} but times[{self.reached}] is {self.at[self.reached]:g}, and the flow is at {solver.t:.6g}, with steps of "
+            f"{solver.length:.2g} and a slope of {here:.1g}; pass steady= to end at a steady state, or a larger max_steps",
+            RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
 
     def _hint(self, solver: Solver, rtol: float, atol: float) -> None:
         """Say so where the errors that are allowed keep the slope above what is called steady.
@@ -213,7 +237,8 @@ class _Integration:
         """
         state = solver.state()
         here = float(np.linalg.norm(self.engine.slope(solver.t, state)))
-        left = 6 / max(solver.length, np.finfo(np.float64).tiny) * float(np.linalg.norm(atol + rtol * np.abs(state)))
+        allowed = atol + rtol * np.sqrt(self.engine.squares(self.engine.split(state)))
+        left = 6 / max(solver.length, np.finfo(np.float64).tiny) * float(np.linalg.norm(allowed))
         if here <= left and self.steady is not None and self.steady < left:
             warnings.warn(
                 f"steady is {self.steady:g} but steps with rtol={rtol:g} may leave a slope of {left:.1g}, and here it is {here:.1g}; "
@@ -256,7 +281,7 @@ class _Integration:
         drift = np.abs(gaps - gaps[0]).max(axis=0, initial=0) / np.where(sizes > 0, sizes, 1.0)
         return Flow(
             network=adopt(net, work.lift([part.copy() for part in self.engine.split(self.last)], self.reached)),
-            times=self.at[: self.reached].copy(), excess=self.losses[: self.reached].copy(), floor=work.floor,
+            time=self.descent.clock[0], times=self.at[: self.reached].copy(), excess=self.losses[: self.reached].copy(), floor=work.floor,
             history=self.recorder.history(max(self.reached - 1, 0)), drift=drift, evaluations=self.engine.evaluations, steps=self.steps,
             end=end, plan=plan, seconds=seconds,
         )  # fmt: skip
