@@ -43,6 +43,8 @@ def test_a_flow_that_goes_no_further_says_so(here, capsys):
     assert "the problem is stiff: --max-steps were taken, and what was done is written" in out
     with np.load("digits-flow.npz") as found:
         assert len(found["times"]) < 5
+        assert 0 < found["time"] < 2.5
+        assert f"to t = {found['time']:.6g} in" in out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,15 @@ def run(options: argparse.Namespace) -> int:
         prefix = Path(options.out or f"{data.name}-flow").expanduser()
         print(f"data       {describe(data)}")
         print(f"network    {described(net)}, {options.init} start, {options.loss} loss", flush=True)
-        found = la.flow(
-            net, data.X, Y, times=np.linspace(0.0, end, options.points), loss=options.loss, metric=options.metric, rtol=options.rtol,
-            method=options.method, weight_decay=numbers("--weight-decay", options.weight_decay), record=dict.fromkeys(names, 1),
-            max_steps=options.max_steps,
-            reduce=options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            # said below, in words of the command line
+            warnings.filterwarnings("ignore", "max_steps is", RuntimeWarning)
+            found = la.flow(
+                net, data.X, Y, times=np.linspace(0.0, end, options.points), loss=options.loss, metric=options.metric, rtol=options.rtol,
+                method=options.method, weight_decay=numbers("--weight-decay", options.weight_decay), record=dict.fromkeys(names, 1),
+                max_steps=options.max_steps,
+                reduce=options.reduce if options.reduce in ("auto", "none") else options.reduce.split(","),
+            )  # fmt: skip
     for line in report(found):
         print(line)
     print(f"written    {' '.join(map(str, write(found, prefix, data.name, plot=not options.no_plot)))}")
@@ -101,7 +105,7 @@ def report(found: Flow) -> list[str]:
     """The result in a few lines."""
     lines = [
         str(found.plan),
-        f"result     to t = {found.times[-1]:.6g} in {found.seconds:.3g} s: {ENDS[found.end]}",
+        f"result     to t = {found.time:.6g} in {found.seconds:.3g} s: {ENDS[found.end]}",
         f"           {found.steps:,} steps, {found.evaluations:,} gradients",
         f"loss       {found.loss[0]:.6g} -> {found.loss[-1]:.6g}" + (f"; least squares {found.floor:.6g}" if found.floor > 0 else ""),
     ]
@@ -112,7 +116,7 @@ def report(found: Flow) -> list[str]:
 
 def write(found: Flow, prefix: Path, name: str, plot: bool) -> list[Path]:
     """The arrays, then the picture. Raises: Stop."""
-    arrays: dict[str, Any] = {"times": found.times, "loss": found.loss, "excess": found.excess, "drift": found.drift}
+    arrays: dict[str, Any] = {"times": found.times, "time": found.time, "loss": found.loss, "excess": found.excess, "drift": found.drift}
     arrays |= {name: kept.values for name, kept in found.history.items()}
     arrays |= {f"params_{i}": theta for i, theta in enumerate(found.network.params)}
     files = [prefix.with_name(prefix.name + ".npz")]
