@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from .waited import interruptible
+
 Array = npt.NDArray[Any]
 
 # spaces of fewer dimensions are not worth a frame, nor are those that one makes smaller by less than this
@@ -89,6 +91,6 @@ def joint_eigenbasis(blocks: Sequence[Array], sizes: Sequence[float], rng: np.ra
     """
     stack = np.vstack([B * (rng.uniform(1.0, 2.0) / size) for B, size in zip(blocks, sizes, strict=True)])
     if len(stack) > tall * stack.shape[1]:
-        stack = np.asarray(np.linalg.qr(stack, mode="r"))
-    _, s, Vt = np.linalg.svd(stack)
+        stack = np.asarray(interruptible(np.linalg.qr, stack, mode="r"))
+    _, s, Vt = interruptible(np.linalg.svd, stack)
     return s, Vt.T

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import scipy.linalg
 
 from ..linear_algebra import complement, joint_eigenbasis, signed_qr
+from ..linear_algebra.waited import interruptible
 from ..problem.problem import Problem
 from ..validate import Array
 from .closure import Subspace
@@ -111,7 +111,12 @@ def _restrict(maps: _Sum, bases: list[Array]) -> tuple[list[Array], Array, Array
 def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Array:
     """A joint eigenbasis of C, M^T M and the Gram matrices of the products, if there is one (T1.2, T3.2)."""
     rng = np.random.default_rng(seed)
-    L = np.linalg.cholesky(C + 1e-300 * np.eye(len(C))).T if np.linalg.eigvalsh(C)[0] > 0 else np.real(scipy.linalg.sqrtm(C))
+    # a factor, `L^T L = C`
+    if interruptible(np.linalg.eigvalsh, C)[0] > 0:
+        L = interruptible(np.linalg.cholesky, C + 1e-300 * np.eye(len(C))).T
+    else:
+        values, vectors = interruptible(np.linalg.eigh, C)
+        L = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
     blocks, product = [L, M], np.eye(len(C))
     for W in weights:
         product = times(W, product)
@@ -128,7 +133,7 @@ def _joint_basis(weights: list[Array], C: Array, M: Array, seed: int = 0) -> Arr
             stop += 1
         if stop - start > 1:
             block = V[:, start:stop].T @ (S + S.T) @ V[:, start:stop]
-            V[:, start:stop] = V[:, start:stop] @ np.linalg.eigh(block)[1]
+            V[:, start:stop] = V[:, start:stop] @ interruptible(np.linalg.eigh, block)[1]
         start = stop
     return V
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..linear_algebra import signed_qr
+from ..linear_algebra.waited import interruptible
 from ..validate import Array
 from .blocks import NOISE
 
@@ -27,7 +28,7 @@ def rotations(weights: list[Array], s: Array, targets: Array, scales: list[float
     M = (targets.T * x) / scales[-1]
     rng = np.random.default_rng(0)
     words = _words(layers, x, M)
-    V = np.linalg.eigh(_symmetric(words, rng))[1]
+    V = interruptible(np.linalg.eigh, _symmetric(words, rng))[1]
     found = [V * _signs(V.T @ _symmetric(words, rng) @ V)]
     # what reaches each vertex, from below and from above: as many columns as the widest vertex has
     most = max(len(s), *(len(W) for W in layers))

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from ..linear_algebra import tall
+from ..linear_algebra.waited import interruptible
 from ..validate import Array
 from .products import diagonal, product, scaled_rows
 
@@ -44,8 +45,8 @@ def _pivoted(B: Array) -> tuple[Array, Array]:
     if B.size < TALL:
         return scipy.linalg.qr(B, mode="economic", pivoting=True, check_finite=False)[:2]  # type: ignore[no-any-return]
     # NumPy's BLAS, which has one thread here: many small products are slow while a second one wakes
-    Q, R = tall.orthonormal(B) or np.linalg.qr(B)
-    turn, R, _ = scipy.linalg.qr(R, mode="economic", pivoting=True, check_finite=False)
+    Q, R = tall.orthonormal(B) or interruptible(np.linalg.qr, B)
+    turn, R, _ = interruptible(scipy.linalg.qr, R, mode="economic", pivoting=True, check_finite=False)
     return Q @ turn, R
 
 
@@ -94,7 +95,7 @@ class Subspace:
         if Q.shape[1]:
             new = new - Q @ (Q.T @ new)
         if weakest < STRONG or new.size < TALL:
-            new = (tall.orthonormal(new) or np.linalg.qr(new))[0]
+            new = (tall.orthonormal(new) or interruptible(np.linalg.qr, new))[0]
         self.basis = np.hstack([Q, new]) if Q.shape[1] else new
         return new
 

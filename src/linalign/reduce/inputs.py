@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from ..layers import Layer
 from ..layers.homogeneous import Homogeneous
 from ..linear_algebra import tall
+from ..linear_algebra.waited import svd
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
@@ -135,7 +135,7 @@ def _range(X: Array) -> tuple[Array, float]:
     n, k = X.shape
     found = tall.factor(X) if tall.worthwhile(n, k) else None
     R = found.R if found is not None else triangle(X, X[:, :0]) if n > k else X.astype(np.float64, copy=False)
-    s, Vt = scipy.linalg.svd(R, full_matrices=False)[1:]
+    s, Vt = svd(R)[1:]
     V = np.ascontiguousarray(Vt[: max(rank(s), 1)].T)
     scale = float(np.linalg.norm(R))
     return V, float(np.linalg.norm(R - (R @ V) @ V.T)) / scale if scale else 0.0

@@ -15,6 +15,7 @@ import scipy.linalg
 
 from ..layers.homogeneous import Homogeneous
 from ..linear_algebra import tall
+from ..linear_algebra.waited import interruptible, svd
 from ..problem.compressed import Compressed
 from ..problem.descent import Descent
 from ..problem.problem import Problem
@@ -61,7 +62,7 @@ def triangle(X: Array, Y: Array, P: Array | None = None) -> Array:
         if P is not None:
             stack[rows:end, k:] -= stack[rows:end, :k] @ P
         # a block of its own is a copy where it is not the whole room
-        R = scipy.linalg.qr(stack[:end], mode="r", overwrite_a=True, check_finite=False)[0][:w]
+        R = interruptible(scipy.linalg.qr, stack[:end], mode="r", overwrite_a=True, check_finite=False)[0][:w]
         rows = len(R)
         stack[:rows] = R
     return stack[:rows].copy()
@@ -85,7 +86,7 @@ def compress(X: Array, Y: Array) -> tuple[Array, Array, float]:
 
 def _compress_tall(X: Array, Y: Array, found: tall.Tall) -> tuple[Array, Array, float] | None:
     """`compress` with the factor of X; None where the constant would be what cancelling has left of larger numbers."""
-    U, s, Vt = scipy.linalg.svd(found.R, full_matrices=False, check_finite=False)
+    U, s, Vt = svd(found.R)
     r = rank(s)
     X_small = s[:r, None] * Vt[:r]
     if X is Y or (X.shape == Y.shape and np.may_share_memory(X, Y) and np.array_equal(X, Y)):
@@ -137,13 +138,13 @@ def _map(s: Array, Vt: Array, rotated: Array, size: float) -> Array:
 
 def centre(R: Array, k: int, again: Callable[[Array], Array]) -> tuple[Array, Array, float]:
     """`compress` from the triangular factor R of `[X, Y]`, X with k columns; `again(P)` is that of `[X, Y - X P]`."""
-    U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
+    U, s, Vt = svd(R[:, :k])
     r = rank(s)
     if r == 0:
         return np.zeros((1, k)), np.zeros((1, R.shape[1] - k)), float(np.sum(R[:, k:] ** 2))
     least_squares = _map(s[:r], Vt[:r], U[:, :r].T @ R[:, k:], float(np.linalg.norm(R[:, k:])))
     R = again(least_squares)
-    U, s, Vt = scipy.linalg.svd(R[:, :k], full_matrices=False)
+    U, s, Vt = svd(R[:, :k])
     X_small = s[:r, None] * Vt[:r]
     centred = U[:, :r].T @ R[:, k:]
     constant = float(np.sum((R[:, k:] - U[:, :r] @ centred) ** 2))
@@ -155,7 +156,7 @@ def singular(problem: Problem) -> tuple[Array, Array, Array]:
     if problem.facts.singular is None:
         assert problem.X is not None
         X = problem.X.astype(np.float64, copy=False)
-        problem.facts.singular = _of_rows(X) or scipy.linalg.svd(X, full_matrices=False)
+        problem.facts.singular = _of_rows(X) or svd(X)
     return problem.facts.singular
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..linear_algebra.waited import svd
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
@@ -125,7 +126,7 @@ def _columns(x: Array, B: Array) -> tuple[Array, Array]:
 
 def _rotate(x: Array, B: Array) -> tuple[Array, Array, Array]:
     """Thin singular value decomposition of `diag(x) B`."""
-    samples, s, Vt = np.linalg.svd(x[:, None] * B, full_matrices=False)
+    samples, s, Vt = svd(x[:, None] * B)
     return samples, s, Vt.T
 
 
