@@ -163,6 +163,7 @@ def test_losses_of_the_product(name):
         want = by_autograd(net, np.eye(4), np.zeros(1), lambda F, Y: of_product(name, None)(F.T))
     # a difference of gradients keeps two thirds of the digits, beside the size of third derivatives
     assert H.exact == (name not in ("end to end", "Bures-Wasserstein"))
+    assert H.exact != repr(H).endswith(", by differences of gradients>")
     assert np.abs(H.toarray() - want).max() <= (EXACT if H.exact else 1e-7) * np.abs(want).max()
 
 

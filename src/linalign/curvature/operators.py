@@ -134,7 +134,8 @@ class CurvatureOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[mis
 
     def __repr__(self) -> str:
         what = "Gauss-Newton" if self._part else "Hessian"
-        return f"<{what} of the {self._problem.loss.kind} loss of {self.network!r}, {self.shape[0]} parameters>"
+        how = "" if self.exact else ", by differences of gradients"
+        return f"<{what} of the {self._problem.loss.kind} loss of {self.network!r}, {self.shape[0]} parameters{how}>"
 
 
 def hessian(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters") -> CurvatureOperator:
