@@ -167,13 +167,17 @@ class Factors:
 
     def table(self, theirs: Factors) -> Array:
         """`Theta[a, b, i, j]` of these rows and those of another set."""
-        found = np.zeros((self.n, theirs.n, self.outputs, self.outputs), dtype=self.dense[0][1].dtype)
-        for (A, K), (B, _), J, M in zip(self.dense, theirs.dense, self.others, theirs.others, strict=True):
+        shape = (self.n, theirs.n, self.outputs, self.outputs)
+        pairs = [(A @ B.T, K) for (A, K), (B, _), J in zip(self.dense, theirs.dense, self.others, strict=True) if J is None]
+        if pairs:
+            # one product with as many terms as layers: every entry is written once, and nothing besides
+            found = (np.stack([G.ravel() for G, _ in pairs], axis=1) @ np.stack([K.ravel() for _, K in pairs])).reshape(shape)
+        else:
+            found = np.zeros(shape, dtype=self.dense[0][1].dtype)
+        for J, M in zip(self.others, theirs.others, strict=True):
             if J is not None and M is not None:
                 found += np.einsum("aik,bjk->abij", J, M, optimize=True)
-            else:
-                found += np.einsum("ab,ij->abij", A @ B.T, K)
-        return found
+        return np.asarray(found)
 
     def whole(self, theirs: Factors) -> Array:
         """The same as a matrix, outputs sample by sample, `(n k_d, n2 k_d)`."""
