@@ -9,6 +9,7 @@ import gc
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import linalign as la
 from linalign import losses
 from linalign.engine import threads
+from linalign.engine.bind import sharers
 from linalign.engine.threads import CALLS, Limits, _copies, limit
+from linalign.plan import machine
+from linalign.problem.problem import make_problem
 
 
 def blas_threads():
@@ -255,3 +259,19 @@ def test_every_thread_that_trains_has_blas_to_itself():
         worker.join()
     assert len(seen) >= 20 * 3
     assert {n for counts in seen for n in counts} == {1}
+
+
+def test_few_rows_do_not_share_layers_that_are_written(monkeypatch):
+    # two layers of 320 kB and 3.2 MB, on either side of the cache
+    profile = replace(machine.PROFILE, few=(16, 96), cache=100_000)
+    monkeypatch.setattr(machine, "PROFILE", profile)
+    small, large = la.Network.dense([200, 200, 200]).init("zero"), la.Network.dense([200, 2000, 200]).init("zero")
+    X = np.eye(200)
+    for net, rows, wanted in [(small, 15, 1), (small, 16, 2), (large, 16, 1), (large, 95, 1), (large, 96, 2)]:
+        problem = make_problem(net, X[:1], X[:1], "squared")
+        assert sharers(problem, rows, 2) == wanted
+        assert sharers(problem, rows, 2, written=False) == 2
+    # data are read alone, and here they are most of the work
+    long = np.ones((500, 200))
+    assert sharers(make_problem(small, long, long, "squared"), 10, 2) == 2
+    assert sharers(make_problem(large, long, long, "squared"), 10, 2) == 1

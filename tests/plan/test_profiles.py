@@ -89,9 +89,11 @@ def test_a_profile_may_say_nothing_of_lanes(tmp_path):
     found["lanes"]["rate"] = 1.5
     (tmp_path / "with.json").write_text(json.dumps(found))
     assert profiles.read(tmp_path / "with.json").lanes == profiles.Lanes(rate=1.5)
-    del found["lanes"]
+    assert found["few"] == [0, 0]
+    del found["lanes"], found["few"]
     (tmp_path / "without.json").write_text(json.dumps(found))
-    assert profiles.read(tmp_path / "without.json").lanes == profiles.Lanes()
+    without = profiles.read(tmp_path / "without.json")
+    assert (without.lanes, without.few) == (profiles.Lanes(), (0, 0))
 
 
 SET = ("instruction sets", "avx512")
@@ -116,6 +118,8 @@ BAD = {
     broken((*SET, "by BLAS", "half"), float("inf")): "'half' is inf;",
     broken(("lanes", "rate"), 0): "'rate' is 0;",
     broken(("lanes",), [1]): "'lanes' is a list, not an object",
+    broken(("few",), 16): "'few' is 16; two numbers were wanted",
+    broken(("few",), [16, -1]): "'few' is -1; a number from 0 to 1e+12 was wanted",
 }
 
 

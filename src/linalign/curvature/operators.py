@@ -52,7 +52,7 @@ class CurvatureOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[mis
         """The products in C, where the loss is there."""
         problem, pivot, threads = self._problem, self._pivot, count(None)
         self._lock = threading.Lock()
-        self._compiled, self._shared = None, machine.SHARES and kernel.sharers(problem, pivot.rows, threads) > 1
+        self._compiled, self._shared = None, machine.SHARES and kernel.sharers(problem, pivot.rows, threads, written=False) > 1
         if kernel.compiled(problem.loss):
             descent = simultaneous(problem.net.depth)
             self._compiled = kernel.bind_curvature(problem, descent, pivot.at, pivot.rows, threads, part=self._part)

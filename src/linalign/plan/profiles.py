@@ -65,6 +65,7 @@ class Profile:
     rates : of each instruction set, of the tile, of BLAS and of panels, in float64 on one thread.
     wake : multiply-adds of a product that repay a second thread. share : those of a step's largest that repay each thread more.
     cache : bytes of a layer that stay in the second-level cache beside few rows in flight.
+    few : rows in flight below which threads do not share layers that steps write: of layers of at most 4 `cache` bytes, and of larger.
     lanes : of networks side by side. origin : where it comes from, for `show_config`.
     """
 
@@ -75,13 +76,15 @@ class Profile:
     wake: int = 150_000
     share: int = 75_000
     cache: int = 400_000
+    few: tuple[int, int] = (0, 0)
     lanes: Lanes = field(default_factory=Lanes)
     origin: str = "shipped"
 
     def to_dict(self, cpu: str) -> dict[str, Any]:
         """As `read` takes it, for the processor of this name."""
         return {
-            "name": self.name, "cpu": cpu, "wake": self.wake, "share": self.share, "cache": self.cache, "lanes": asdict(self.lanes),
+            "name": self.name, "cpu": cpu, "wake": self.wake, "share": self.share, "cache": self.cache, "few": list(self.few),
+            "lanes": asdict(self.lanes),
             "instruction sets": {
                 isa: {"tile": self.tiles[isa], "panels": self.panels[isa]} | dict(zip(WAYS, map(asdict, self.rates[isa]), strict=True))
                 for isa in SETS
@@ -113,7 +116,14 @@ _SAPPHIRE = _RATES | {
 _X86 = {
     "zen4": Profile("zen4", _TILES, _PANELS, _RATES),
     "sapphire rapids": Profile(
-        "sapphire rapids", _TILES | {"avx512": 160}, _PANELS | {"avx512": 16}, _SAPPHIRE, wake=262_144, share=131_072, cache=838_860
+        "sapphire rapids",
+        _TILES | {"avx512": 160},
+        _PANELS | {"avx512": 16},
+        _SAPPHIRE,
+        wake=262_144,
+        share=131_072,
+        cache=838_860,
+        few=(16, 128),
     ),
     "avx2": Profile("avx2", _TILES, _PANELS, _RATES),
 }
@@ -188,7 +198,12 @@ def read(file: Path, cpu: str | None = None) -> Profile:
         by_tile, by_blas, by_panels = (_rates(_part(own, way)) for way in WAYS)
         rates[isa] = by_tile, by_blas, by_panels
     wake, share, cache = (int(_number(found, name, 1, LARGEST)) for name in ("wake", "share", "cache"))
-    return Profile(str(found.get("name", file.stem)), tiles, panels, rates, wake, share, cache, _lanes(found), origin=str(file))
+    few = found.get("few", [0, 0])
+    if not isinstance(few, list) or len(few) != 2:
+        raise ValueError(f"'few' is {few!r}; two numbers were wanted")
+    within, beyond = (int(_number({"few": rows}, "few", 0, LARGEST)) for rows in few)
+    name = str(found.get("name", file.stem))
+    return Profile(name, tiles, panels, rates, wake, share, cache, (within, beyond), _lanes(found), origin=str(file))
 
 
 def _part(of: dict[str, Any], name: str) -> dict[str, Any]:
