@@ -19,6 +19,9 @@ from .structures import sides
 # an interior pivot may lose a digit (docs/theory, section 10): take one only if it saves this share of the time
 INTERIOR_GAIN = 0.9
 
+# nanoseconds of an entry of a matrix that is gone through by itself, and the bytes of those that the first cache spares it
+PASS, FIRST_CACHE = 0.75, 2**16
+
 # nanoseconds of a chain that fits in registers: a step, a product, and a row of it by a number
 TINY_STEP, TINY_PRODUCT, TINY_ROW = 12.0, 4.5, 0.28
 
@@ -98,6 +101,25 @@ def products(sizes: Sizes, p: int) -> list[Product]:
     return found
 
 
+def passes(sizes: Sizes, p: int) -> int:
+    """Entries of the matrices that a step from pivot p goes through beside its products.
+
+    The layers next to the identity, whose gradients are no products of their own; and, where the data are diagonal, the rows that meet
+    them, forth and back.
+    """
+    k, n, data, of, itemsize = sizes
+    layers = [sum(out * into for out, into in sides) for sides in of]
+    found = []
+    if p == 0:
+        found += layers[:1] if not data or n > k[0] else []
+    else:
+        # the gradient of the first layer is at once a product with data that are not diagonal
+        found += layers[p - 1 : p + 1] if p > 1 or data != 2 else layers[1:2]
+    if p and data == 1:
+        found += [k[p] * k[0]] * 2
+    return sum(entries for entries in found if entries * itemsize > FIRST_CACHE)
+
+
 def cycle(sizes: Sizes) -> list[Product]:
     """The products of a sweep of cyclic updates: rows of the data forward, rows of the outputs backward."""
     k, n, data, of, _ = sizes
@@ -131,8 +153,9 @@ def nanoseconds(found: list[Product], itemsize: int) -> float:
     return total
 
 
-def _pivot(at: int, rows: int, found: list[Product], itemsize: int) -> Pivot:
-    return Pivot(at, rows, sum(m * n * k for m, n, k in found), round(nanoseconds(found, itemsize), 1))
+def _pivot(at: int, rows: int, found: list[Product], itemsize: int, passed: int = 0) -> Pivot:
+    time = nanoseconds(found, itemsize) + PASS * passed * itemsize / 8
+    return Pivot(at, rows, sum(m * n * k for m, n, k in found), round(time, 1))
 
 
 def pivots(problem: Problem) -> tuple[Pivot, ...]:
@@ -144,7 +167,7 @@ def pivots(problem: Problem) -> tuple[Pivot, ...]:
 def _pivots(sizes: Sizes, *machine: Any) -> tuple[Pivot, ...]:
     """Kept for the sizes that were asked for last: whoever trains a step at a time asks again. `machine` is there to be compared."""
     rows = [min(sizes.n, sizes.k[0]), *sizes.k[1:]]
-    return tuple([_pivot(p, rows[p], products(sizes, p), sizes.itemsize) for p in range(len(rows))])
+    return tuple([_pivot(p, rows[p], products(sizes, p), sizes.itemsize, passes(sizes, p)) for p in range(len(rows))])
 
 
 def in_registers(problem: Problem) -> Pivot:
