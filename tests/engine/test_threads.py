@@ -262,12 +262,12 @@ def test_every_thread_that_trains_has_blas_to_itself():
 
 
 def test_few_rows_do_not_share_layers_that_are_written(monkeypatch):
-    # two layers of 320 kB and 3.2 MB, on either side of the cache
-    profile = replace(machine.PROFILE, few=(16, 96), cache=100_000)
+    # layers of 320 kB, 480 kB and 3.2 MB: those that one cache keeps, those that two do, and those that these do not keep either
+    profile = replace(machine.PROFILE, few=(16, 96), cache=160_000)
     monkeypatch.setattr(machine, "PROFILE", profile)
-    small, large = la.Network.dense([200, 200, 200]).init("zero"), la.Network.dense([200, 2000, 200]).init("zero")
+    small, middle, large = (la.Network.dense([200, k, 200]).init("zero") for k in (200, 300, 2000))
     X = np.eye(200)
-    for net, rows, wanted in [(small, 15, 1), (small, 16, 2), (large, 16, 1), (large, 95, 1), (large, 96, 2)]:
+    for net, rows, wanted in [(small, 15, 1), (small, 16, 2), (middle, 15, 2), (large, 16, 1), (large, 95, 1), (large, 96, 2)]:
         problem = make_problem(net, X[:1], X[:1], "squared")
         assert sharers(problem, rows, 2) == wanted
         assert sharers(problem, rows, 2, written=False) == 2

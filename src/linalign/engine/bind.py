@@ -25,8 +25,8 @@ Function = Callable[[Array], tuple[float, Array]]
 IN_PYTHON = "end_to_end"
 # multiply-adds of the largest product that repay each thread more
 SHARE_WORTH = machine.PROFILE.share
-# a layer of more than so many times the `cache` of the profile is large for `few` of it
-LARGE = 4
+# a layer of at most so many times the `cache` of the profile stays in one core's, one of more than so many not in those of two either
+KEPT, LARGE = 2, 4
 # numbers of a block of long data and of what is computed of it: they stay in the second cache; and how many rows that may be, in whole
 # vectors, from so many blocks on
 BLOCK, LEAST, MOST, UNIT, MANY = 2**16, 96, 4096, 16, 8
@@ -111,14 +111,16 @@ def sharers(problem: Problem, rows: int, threads: int, written: bool = True) -> 
     """How many threads share the products of a step: no more than the largest of those that BLAS or the tile makes repays.
 
     `written`: layers change at every step, and what one thread has written is slow to reach for the others: of products of few rows that
-    takes longer than they do. They share nothing then, unless more is to be multiplied by the data, which nobody writes to.
+    takes longer than they do, but where two caches hold a layer that one does not. They share nothing then, unless more is to be multiplied
+    by the data, which nobody writes to.
     """
     if threads == 1:
         return 1
     few, itemsize = machine.PROFILE.few, problem.net.dtype.itemsize
     shared, kept, largest = 0, 0, 0
     for a, b in (side for layer in problem.net.layers for side in structures.products(layer)):
-        if written and rows < few[a * b * itemsize > LARGE * machine.PROFILE.cache]:
+        size = a * b * itemsize / machine.PROFILE.cache
+        if written and rows < (few[0] if size <= KEPT else few[1] if size > LARGE else 0):
             kept += rows * a * b
         else:
             shared, largest = shared + rows * a * b, max(largest, a * b)

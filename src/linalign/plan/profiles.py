@@ -65,7 +65,7 @@ class Profile:
     rates : of each instruction set, of the tile, of BLAS and of panels, in float64 on one thread.
     wake : multiply-adds of a product that repay a second thread. share : those of a step's largest that repay each thread more.
     cache : bytes of a layer that stay in the second-level cache beside few rows in flight.
-    few : rows in flight below which threads do not share layers that steps write: of layers of at most 4 `cache` bytes, and of larger.
+    few : rows in flight below which threads do not share layers that steps write: of at most 2 `cache` bytes, and of more than 4.
     lanes : of networks side by side. origin : where it comes from, for `show_config`.
     """
 
