@@ -99,7 +99,7 @@ test-oldest: .venv/created
 
 test-arm64: .venv/created
 	$(BIN)/pip install --quiet setuptools "cython>=3.1,<4" scipy
-	tests/arm64.sh $(BIN)/python $(or $(filter-out tests,$(TESTS)),tests/engine/test_chain.py)
+	tests/arm64.sh $(BIN)/python $(filter-out tests,$(TESTS))
 
 lint: .venv/lint.done
 	$(BIN)/ruff check src tests bench docs setup.py
