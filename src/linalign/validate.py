@@ -15,6 +15,8 @@ Array = npt.NDArray[Any]
 
 # entries that are looked at one by one sooner than summed
 SMALL = 4096
+# letters of a value that is shown as it is
+LONG = 60
 # of BLAS
 MOST_ROWS = 2**31 - 1
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -64,6 +66,11 @@ def real_array(name: str, value: Any, wanted: np.dtype[Any] | None = None) -> Ar
     given = plain(name, value)
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise ValueError(f"{name} is masked in {np.count_nonzero(given.mask)} entries; drop such rows, or pass {name}.filled(value)")
+    if hasattr(given, "__getitem__") and hasattr(given, "tensors"):  # a TensorDataset, without an import
+        raise TypeError(f"{name} is {type(given).__name__}; X and Y were wanted: X, Y = dataset.tensors")
+    if hasattr(given, "dataset") and hasattr(given, "batch_size"):
+        fix = f"X, Y = loader.dataset.tensors, or stack its rows, and pass batch={given.batch_size}"
+        raise TypeError(f"{name} is {type(given).__name__}; X and Y were wanted: {fix}")
     if hasattr(given, "toarray") and not isinstance(given, np.ndarray):
         raise TypeError(f"{name} is a sparse matrix; a dense one was wanted: pass {name}.toarray()")
     try:
@@ -163,11 +170,22 @@ def turned(name: str, shape: tuple[int, ...], rows: int | None, columns: int | N
     return "" if not fits else f": rows are samples, pass {name}.T" if rows is None else f": pass {name}.T"
 
 
+def brief(value: Any) -> str:
+    """A value in a few words: as it is written, or its type and shape."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    if isinstance(value, type) or callable(value):
+        return str(getattr(value, "__name__", type(value).__name__))
+    written = repr(value)
+    return written if len(written) <= LONG and "\n" not in written else f"{type(value).__name__}"
+
+
 def integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
     """A whole number of at least `least`, and at most `most`."""
     # the abstract classes of numbers take a microsecond to ask
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
-        raise TypeError(f"{name} is {value!r}; a whole number of at least {least} was wanted")
+        raise TypeError(f"{name} is {brief(value)}; a whole number of at least {least} was wanted")
     if value < least:
         raise ValueError(f"{name} is {value}; a whole number of at least {least} was wanted")
     number = int(value)
@@ -179,7 +197,7 @@ def integer(name: str, value: Any, *, least: int, most: int | None = None) -> in
 def real(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float | None = None) -> float:
     """A finite real number in the stated range."""
     if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real)):
-        raise TypeError(f"{name} is {value!r}; a number was wanted")
+        raise TypeError(f"{name} is {brief(value)}; a number was wanted")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{name} is {number}; a finite number was wanted")
@@ -207,7 +225,7 @@ def choice(name: str, value: Any, known: Iterable[str], hint: str = "") -> str:
     names = list(known)
     if not isinstance(value, str) or value not in names:
         near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.75) if isinstance(value, str) and not hint else []
-        line = f"{name} is {value!r}; one of {', '.join(map(repr, names))} was wanted"
+        line = f"{name} is {brief(value)}; one of {', '.join(map(repr, names))} was wanted"
         raise ValueError(line + (f": did you mean {near[0]!r}?" if near else hint))
     return value
 

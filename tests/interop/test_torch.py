@@ -32,6 +32,31 @@ def one_thread_one_seed():
     torch.set_num_threads(before)
 
 
+def test_a_module_of_ones_own_is_refused_with_a_way_on():
+    class Own(nn.Module):
+        pass
+
+    with pytest.raises(
+        TypeError, match=r"^module is a Own; Sequentials .* are read: write it as one, .*torch\.chain\(x, W_1, \.\.\., W_d\) in it$"
+    ):
+        from_torch(Own())
+    with pytest.raises(TypeError, match=r"^net is Own; a linalign.Network was wanted: pass linalign.interop.torch.from_torch\(net\)$"):
+        la.train(Own(), np.eye(2), lr=0.1, steps=1)
+
+
+def test_sets_of_data_are_refused_with_a_way_on():
+    rows = torch.utils.data.TensorDataset(torch.eye(2), torch.eye(2))
+    net = la.Network.dense([2, 2]).init("xavier", rng=0, dtype=np.float32)
+    with pytest.raises(TypeError, match=r"^X is TensorDataset; X and Y were wanted: X, Y = dataset.tensors$"):
+        la.train(net, rows, lr=0.1, steps=1)
+    with pytest.raises(
+        TypeError, match=r"^X is DataLoader; X and Y were wanted: X, Y = loader.dataset.tensors, or stack its rows, and pass batch=1$"
+    ):
+        la.train(net, torch.utils.data.DataLoader(rows), lr=0.1, steps=1)
+    X, Y = rows.tensors
+    assert la.train(net, X, Y, lr=0.1, steps=1).steps == 1
+
+
 class Mask(nn.Module):
     def __init__(self, mask):
         super().__init__()

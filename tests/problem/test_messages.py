@@ -10,8 +10,8 @@ import pytest
 import scipy.sparse
 
 import linalign as la
+from linalign.calls import ELSEWHERE
 from linalign.training.options import DEFAULTS
-from linalign.training.unknown import ELSEWHERE
 
 X, Y = np.sin(np.arange(80.0)).reshape(20, 4), np.cos(np.arange(60.0) ** 2).reshape(20, 3)
 LABELS = np.arange(20) % 3
@@ -158,6 +158,60 @@ CASES = {
         lambda: train(record={"size": len}), "record['size'] is a function; how often was wanted too: record={'size': (100, function)}",
     ),
 }  # fmt: skip
+
+
+D, TOEPLITZ = la.Network.dense, "Toeplitz(n_in, n_out) was wanted"
+CALLS = {
+    "one side": (lambda: la.Toeplitz(8), f"Toeplitz(8) lacks n_out; {TOEPLITZ}, such as Toeplitz(8, 8)"),
+    "no side": (lambda: la.Toeplitz(), f"Toeplitz() lacks n_in and n_out; {TOEPLITZ}"),
+    "two sides of a square": (
+        lambda: la.Diagonal(8, 8),
+        "Diagonal(8, 8) has 2 values by position; Diagonal(n) was wanted, with at most 1 by position, such as Diagonal(8)",
+    ),
+    "bias by position": (
+        lambda: la.Dense(8, 8, True),
+        "Dense(8, 8, True) has 3 values by position; Dense(n_in, n_out, ...) was wanted, with at most 2 by position: pass bias= by name",
+    ),
+    "widths one by one": (
+        lambda: D(30, 30, 30),
+        "Network.dense(30, 30, 30) has 3 values; one list was wanted: Network.dense([30, 30, 30])",
+    ),
+    "one width": (lambda: D(30), "widths is 30; a list was wanted, such as linalign.Network.dense([64, 32, 10])"),
+    "a layer alone": (
+        lambda: la.Network(la.Dense(4, 3)),
+        "layers is Dense(n_in=4, n_out=3); a list was wanted, such as linalign.Network([linalign.Dense(64, 10)])",
+    ),
+    "a table as a side": (lambda: la.Circulant(X), "n is ndarray of shape (20, 4); a whole number of at least 1 was wanted"),
+    "a rate of a rule": (lambda: la.optim.Adam(lr=0.1), "Adam has no option 'lr'; the learning rate is one of train: pass it there"),
+    "an option of a flow": (lambda: la.flow(net(), X, Y, time=[1.0]), "flow has no option 'time'; did you mean 'times'?"),
+    "no data": (
+        lambda: la.train(net(), X, Y, lr=0.1),
+        "train(Network, ndarray of shape (20, 4), ndarray of shape (20, 3), lr=0.1) lacks steps",
+    ),
+    "twice": (lambda: la.Diagonal(3, n=3), "Diagonal(3, n=3) gives n twice, by position and by name; pass it once"),
+    "no network": (lambda: la.ntk(X, X), "net is ndarray; a linalign.Network was wanted, such as linalign.Network.dense([64, 10])"),
+    "no file": (lambda: la.load(8), "path is int; the name of a file was wanted, such as 'run.npz'"),
+    "a start by position": (lambda: net().init("xavier", 0), "Network.init('xavier', 0) has 2 values by position; "),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS.values(), ids=CALLS)
+def test_calls_that_do_not_fit(call, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}") as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_errors_from_inside_a_call_are_left_alone():
+    with pytest.raises(TypeError, match=r"^len\(\) of unsized|has no len|^broken$"):
+        la.train(net(), X, Y, loss="mse", lr=0.1, steps=2, record={"own": (1, broken)})
+    assert inspect.signature(la.Dense) == inspect.signature(la.Dense.__init__).replace(
+        parameters=list(inspect.signature(la.Dense.__init__).parameters.values())[1:], return_annotation=inspect.Signature.empty
+    )
+
+
+def broken(network):
+    raise TypeError("broken")
 
 
 @pytest.mark.parametrize(("call", "message"), CASES.values(), ids=CASES)

@@ -38,6 +38,13 @@ def legend(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def test_the_steps_are_those_of_the_rule_that_took_them():
+    net, X, Y = la.Network.dense([3, 2]).init("xavier", rng=0), np.eye(3), np.eye(3)[:, :2]
+    for options, words in (({"optimizer": "adam"}, "Adam"), ({"batch": 2, "rng": 0}, "gradient descent on batches")):
+        figure = la.train(net, X, Y, lr=0.01, steps=3, **options).plot()
+        assert [ax.get_xlabel() for ax in figure.axes] == [f"step of {words}"]
+
+
 def test_panels_show_the_record(run):
     figure = plot.plot_run(run, data="digits")
     loss, alignment, values = figure.axes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import validate
+from ..calls import called
 from ..engine.engines import simultaneous
 from ..engine.threads import for_plan
 from ..losses import Loss
@@ -23,6 +24,7 @@ PRODUCTS = 60
 MANY = 10
 
 
+@called
 def sharpness(
     net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters", k: int = 1, which: str = "LA",
     tol: float = 1e-9, start: Any = None,

@@ -9,13 +9,15 @@ import numpy as np
 import scipy.sparse.linalg
 
 from .. import reference, validate
+from ..calls import called
 from ..layers import Dense, Layer
 from ..layers.homogeneous import Homogeneous, beside_ones, chain_of
-from ..problem.network import Network
+from ..problem.network import Network, network
 from ..validate import Array
 from .metric import METRICS, Metric
 
 
+@called
 def ntk(net: Network, X: Any, X2: Any = None, *, metric: str = "parameters") -> Array:
     """The neural tangent kernel of two sets of inputs, `Theta[a, b, i, j] = <df_i(x_a)/dtheta, df_j(x2_b)/dtheta>`.
 
@@ -46,6 +48,7 @@ def ntk(net: Network, X: Any, X2: Any = None, *, metric: str = "parameters") -> 
     return ours.table(theirs)
 
 
+@called
 def ntk_trace(net: Network, X: Any, *, metric: str = "parameters") -> float:
     """The trace of the neural tangent kernel, `||J||_F^2`: how fast the outputs can move.
 
@@ -60,6 +63,7 @@ def ntk_trace(net: Network, X: Any, *, metric: str = "parameters") -> float:
     return of_rows(net, "X", X, metric).trace()
 
 
+@called
 def ntk_operator(net: Network, X: Any, *, metric: str = "parameters") -> scipy.sparse.linalg.LinearOperator:
     """The neural tangent kernel as an operator on outputs `(n * k_d,)`, sample by sample, without forming it.
 
@@ -84,6 +88,7 @@ def ntk_operator(net: Network, X: Any, *, metric: str = "parameters") -> scipy.s
     return scipy.sparse.linalg.LinearOperator((size, size), matvec=product, rmatvec=product, dtype=net.dtype)
 
 
+@called
 def kernel_distance(net: Network, start: Network, X: Any, *, metric: str = "parameters") -> float:
     """How far the tangent kernel has turned from that of the start: `1 - <Theta, Theta_0> / (||Theta|| ||Theta_0||)`, 0 where it is lazy.
 
@@ -97,6 +102,8 @@ def kernel_distance(net: Network, start: Network, X: Any, *, metric: str = "para
     >>> la.kernel_distance(a, b, [[1.0]])  # as large as it may be, and the same direction
     0.0
     """
+    network("net", net)
+    network("start", start)
     if [repr(layer) for layer in net.layers] != [repr(layer) for layer in start.layers]:
         raise ValueError(f"start is {start!r} but net is {net!r}; both must have the same layers")
     return turned(of_rows(net, "X", X, metric), of_rows(start, "X", X, metric))
@@ -134,6 +141,7 @@ def _pair(A: Array, K: Array, J: Array | None, B: Array, L: Array, M: Array | No
 def of_rows(net: Network, name: str, X: Any, metric: str) -> Factors:
     """The kernel of a network on rows of inputs. Raises: ValueError, TypeError naming them."""
     validate.choice("metric", metric, METRICS)
+    network("net", net)
     rows = validate.matrix(name, X, net.dtype, columns=net.widths[0])
     layers: Sequence[Layer] = net.layers
     if net.has_biases:

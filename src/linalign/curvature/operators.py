@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from .. import reference, validate
+from ..calls import called
 from ..engine import bind as kernel
 from ..engine.engines import simultaneous
 from ..engine.threads import count, limit
@@ -138,6 +139,7 @@ class CurvatureOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[mis
         return f"<{what} of the {self._problem.loss.kind} loss of {self.network!r}, {self.shape[0]} parameters{how}>"
 
 
+@called
 def hessian(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters") -> CurvatureOperator:
     """The Hessian of the loss in the parameters, `H v` without H.
 
@@ -165,6 +167,7 @@ def hessian(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared"
     return _made(net, X, Y, loss, metric, part=False)
 
 
+@called
 def gauss_newton(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters") -> CurvatureOperator:
     """Gauss-Newton's part of the Hessian, `J^T l'' J` with the Jacobian J of the outputs in the parameters.
 

@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.sparse.linalg
 
 from .. import validate
+from ..calls import called
 from ..losses import Loss
 from ..problem.network import Network
 from ..validate import Array
@@ -132,6 +133,7 @@ class SpectralDensity:
         return float((self.nodes * self.weights).sum(axis=1).mean())
 
 
+@called
 def spectral_density(
     net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters", steps: int = 60, probes: int = 4,
     rng: Any = 0,

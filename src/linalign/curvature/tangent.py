@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference, validate
+from ..calls import called
 from ..layers.homogeneous import beside_ones
 from ..losses import Loss
 from ..problem.metric import METRICS
@@ -112,6 +113,7 @@ class Linearized:
         return f"<tangent of {self.network!r}, rates {self.eigenvalues[0]:.3g} to {self.eigenvalues[-1]:.3g}>"
 
 
+@called
 def linearized(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", metric: str = "parameters") -> Linearized:
     """The lazy dynamics from this start: the network's tangent there, trained by gradient flow or gradient descent in closed form.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import called
 from ..files import Name, named
 from ..validate import Array
 from . import frames, readers, tables
@@ -49,6 +50,7 @@ class Dataset:
         return f"Dataset({self.name!r}, {self.X.shape[0]} samples of {'x'.join(map(str, self.shape))}, {kind}, {self.X.dtype})"
 
 
+@called
 def read(
     path: Name, *, target: Any = None, columns: Any = None, text: str = "onehot", missing: str = "refuse", targets: bool = True,
 ) -> Table:  # fmt: skip
@@ -88,6 +90,7 @@ def _read(path: Path, options: tables.Options) -> Table:
     return Table(X, Y if options.targets else None, (), (), ())
 
 
+@called
 def load(
     source: Name,
     *,
@@ -174,6 +177,7 @@ def load(
     return Dataset(X, Y, labels, classes, name, images.shape[1:], notes, scaling)
 
 
+@called
 def upsample(X: Any, size: int | tuple[int, int] = 28, *, shape: tuple[int, int] = (8, 8), method: str = "bilinear") -> Array:
     """Images in the rows of `X (n, h w)`, of `shape (h, w)`, at another size: `(n, H W)`.
 

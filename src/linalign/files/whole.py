@@ -16,7 +16,10 @@ Name = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 def named(path: Name) -> str:
     """The path as text, however it was given; os.fsencode of it is the path again. Raises: TypeError for what is no path."""
-    return os.fsdecode(path)
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"path is {type(path).__name__}; the name of a file was wanted, such as 'run.npz'") from None
 
 
 def check_regular(path: Name) -> os.stat_result | None:

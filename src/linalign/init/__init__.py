@@ -148,7 +148,7 @@ def draw(layers: Iterable[Layer], kind: str | Sequence[str], *, rng: Any = None,
         if isinstance(kind, str):
             kinds = [validate.choice("kind", kind, [*LAYER_KINDS, *CHAIN_KINDS])] * depth
         elif not isinstance(kind, Sequence):
-            raise TypeError(f"kind is {kind!r}; a name such as 'gaussian' or a list with one name a layer was wanted")
+            raise TypeError(f"kind is {validate.brief(kind)}; a name such as 'gaussian' or a list with one name a layer was wanted")
         elif len(kind) != depth:
             raise ValueError(f"kind has {len(kind)} names but the network has {depth} layers; pass one name or one a layer")
         else:

@@ -8,12 +8,13 @@ matrix B to W (`offset`), a layer with a bias a vector to its outputs (`constant
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import Called
 from ..validate import Array
 
 
@@ -75,7 +76,7 @@ class Form:
     border: Border = field(default_factory=Border)
 
 
-class Layer(ABC):
+class Layer(metaclass=Called):
     """A linear subspace of the `out x in` matrices, or one shifted by a fixed matrix.
 
     The NumPy methods here are the specification; the kernels compute the same in C.

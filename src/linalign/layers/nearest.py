@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import called
 from ..validate import Array, finite, real_array
 from .base import Layer
 
 
+@called
 def project(M: Any, layer: Layer) -> Array:
     """The parameters of the layer's matrix nearest to M in the Frobenius norm, `argmin_theta ||M - W(theta)||_F`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import reference, validate
+from ..calls import Called
 from ..validate import Array
 
 
-class Loss(ABC):
+class Loss(metaclass=Called):
     """What all losses share."""
 
     kind: ClassVar[str]

@@ -41,7 +41,8 @@ def resolve(optimizer: str | Rule) -> Rule:
         kind = optimizer if isinstance(optimizer, type) else type(optimizer)
         if any(kind.__name__ == rule.__name__ for rule in RULES.values()):
             raise TypeError(f"optimizer is {kind.__module__}.{kind.__name__}; pass optimizer=linalign.optim.{kind.__name__}(...)")
-        raise TypeError(f"optimizer is {optimizer!r}; a name such as 'adam' or a rule such as linalign.optim.SGD(momentum=0.9) was wanted")
+        came = validate.brief(optimizer)
+        raise TypeError(f"optimizer is {came}; a name such as 'adam' or a rule such as linalign.optim.SGD(momentum=0.9) was wanted")
     return RULES[validate.choice("optimizer", optimizer, RULES)]()
 
 

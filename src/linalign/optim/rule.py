@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .. import validate
+from ..calls import Called
 from ..validate import Array
 from .rates import Rates
 
@@ -96,7 +96,7 @@ def rescaled(gradients: Sequence[Array]) -> tuple[list[Array], int]:
     return [np.ldexp(g, -exponent) for g in gradients], exponent
 
 
-class Rule(ABC):
+class Rule(metaclass=Called):
     """What a gradient does to the parameters.
 
     A rule of your own overrides `update`, for a layer at a time, or `step`, for all; arrays are changed in place. The kernel
@@ -198,7 +198,7 @@ def betas(name: str, value: Any) -> tuple[float, float]:
     try:
         first, second = value
     except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}; a pair such as (0.9, 0.999) was wanted") from None
+        raise TypeError(f"{name} is {validate.brief(value)}; a pair such as (0.9, 0.999) was wanted") from None
     return validate.real(f"{name}[0]", first, least=0, below=1), validate.real(f"{name}[1]", second, least=0, below=1)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import html, validate
 from .. import init as _init
+from ..calls import Called, called
 from ..files import Name, named
 from ..layers import Dense, Layer, compose
 from ..layers.compose import with_constant
@@ -28,7 +29,24 @@ def _dense_layers(widths: tuple[int, ...]) -> tuple[Dense, ...]:
     return tuple([Dense(a, b) for a, b in pairwise(widths)])
 
 
-class Network:
+def _several(name: str, value: Any, such: str) -> Iterable[Any]:
+    """The value itself, if it is a list or its like. Raises: TypeError."""
+    if type(value) not in (list, tuple) and (not isinstance(value, Iterable) or isinstance(value, str)):
+        raise TypeError(f"{name} is {validate.brief(value)}; a list was wanted, such as {such}")
+    return value  # type: ignore[no-any-return]
+
+
+def network(name: str, value: Any) -> Network:
+    """The value, if it is a network. Raises: TypeError."""
+    if not isinstance(value, Network):
+        # asked without an import
+        module = hasattr(value, "state_dict") and hasattr(value, "forward")
+        fix = f": pass linalign.interop.torch.from_torch({name})" if module else ", such as linalign.Network.dense([64, 10])"
+        raise TypeError(f"{name} is {type(value).__name__}; a linalign.Network was wanted{fix}")
+    return value
+
+
+class Network(metaclass=Called):
     """A deep linear network `f(x) = W_d ... W_1 x`; a value that nothing changes.
 
     With biases `x -> W_i x + b_i` in turn; `matrix` is then what multiplies x, and `constant` what is added.
@@ -49,7 +67,7 @@ class Network:
     """
 
     def __init__(self, layers: Iterable[Layer], params: Iterable[Any] | None = None) -> None:
-        self._layers = tuple(layers)
+        self._layers = tuple(_several("layers", layers, "linalign.Network([linalign.Dense(64, 10)])"))
         self._widths: tuple[int, ...] | None = None
         self._dense: bool | None = None
         if not self._layers:
@@ -65,17 +83,20 @@ class Network:
         self._params = None if params is None else self._own(params)
 
     @classmethod
+    @called
     def dense(cls, widths: Sequence[int], params: Iterable[Any] | None = None) -> Network:
         """The network of `Dense` layers with widths `[k_0, ..., k_d]`.
 
         Raises: ValueError if there are fewer than two widths or one is below 1.
         """
-        sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(widths)]
+        given = _several("widths", widths, "linalign.Network.dense([64, 32, 10])")
+        sizes = [validate.integer(f"widths[{i}]", k, least=1) for i, k in enumerate(given)]
         if len(sizes) < 2:
             raise ValueError(f"widths is {sizes}; at least two widths are needed, the inputs' and the outputs'")
         return cls(_dense_layers(tuple(sizes)), params)
 
     @classmethod
+    @called
     def from_matrices(cls, matrices: Iterable[Any]) -> Network:
         """The network of `Dense` layers with these matrices, `W_1` first.
 
@@ -85,7 +106,7 @@ class Network:
         own: list[Array] = []
         widths: list[int] = []
         fits = True
-        for i, given in enumerate(matrices):
+        for i, given in enumerate(_several("matrices", matrices, "linalign.Network.from_matrices([W_1, W_2])")):
             W = validate.matrix(NAMES[i] if i < len(NAMES) else f"matrices[{i}]", given)
             weights.append(W)
             if not widths:
@@ -265,6 +286,7 @@ class Network:
         with np.errstate(over="ignore"):  # inf is refused by name
             return self.with_params([theta.astype(kind) for theta in self.params])
 
+    @called
     def init(self, kind: str | Sequence[str], *, rng: Any = None, dtype: Any = np.float64, **options: Any) -> Network:
         """A new network with fresh parameters; see `linalign.init` for the kinds and their options.
 

@@ -12,7 +12,7 @@ from ..losses import Loss
 from ..validate import Array
 from .compressed import Compressed
 from .facts import DataFacts
-from .network import Network
+from .network import Network, network
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +94,7 @@ def make_problem(net: Any, X: Any, Y: Any, loss: str | Loss) -> Problem:
 
     Raises: ValueError, TypeError naming the argument.
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"net is {type(net).__name__}; a linalign.Network was wanted, such as linalign.Network.dense([64, 10])")
+    network("net", net)
     kind = losses.resolve(loss)
     dtype, widths = net.dtype, net.widths
     product = (widths[-1], widths[0])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import called
 from ..linear_algebra import tall
 from ..linear_algebra.waited import svd
 from ..problem.compressed import Compressed
@@ -27,6 +28,7 @@ WORTH_A_PASS = 10.0
 Chunks = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
+@called
 def compress(chunks: Chunks, Y: Any = None) -> Compressed:
     """Data of any length as rank(X) rows that give every quadratic loss the same value, gradients and trajectory.
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import validate
+from ..calls import called
 from ..problem.network import Network
 from . import interfaces
 from .chain import Matrices, check_fit
 from .vector_scores import VectorScores, kept_tops, top_alignment, tops
 
 
+@called
 def alignment_baseline(shapes: Network | Iterable[Any], rng: Any, draws: int = 10) -> dict[str, Any]:
     """What random layers score: the mean of every score over Gaussian layers of these shapes.
 
@@ -55,7 +57,7 @@ def _shapes(shapes: Network | Iterable[Any]) -> list[tuple[int, int]]:
     try:
         given = [tuple(shape) for shape in shapes]
     except TypeError:
-        raise TypeError(f"shapes is {shapes!r}; a Network or the shapes (k_i, k_(i-1)) of its layers were wanted") from None
+        raise TypeError(f"shapes is {validate.brief(shapes)}; a Network or the shapes (k_i, k_(i-1)) of its layers were wanted") from None
     if not given:
         raise ValueError("shapes is empty; the shape (k_i, k_(i-1)) of at least one layer was wanted")
     for i, shape in enumerate(given):

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import html, linear_algebra, validate
 from ..cached import cached_property
+from ..calls import called
 from ..linear_algebra import Basis, room
 from ..problem.network import Network
 from ..validate import Array
@@ -82,6 +83,7 @@ class AlignmentCertificate:
         )
 
 
+@called
 def alignment_certificate(net: Network | Iterable[Any], tol: float | None = None) -> AlignmentCertificate:
     r"""Bases that align the chain `W_d ... W_1`, or the pair of words that do not commute.
 

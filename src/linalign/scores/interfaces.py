@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import called
 from ..problem.network import Network
 from .chain import Matrices, Vector, along, chain_matrices, noise, norm, safe, unit
 from .interface import angle, frobenius, gram_norm, thin
 
 
 @along
+@called
 def alignment(net: Network | Iterable[Any]) -> Vector:
     r"""One score in [0, 1] an interface; 1 is aligned: the two layers commute in the sense of T1.1.
 
@@ -38,6 +40,7 @@ def alignment(net: Network | Iterable[Any]) -> Vector:
 
 
 @along
+@called
 def misalignment(net: Network | Iterable[Any], chain: bool = False) -> Vector:
     r"""The sine that belongs to `alignment`: accurate near 0, where the cosine is not; 0 is aligned.
 
@@ -54,6 +57,7 @@ def misalignment(net: Network | Iterable[Any], chain: bool = False) -> Vector:
 
 
 @along
+@called
 def balancedness(net: Network | Iterable[Any]) -> Vector:
     r"""`||W_{i+1}^T W_{i+1} - W_i W_i^T||_F` an interface: 0 is balanced, which implies aligned (not the other way).
 

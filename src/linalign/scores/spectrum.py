@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import called
 from ..linear_algebra import leaving
 from ..problem.network import Network
 from ..validate import Array
@@ -16,17 +17,20 @@ from .chain import Matrices, Vector, along, chain_matrices, noise, norm, unit
 
 
 @along
+@called
 def singular_values(net: Network | Iterable[Any]) -> Vector:
     """The singular values of `W_d ... W_1`, largest first, shape `(min(k_0, k_d),)`. Raises: as `alignment`."""
     return product_values(chain_matrices(net))
 
 
+@called
 def layer_singular_values(net: Network | Iterable[Any]) -> list[Vector]:
     """The singular values of each layer, largest first, each `(min(k_i, k_{i-1}),)`. Raises: as `alignment`."""
     return layer_values(chain_matrices(net))
 
 
 @along
+@called
 def effective_rank(net: Network | Iterable[Any]) -> float:
     r"""`exp(-sum_j p_j log p_j)` with `p_j = s_j / sum_l s_l` over the singular values of `W_d ... W_1`; 0 if it is zero.
 

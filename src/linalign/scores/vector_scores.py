@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import called
 from ..problem.network import Network
 from ..validate import Array
 from .chain import Matrices, Vector, along, chain_matrices, noise, safe, snapshots
@@ -31,6 +32,7 @@ NAMES = ("alignment_svd", "invariance")
 WORTH_A_THREAD = 256
 
 
+@called
 def alignment_svd(net: Network | Iterable[Any]) -> Any:
     r"""The authors' score of alignment: `max_j |v_{i+1,l} . u_{i,j}|`, its mean over the vectors `v_{i+1,l}` of all upper layers.
 
@@ -43,6 +45,7 @@ def alignment_svd(net: Network | Iterable[Any]) -> Any:
     return _scored(net, None, "alignment_svd")
 
 
+@called
 def invariance(net: Network | Iterable[Any], start: Network | Iterable[Any] | None = None) -> Any:
     r"""The authors' score of invariance: how far the singular vectors of `start` are still there, 1 where none has turned.
 
@@ -59,6 +62,7 @@ def invariance(net: Network | Iterable[Any], start: Network | Iterable[Any] | No
 
 
 @along
+@called
 def alignment_top(net: Network | Iterable[Any]) -> Vector:
     r"""`|v_{i+1,1} . u_{i,1}|` an interface, of the singular vectors of the largest singular values (Ji and Telgarsky).
 
@@ -70,6 +74,7 @@ def alignment_top(net: Network | Iterable[Any]) -> Vector:
     return top_alignment(chain_matrices(net))
 
 
+@called
 def top_invariance(net: Network | Iterable[Any], start: Network | Iterable[Any] | None = None) -> Any:
     r"""The authors' score of networks with one output: the top singular vectors against those of `start`, with their signs.
 

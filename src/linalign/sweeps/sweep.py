@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import losses, validate
+from ..calls import called, meant
 from ..engine.threads import limit
 from ..files import Name, named
 from ..plan.planner import check_reduce
@@ -27,7 +28,6 @@ from ..training.described import describe, digest
 from ..training.loop import bar as progress_bar
 from ..training.loop import interrupts
 from ..training.options import DEFAULTS, REQUIRED, Options
-from ..training.unknown import meant
 from .job import Job
 from .journal import Journal
 from .lanes import decide
@@ -35,6 +35,7 @@ from .result import Sweep
 from .workers import in_executor, in_threads
 
 
+@called
 def sweep(
     make_network: Callable[..., Network],
     X: Any,

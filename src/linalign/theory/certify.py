@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import html, losses, validate
+from ..calls import called
 from ..layers import Dense
 from ..losses import Loss, Squared
 from ..problem.network import Network
@@ -101,6 +102,7 @@ class Certificate:
         return "\n".join(lines)
 
 
+@called
 def certify(net: Network | Iterable[Any], X: Any, Y: Any, loss: str | Loss = "squared", tol: float | None = None) -> Certificate:
     r"""The certified learning rate, linear rate and number of steps of gradient descent from `net` on these data.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..calls import called
 from ..linear_algebra import Basis, signed_qr
 from ..problem.network import Network
 from ..scores.chain import chain_matrices as _matrices
@@ -101,6 +102,7 @@ class InvarianceCondition:
         return "\n".join(lines)
 
 
+@called
 def invariance_condition(X: Any, Y: Any, net: Network | Iterable[Any] | None = None, tol: float | None = None) -> InvarianceCondition:
     r"""Can alignment be an invariant of gradient descent with the squared loss on these data?
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import called
 from ..scores.chain import norm as _norm
 from ..validate import Array
 from .obstruction import MOST, check_layer
@@ -44,6 +45,7 @@ class Lasting:
         return f"{self.name}: on these data no start that moves keeps its singular bases, with the other layers frozen ({number}) [T6.5]"
 
 
+@called
 def lasting(layer: Any, X: Any, Y: Any, F: Any = None, B: Any = None, tol: float = 1e-10) -> Lasting:
     r"""Can one trainable constrained layer keep fixed singular bases on these data, from a start chosen after them?
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import called
 from ..problem.network import Network
 from ..scores.chain import norm as _norm
 from ..validate import Array
@@ -46,6 +47,7 @@ class AlignedMinimum:
         )
 
 
+@called
 def aligned_minimum(widths: Sequence[int], X: Any, Y: Any, rcond: float | None = None) -> AlignedMinimum:
     r"""A strictly aligned, balanced global minimum of `1/2 ||X (W_d ... W_1)^T - Y||_F^2`, for any data and widths.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import called
 from ..linear_algebra import room
 from ..scores.chain import norm as _norm
 from ..validate import Array
@@ -66,6 +67,7 @@ class Obstruction:
         return "\n".join(lines)
 
 
+@called
 def obstruction(layer: Any, rng: Any = 0, tol: float = 1e-10) -> Obstruction:
     r"""Can a layer with this structure keep fixed singular bases under training?
 

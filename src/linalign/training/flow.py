@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import validate
 from ..cached import cached_property
+from ..calls import called
 from ..engine.engine import DIVERGED
 from ..engine.flow import APART, SLICE, FlowEngine, Following, following
 from ..engine.steps import Solver
@@ -82,6 +83,7 @@ class Flow:
         return f"Flow(to t = {self.time:.6g}{seen}, {self.end}, {self.evaluations:,} gradients, {self.seconds:.3g} s)"
 
 
+@called
 def flow(
     net: Network, X: Any, Y: Any = None, *, times: Any, loss: str | Loss = "squared", metric: str = "parameters",
     weight_decay: Any = 0.0, rtol: float = 1e-8, atol: float | None = None, method: str = "DOP853", record: Any = None,
@@ -226,7 +228,7 @@ class _Integration:
         warnings.warn(
             f"max_steps is {most} but times[{self.reached}] is {self.at[self.reached]:g}, and the flow is at {solver.t:.6g}, with steps of "
             f"{solver.length:.2g} and a slope of {here:.1g}; pass steady= to end at a steady state, or a larger max_steps",
-            RuntimeWarning, stacklevel=4,
+            RuntimeWarning, stacklevel=5,
         )  # fmt: skip
 
     def _hint(self, solver: Solver, rtol: float, atol: float) -> None:
@@ -243,7 +245,7 @@ class _Integration:
             warnings.warn(
                 f"steady is {self.steady:g} but steps with rtol={rtol:g} may leave a slope of {left:.1g}, and here it is {here:.1g}; "
                 f"pass a smaller rtol, or steady={left:.1g}",
-                RuntimeWarning, stacklevel=4,
+                RuntimeWarning, stacklevel=5,
             )  # fmt: skip
 
     def _visit(self, until: float, where: Callable[[float], Array]) -> str | None:

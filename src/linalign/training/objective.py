@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import Called
 from ..engine.bind import bind
 from ..engine.engines import simultaneous
 from ..engine.threads import for_plan, limit
@@ -27,7 +28,7 @@ RUNNING, CALLBACK_FAILED = machine.STATUSES["running"], machine.STATUSES["callba
 Params = Array | Sequence[Array]
 
 
-class Objective:
+class Objective(metaclass=Called):
     """A loss of a network on data as a function of the parameters: `L(theta)` and its gradient.
 
     `L(theta) = loss(X (W_d ... W_1)^T, Y)` with `W_i = sum_k theta_ik A_k`. Checks, the choice of a pivot, the compression of the data and

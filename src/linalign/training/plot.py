@@ -11,6 +11,7 @@ import numpy as np
 
 from ..files import Name, named, replacing
 from ..layers.words import spell
+from ..optim import RULES
 from ..record.recorder import History
 from ..validate import Array
 
@@ -50,7 +51,7 @@ def plot_run(run: Run, path: Name | None = None, *, data: str | None = None, the
     figure = figure_of(len(panels))
     for ax, (draw, history) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         draw(ax, run) if history is None else draw(ax, history)
-        ax.set_xlabel("step of gradient descent")
+        ax.set_xlabel(f"step of {_rule(run)}")
         ax.set_xlim(0, max(run.steps, 1))
         if early:
             # step 0 has its place beside the powers of ten
@@ -65,6 +66,14 @@ def plot_run(run: Run, path: Name | None = None, *, data: str | None = None, the
     if path is not None:
         save(figure, path, dpi=150)
     return figure
+
+
+def _rule(run: Run) -> str:
+    """What took the steps, in words."""
+    name = run.plan.rule.split(",")[0]
+    if name == "sgd":
+        return "gradient descent on batches" if run.plan.batch else "gradient descent"
+    return RULES[name].__name__ if name in RULES else name
 
 
 def _theory(figure: Figure, run: Run, drawn: list[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import optim, validate
+from ..calls import called, meant
 from ..engine.memory import Memory
 from ..engine.threads import count, for_lift, for_loop, for_plan
 from ..optim import Rule
@@ -28,7 +29,6 @@ from .execute import Execution, execute
 from .kept import Before, Kept
 from .options import DEFAULTS, Options
 from .run import Run
-from .unknown import meant
 
 # options that say how long a run is and what is looked at, not where it goes
 WATCHING = frozenset({"steps", "tol", "record", "validation", "stop"})
@@ -40,6 +40,7 @@ STEPPED = {"lr": 0.0, "batch": 1, "order": 0}
 UNNEEDED = frozenset({"rng", "plan"})
 
 
+@called
 def resume(
     run: Run, X: Any = None, Y: Any = None, *, steps: int, threads: int | None = None, progress: bool = False, **changed: Any
 ) -> Run:

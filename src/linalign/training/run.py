@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import html
 from ..cached import cached_property
+from ..calls import called
 from ..files import Damaged, Name, damage, named, replacing
 from ..files.npz import Npz
 from ..layers.flat import split
@@ -177,6 +178,7 @@ def _last(kept: History) -> str:
     return shown if len(values) <= 6 else f"{shown}, ... ({len(values):,} numbers)"
 
 
+@called
 def load(path: Name) -> Run:
     """The run that `Run.save` wrote. Nothing is unpickled, and arrays of yours beside it are not read.
 

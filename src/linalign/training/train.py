@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import validate
+from ..calls import called
 from ..engine.engines import simultaneous
 from ..engine.rules import ReferenceSource
 from ..engine.threads import count, for_lift, for_loop, for_plan
@@ -30,10 +31,9 @@ from .execute import execute, recorded
 from .objective import Objective
 from .options import IMPLEMENTATIONS, Options
 from .run import Run
-from .unknown import named
 
 
-@named
+@called
 def train(
     net: Network,
     X: Any = None,
@@ -203,7 +203,7 @@ if train.__doc__:  # not with python -OO
     train.__doc__ = train.__doc__.replace("NAMES", textwrap.indent(quantities.table(), 8 * " ").lstrip())
 
 
-@named
+@called
 def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "squared", pivot: Any = "auto",
                    implementation: str = "kernel") -> tuple[float, list[Array]]:  # fmt: skip
     """The loss and its gradient in every layer's parameters, on the data as given.
@@ -226,7 +226,7 @@ def value_and_grad(net: Network, X: Any, Y: Any = None, *, loss: str | Loss = "s
     return value, gradients
 
 
-@named
+@called
 def explain(
     net: Network, X: Any = None, Y: Any = None, *, loss: str | Loss = "squared", update: str = "simultaneous", momentum: float = 0.0,
     reduce: Any = "auto", pivot: Any = "auto", implementation: str = "kernel", steps: int | None = None, lr: Any = 1.0,

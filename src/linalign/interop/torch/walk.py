@@ -12,6 +12,7 @@ from .convolutions import from_module, images
 from .pieces import Piece, linear, whole
 
 READ = "Sequentials of Linear, Conv1d, Conv2d, Flatten, Unflatten, Identity and Dropout(p=0) are read"
+OWN = ": write it as one, or keep a loop of your own with linalign.interop.torch.chain(x, W_1, ..., W_d) in it"
 
 
 class Walk:
@@ -54,7 +55,7 @@ class Walk:
             if module.p:
                 raise ValueError(f"{place} is a Dropout with p={module.p}, and so not linear; p=0 was wanted")
         elif not _is(kind, nn.Identity):
-            raise TypeError(f"{place} is a {kind.__name__}; {READ}")
+            raise TypeError(f"{place} is a {kind.__name__}; {READ}{'' if kind.__module__.startswith('torch.') else OWN}")
 
     def _no_hooks(self, place: str, module: Any) -> None:
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
