@@ -108,6 +108,20 @@ def test_runs_as_frames():
         run.to_pandas("modes")
 
 
+def test_flows_as_frames():
+    pytest.importorskip("pandas")
+    X, Y = data()
+    found = la.flow(make(), X, Y, times=[0.0, 0.5, 2.0], record={"alignment": 1, "effective_rank": [1]})
+    frame = found.to_pandas()
+    assert frame.index.name == "time"
+    assert list(frame.columns) == ["loss", "excess", "alignment_0", "effective_rank"]
+    np.testing.assert_array_equal(frame.index, found.times)
+    np.testing.assert_array_equal(frame["loss"], found.loss)
+    assert list(frame.index[frame["effective_rank"].notna()]) == [0.5, 2.0]
+    with pytest.raises(KeyError, match="'modes' was not recorded; there are alignment, effective_rank"):
+        found.to_pandas("modes")
+
+
 def test_sweeps_as_labelled_arrays():
     pytest.importorskip("xarray")
     sweep = swept()

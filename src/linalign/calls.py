@@ -95,7 +95,9 @@ def wrong(of: str, signature: inspect.Signature, args: tuple[Any, ...], options:
                 return meant(name, known, of)
     call = f"{of}({', '.join([brief(value) for value in args] + [f'{name}={brief(value)}' for name, value in options.items()])})"
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (some, every)]
-    wanted = f"{of}({', '.join(needed + ['...'] * (len(known) > len(needed)))})"
+    places = [p.name for p in by_position]
+    shown = [name if name in places else f"{name}=..." for name in needed]
+    wanted = f"{of}({', '.join(shown + ['...'] * (len(known) > len(needed)))})"
     if len(args) > len(by_position) and some not in kinds:
         if by_position and by_position[0].annotation == "Sequence[int]" and all(isinstance(value, numbers.Integral) for value in args):
             return f"{call} has {len(args)} values; one list was wanted: {of}([{', '.join(map(str, args))}])"

@@ -173,10 +173,8 @@ def turned(name: str, shape: tuple[int, ...], rows: int | None, columns: int | N
 def brief(value: Any) -> str:
     """A value in a few words: as it is written, or its type and shape."""
     shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and shape:
+    if isinstance(shape, tuple) and shape and (hasattr(value, "dtype") or hasattr(value, "iloc")):
         return f"{type(value).__name__} of shape {tuple(shape)}"
-    if isinstance(value, type) or callable(value):
-        return str(getattr(value, "__name__", type(value).__name__))
     written = repr(value)
     return written if len(written) <= LONG and "\n" not in written else f"{type(value).__name__}"
 

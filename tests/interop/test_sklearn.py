@@ -25,6 +25,52 @@ def test_the_checks_of_sklearn(estimator, check):
     check(estimator)
 
 
+@parametrize_with_checks([DeepLinearRegressor(batch=8, lr=1e-3, optimizer="adam", random_state=0, steps=200)])
+def test_the_checks_of_sklearn_with_another_rule(estimator, check):
+    if "weight" not in check.func.__name__ and "sparse" not in check.func.__name__:  # batches are of dense rows of equal weight
+        check(estimator)
+
+
+def test_another_rule_and_batches_are_those_of_train():
+    X, Y = data()
+    model = DeepLinearRegressor((8,), lr=1e-2, steps=300, optimizer="adam", batch=16, random_state=0).fit(X, Y)
+    assert model.run_.plan.rule == "adam"
+    assert model.run_.plan.batch == 16
+    again = DeepLinearRegressor((8,), lr=1e-2, steps=300, optimizer="adam", batch=16, random_state=0).fit(X, Y)
+    np.testing.assert_array_equal(model.coef_, again.coef_)
+    start = la.Network.dense([5, 8, 3]).init("xavier", rng=np.random.RandomState(0).randint(2**31 - 1))
+    rows, targets = X - np.full(60, 1 / 60) @ X, Y - np.full(60, 1 / 60) @ Y
+    rng = np.random.RandomState(0).randint(2**31 - 1)
+    run = la.train(start, rows, targets, loss="mse", lr=1e-2, steps=300, optimizer="adam", batch=16, rng=rng)
+    np.testing.assert_array_equal(model.coef_, run.network.matrix())
+    assert DeepLinearRegressor((8,), steps=5, batch=1000, random_state=0).fit(X, Y).run_.plan.batch in (None, 60)
+    with pytest.raises(ValueError, match="^lr is 'auto' but the optimizer is adam; 'auto' is for gradient descent: pass a number$"):
+        DeepLinearRegressor(optimizer="adam").fit(X, Y)
+    with pytest.raises(ValueError, match="^batch is 4, which needs dense rows of equal weight; leave it at None$"):
+        DeepLinearRegressor(batch=4).fit(X, Y, sample_weight=np.arange(60.0))
+
+
+def test_other_losses():
+    X, Y = data()
+    Y[0] += 1000.0  # an outlier that squares follow
+    rest = slice(1, None)
+    robust = DeepLinearRegressor((8,), loss="huber", steps=60_000, random_state=0).fit(X, Y)
+    plain = LinearRegression().fit(X[rest], Y[rest])
+    # the gradient of the outlier is at most 1 of 60 rows
+    assert np.abs(robust.predict(X[rest]) - plain.predict(X[rest])).max() < 1.0
+    assert np.abs(LinearRegression().fit(X, Y).predict(X[rest]) - plain.predict(X[rest])).max() > 10.0
+    I, y = load_iris(return_X_y=True)
+    for loss in ("logistic", "squared_hinge"):
+        model = DeepLinearClassifier((8,), loss=loss, random_state=0).fit(I, y)
+        assert model.score(I, y) > 0.8
+        assert not hasattr(model, "predict_proba")
+        assert hasattr(model.set_params(loss=None), "predict_proba")
+    with pytest.raises(ValueError, match="^loss is 'mse'; cross-entropy or one whose targets are signs was wanted"):
+        DeepLinearClassifier(loss="mse").fit(I, y)
+    with pytest.raises(ValueError, match="^loss is 'huber'; an autoencoder is fitted by squares: leave it at None$"):
+        DeepLinearAutoencoder((2,), loss="huber").fit(I)
+
+
 def data(n=60, k=5, m=3, rng=0):
     r = np.random.default_rng(rng)
     X = r.standard_normal((n, k)) + 2.0

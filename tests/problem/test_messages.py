@@ -186,7 +186,7 @@ CALLS = {
     "an option of a flow": (lambda: la.flow(net(), X, Y, time=[1.0]), "flow has no option 'time'; did you mean 'times'?"),
     "no data": (
         lambda: la.train(net(), X, Y, lr=0.1),
-        "train(Network, ndarray of shape (20, 4), ndarray of shape (20, 3), lr=0.1) lacks steps",
+        "train(Network(4-3, float64), ndarray of shape (20, 4), ndarray of shape (20, 3), lr=0.1) lacks steps; train(net, lr=..., steps=..., ...) was",
     ),
     "twice": (lambda: la.Diagonal(3, n=3), "Diagonal(3, n=3) gives n twice, by position and by name; pass it once"),
     "no network": (lambda: la.ntk(X, X), "net is ndarray; a linalign.Network was wanted, such as linalign.Network.dense([64, 10])"),

@@ -240,3 +240,55 @@ def test_dask():
         compress_dask(X, Y)
     with pytest.raises(ValueError, match="1000 rows and Y 900"):
         compress_dask(dask.from_array(X), dask.from_array(Y[:900]))
+
+
+def test_compressed_data_are_kept_in_a_file(tmp_path):
+    X, Y, _ = data()
+    small, path = compress(X, Y), tmp_path / "small.npz"
+    assert small.save(path) == path
+    again = Compressed.load(path)
+    for name in ("X", "Y", "constant", "n", "residual"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(small, name))
+    assert not again.X.flags.writeable
+    net = la.Network.dense([7, 3]).init("xavier", rng=0)
+    runs = [la.train(net, given, None, loss="mse", lr=1e-3, steps=20) for given in (small, again)]
+    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+
+
+def test_other_files_are_no_compressed_data(tmp_path):
+    path = tmp_path / "other.npz"
+    path.write_bytes(b"a,b")
+    with pytest.raises(ValueError, match=r"other\.npz holds no compressed data, it is no \.npz file; Compressed\.save writes one$"):
+        Compressed.load(path)
+    X, Y, _ = data()
+    whole = compress(X, Y).save(path).read_bytes()
+    arrays = dict(np.load(path))
+    for change in (
+        {"n": np.array(0)},
+        {"X": X},
+        {"format": np.array("another")},
+        {"constant": np.array(np.nan)},
+        {"Y": arrays["Y"].astype(int)},
+    ):
+        np.savez(path, **{**arrays, **change})
+        with pytest.raises(
+            ValueError, match=r"^[^\n]*other\.npz holds no compressed data, or is damaged: [^\n]*; compress the data again$"
+        ):
+            Compressed.load(path)
+    for end in range(2, len(whole), 97):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ValueError, match="holds no compressed data, or is damaged"):
+            Compressed.load(path)
+
+
+def test_compressed_data_are_validated_on():
+    X, Y, _ = data()
+    held, rest = compress(X[:100], Y[:100]), (X[100:], Y[100:])
+    net = la.Network.dense([7, 5, 3]).init("xavier", rng=0)
+    record = {"validation_loss": 5}
+    seen = [la.train(net, *rest, loss="mse", lr=1e-2, steps=20, record=record, validation=on) for on in (held, (X[:100], Y[:100]))]
+    values = [run.history["validation_loss"].values for run in seen]
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
+    run = la.train(net, compress(*rest), None, loss="mse", lr=1e-2, steps=20, record=record, validation=held)
+    # the same steps on the same rows, which a run compresses by itself
+    np.testing.assert_allclose(run.history["validation_loss"].values, values[0], rtol=1e-10)

@@ -369,3 +369,14 @@ def test_rows_in_flight_are_those_of_the_plan():
             np.testing.assert_array_equal(followed.loss, full.loss)
             assert followed.plan.pivot == full.plan.pivot
             assert_same_bits(full, la.resume(la.train(net, X, Y, lr=1e-3, steps=20, reduce="none"), X, Y, steps=40))
+
+
+def test_functions_that_a_file_does_not_hold_are_named(tmp_path):
+    net, X, Y = la.Network.dense([3, 2]).init("xavier", rng=0), np.eye(3), np.eye(3)[:, :2]
+    run = la.train(net, X, Y, lr=0.1, steps=4, record={"alignment": 2, "own": (2, lambda network: 1.0)})
+    kept = la.load(run.save(tmp_path / "run.npz"))
+    with pytest.raises(
+        ValueError, match=r"^record of the run is of a kind that its file does not hold \('own' of yours\); pass record= again$"
+    ):
+        la.resume(kept, X, Y, steps=2)
+    assert "own" in la.resume(kept, X, Y, steps=2, record={"own": (2, lambda network: 1.0)}).history

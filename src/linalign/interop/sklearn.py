@@ -6,131 +6,37 @@ DeepLinearRegressor(hidden=(64,)).fit(X, y).score(X, y)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 try:
     from sklearn.base import (
-        BaseEstimator,
         ClassifierMixin,
         ClassNamePrefixFeaturesOutMixin,
         MultiOutputMixin,
         RegressorMixin,
         TransformerMixin,
     )
+    from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError:
     raise ImportError(
         "linalign.interop.sklearn needs scikit-learn 1.6 or newer; install it with: pip install 'linalign[sklearn]'"
     ) from None
 
-from ..layers import Dense, Layer
+from .. import losses
 from ..layers.homogeneous import beside_ones
-from ..losses import CrossEntropy, Loss, Squared
-from ..problem.compressed import Compressed
+from ..losses import CrossEntropy, Loss
 from ..problem.network import Network
-from ..training.automatic_rate import automatic_rate, for_metric
-from ..training.run import Run
-from ..training.train import train
 from ..validate import Array
-from .centred import compressed
+from .estimator import DeepLinear, Quadratic
 
 __all__ = ["DeepLinearAutoencoder", "DeepLinearClassifier", "DeepLinearRegressor"]
 
 
-class _DeepLinear(BaseEstimator):
-    """What the three estimators share: their parameters, and training."""
-
-    def __init__(
-        self, hidden: int | Sequence[int] = (32,), *, layers: Sequence[Layer] | None = None, lr: Any = "auto", steps: int = 2000,
-        tol: float | None = None, momentum: float = 0.0, weight_decay: float = 0.0, start: str = "xavier", scale: float | None = None,
-        metric: str = "parameters", fit_intercept: bool = True, warm_start: bool = False, record: Any = None, random_state: Any = None,
-    ) -> None:  # fmt: skip
-        self.hidden = hidden
-        self.layers = layers
-        self.lr = lr
-        self.steps = steps
-        self.tol = tol
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.start = start
-        self.scale = scale
-        self.metric = metric
-        self.fit_intercept = fit_intercept
-        self.warm_start = warm_start
-        self.record = record
-        self.random_state = random_state
-
-    def _network(self, k_0: int, k_d: int, dtype: Any) -> Network:
-        """The start: the network of the last fit with `warm_start`, else fresh parameters."""
-        widths = [k_0, *np.atleast_1d(self.hidden).tolist(), k_d]
-        layers = self.layers if self.layers is not None else [Dense(a, b) for a, b in pairwise(widths)]
-        net = Network(layers)
-        if (net.widths[0], net.widths[-1]) != (k_0, k_d):
-            raise ValueError(f"layers take {net.widths[0]} inputs to {net.widths[-1]} outputs but the data have {k_0} and {k_d}")
-        before = getattr(self, "network_", None)
-        if self.warm_start and before is not None and before.layers == net.layers:
-            kept: Network = before.astype(dtype)
-            return kept
-        options = {} if self.scale is None else {"scale": self.scale}
-        return net.init(self.start, rng=check_random_state(self.random_state).randint(2**31 - 1), dtype=dtype, **options)
-
-    def _train(self, X: Any, Y: Any, loss: Loss, dtype: Any) -> Run:
-        """Train on rows, or on Compressed data with Y None."""
-        rows, targets, n = (X.X, X.Y, X.n) if isinstance(X, Compressed) else (X, Y, len(X))
-        net = self._network(rows.shape[1], targets.shape[1], dtype)
-        lr: Any = self.lr
-        if isinstance(lr, str) and lr == "auto":
-            lr = for_metric(net, automatic_rate(net, rows, targets, loss, n=n, momentum=self.momentum), self.metric)
-        self.run_ = train(
-            net, X, Y, loss=loss, lr=lr, steps=self.steps, tol=self.tol, metric=self.metric, momentum=self.momentum,
-            weight_decay=self.weight_decay, record=self.record,
-        )  # fmt: skip
-        self.network_, self.n_iter_ = self.run_.network, self.run_.steps
-        return self.run_
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-
-class _Quadratic(_DeepLinear):
-    """A fit to targets by squares: data are weighted, centred, and compressed where there are more rows than columns."""
-
-    def _fit_squares(self, X: Any, Y: Array, weight: Array | None) -> tuple[Array, Array]:
-        """Train on centred data; their means in X and Y."""
-        dtype = X.dtype
-        w = np.ones(len(Y)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if not w.sum() > 0:
-            raise ValueError("sample_weight sums to 0; at least one row must count")
-        keep = w > 0
-        X, Y, w = X[keep], Y[keep], w[keep] / w.sum()
-        if self.fit_intercept:
-            x_mean, y_mean = np.asarray(w @ X, dtype=np.float64).ravel(), w @ Y
-        else:
-            x_mean, y_mean = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
-        biased = [layer for layer in self.layers or () if layer.has_bias]
-        if biased and (np.any(w != w[0]) or scipy.sparse.issparse(X)):  # scaled rows would need a constant that is scaled too
-            raise ValueError(f"layers has {biased[0]!r}, whose bias needs dense rows of equal weight; pass layers without")
-        if biased:
-            self._train((X - x_mean).astype(dtype), (Y - y_mean).astype(dtype), Squared(half=False, reduction="entries"), dtype)
-            return x_mean, y_mean
-        loss = Squared(half=False, reduction="sum")
-        root = np.sqrt(w / Y.shape[1])[:, None]
-        if scipy.sparse.issparse(X) or len(Y) > X.shape[1]:
-            self._train(compressed(X, Y, x_mean, y_mean, root), None, loss, dtype)
-        else:
-            self._train(((X - x_mean) * root).astype(dtype), ((Y - y_mean) * root).astype(dtype), loss, dtype)
-        return x_mean, y_mean
-
-
-class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
+class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, Quadratic):
     """Linear regression by gradient descent on a deep linear network, `f(x) = W_d ... W_1 (x - m) + c`.
 
     The loss is the weighted mean of squares over rows and outputs. It trains on the rank(X) rows that the data amount to (T7.1), so
@@ -152,6 +58,10 @@ class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
     warm_start : bool
         Begin from the network of the last fit, if its layers are the same.
     random_state : int, RandomState or None
+    loss : str or Loss, optional
+        Another one than the mean of squares, as in `linalign.train`: "huber" for instance. It needs dense rows of equal weight.
+    optimizer, batch : as in `linalign.train`
+        Another rule than gradient descent, which needs an `lr`; rows a step, dense and of equal weight, drawn by `random_state`.
 
     Attributes
     ----------
@@ -176,8 +86,10 @@ class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         Y = np.asarray(y, dtype=X.dtype).reshape(len(y), -1)
         x_mean, y_mean = self._fit_squares(X, Y, weight)
-        P = self.network_.matrix()
-        intercept = y_mean - P @ x_mean + self.network_.constant()
+        P, constant = self.network_.matrix(), self.network_.constant()
+        if P.shape[1] > X.shape[1]:
+            P, constant = P[:, :-1], constant + P[:, -1]
+        intercept = y_mean - P @ x_mean + constant
         flat = np.ndim(y) == 1
         self.coef_ = P[0] if flat else P
         self.intercept_ = (float(intercept[0]) if flat else intercept) if self.fit_intercept or self.network_.has_biases else 0.0
@@ -190,11 +102,12 @@ class DeepLinearRegressor(RegressorMixin, MultiOutputMixin, _Quadratic):
         return np.asarray(X @ self.coef_.T + self.intercept_)
 
 
-class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
+class DeepLinearClassifier(ClassifierMixin, DeepLinear):
     """Softmax regression by gradient descent on a deep linear network.
 
     The scores of the classes are `f(x) = W_d ... W_1 x + c`: the inputs are centred, and with `fit_intercept` gain a constant,
-    so that the first layer has a bias. The loss is cross-entropy, mean over samples. For squares, or weighted samples, use
+    so that the first layer has a bias. The loss is cross-entropy, mean over samples, or `loss`: "logistic", "hinge" and the others whose
+    targets are signs take each class against the rest, and have no `predict_proba`. For squares, or weighted samples, use
     DeepLinearRegressor on one-hot targets.
 
     Parameters, and the attributes besides those here: as DeepLinearRegressor.
@@ -226,7 +139,9 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
         rows = (X - mean).astype(X.dtype)
         if self.fit_intercept:
             rows = beside_ones(rows)
-        self._train(rows, np.eye(len(self.classes_), dtype=X.dtype)[labels], CrossEntropy(), X.dtype)
+        loss = self._loss()
+        targets = np.eye(len(self.classes_), dtype=X.dtype)[labels]
+        self._train(rows, targets if loss.kind == "cross_entropy" else 2 * targets - 1, loss, X.dtype)
         P = self.network_.matrix()
         coef = P[:, : X.shape[1]]
         intercept = self.network_.constant() + (P[:, -1] - coef @ mean if self.fit_intercept else 0.0)
@@ -234,6 +149,19 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.coef_, self.intercept_ = coef, intercept
         return self
+
+    def _loss(self) -> Loss:
+        loss = CrossEntropy() if self.loss is None else losses.resolve(self.loss)
+        if loss.kind != "cross_entropy" and not isinstance(loss, losses.Signs):
+            raise ValueError(
+                f"loss is {self.loss!r}; cross-entropy or one whose targets are signs was wanted, such as 'logistic' or 'hinge'"
+            )
+        return loss
+
+    def _has_probabilities(self) -> bool:
+        if self._loss().kind != "cross_entropy":
+            raise AttributeError(f"predict_proba is of cross-entropy but the loss is {self.loss!r}; use decision_function")
+        return True
 
     def decision_function(self, X: Any) -> Array:
         """Scores `(n, n_classes)`; for two classes the second's over the first's, `(n,)`."""
@@ -247,6 +175,7 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
         scores = self.decision_function(X)
         return np.asarray(self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)])
 
+    @available_if(_has_probabilities)
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithms of `predict_proba`."""
         scores = self.decision_function(X)
@@ -255,6 +184,7 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
         shifted = scores - scores.max(axis=1, keepdims=True)
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
+    @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> Array:
         """The softmax of the scores, `(n, n_classes)`."""
         return np.asarray(np.exp(self.predict_log_proba(X)))
@@ -265,7 +195,7 @@ class DeepLinearClassifier(ClassifierMixin, _DeepLinear):
         return tags
 
 
-class DeepLinearAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Quadratic):
+class DeepLinearAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Quadratic):
     """Autoencoder without nonlinearities: the network learns `f(x) = x`, its code is at the narrowest layer.
 
     With `weight_decay` the code turns to the principal axes; without, it spans their space. Parameters and attributes: as
@@ -289,6 +219,8 @@ class DeepLinearAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _
     def fit(self, X: Any, y: Any = None) -> DeepLinearAutoencoder:
         """Fit to `X (n, n_features)`; y is not looked at."""
         X = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        if self.loss is not None and not losses.resolve(self.loss).quadratic:
+            raise ValueError(f"loss is {self.loss!r}; an autoencoder is fitted by squares: leave it at None")
         self.mean_, _ = self._fit_squares(X, X, None)
         narrow = 1 + int(np.argmin(self.network_.widths[1:-1])) if self.network_.depth > 1 else 1
         matrices = self.network_.matrices()

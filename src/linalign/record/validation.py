@@ -11,6 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..engine.whole import Whole
 from ..losses import Loss
+from ..problem.compressed import Compressed
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..reduce.biases import homogeneous
@@ -70,6 +71,8 @@ def validation(value: Any) -> Validation | None:
     """What was passed as `validation`. Raises: TypeError."""
     if value is None or isinstance(value, Validation):
         return value
+    if isinstance(value, Compressed):
+        return Validation(value, None)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"validation is {type(value).__name__}; a pair (X, Y) was wanted")
+        raise TypeError(f"validation is {type(value).__name__}; a pair (X, Y), or compressed data, was wanted")
     return Validation(*value)

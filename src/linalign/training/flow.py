@@ -78,6 +78,15 @@ class Flow:
 
         return plot_flow(self, path, data=data)
 
+    def to_pandas(self, *names: str) -> Any:
+        """The loss at each of `times` and what was recorded, as a DataFrame by time, as `Run.to_pandas`.
+
+        Raises: ImportError without pandas; KeyError for what was not recorded.
+        """
+        from .frame import of_flow
+
+        return of_flow(self, names)
+
     def __repr__(self) -> str:
         seen = f", loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g} at {self.times[-1]:.6g}" if len(self.times) else ""
         return f"Flow(to t = {self.time:.6g}{seen}, {self.end}, {self.evaluations:,} gradients, {self.seconds:.3g} s)"

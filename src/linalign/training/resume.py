@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -22,6 +22,7 @@ from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem, make_problem
 from ..problem.stream import streamed
+from ..record.quantities import QUANTITIES
 from ..reduce.reduction import Reduction
 from ..validate import Array
 from .described import same
@@ -75,7 +76,7 @@ def resume(
     kept = _kept(run)
     first, total = run.steps, run.steps + validate.integer("steps", steps, least=0)
     workers = None if threads is None else validate.integer("threads", threads, least=1)
-    asked, moved = _asked(kept, changed, first, total)
+    asked, moved = _asked(kept, changed, first, total, run.history)
     if asked.get("stream") is not None:
         asked["stream"], X, Y = streamed(asked["stream"], X, Y, first)
     options = Options(**asked)
@@ -107,7 +108,9 @@ def _kept(run: Any) -> Kept:
     return run.kept
 
 
-def _asked(kept: Kept, changed: Mapping[str, Any], first: int, total: int) -> tuple[dict[str, Any], frozenset[str]]:
+def _asked(
+    kept: Kept, changed: Mapping[str, Any], first: int, total: int, recorded: Iterable[str]
+) -> tuple[dict[str, Any], frozenset[str]]:
     """The options of the whole run, and the names of those that are new. Raises: ValueError, TypeError."""
     asked = dict(kept.asked())
     for name in changed:
@@ -115,7 +118,9 @@ def _asked(kept: Kept, changed: Mapping[str, Any], first: int, total: int) -> tu
             raise TypeError(meant(name, DEFAULTS, "train"))
     for name in kept.missing:
         if name not in changed and name not in UNNEEDED:
-            raise ValueError(f"{name} of the run is of a kind that its file does not hold; pass {name}= again")
+            own = ", ".join(repr(each) for each in recorded if each not in QUANTITIES) if name == "record" else ""
+            which = f" ({own} of yours)" if own else ""
+            raise ValueError(f"{name} of the run is of a kind that its file does not hold{which}; pass {name}= again")
     new = {name: _whole(name, value, first, total) for name, value in changed.items()}
     moved = frozenset(name for name, value in new.items() if name not in kept.missing and not _same(name, asked.get(name), value, first))
     asked = {**asked, "plan": None, **new, "steps": total}

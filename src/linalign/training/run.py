@@ -116,9 +116,9 @@ class Run:
         A quantity with several numbers has a column for each: `alignment_0`, `alignment_1`. `names`: these quantities alone.
         Raises: ImportError without pandas; KeyError for what was not recorded.
         """
-        from .frame import to_pandas
+        from .frame import of_run
 
-        return to_pandas(self, names)
+        return of_run(self, names)
 
     def animate(self, path: Name, *, frames: int = 60, seconds: float = 6.0) -> Path:
         """The picture of `plot` drawn step after step, as a .gif, .webp or animated .png of so many frames.

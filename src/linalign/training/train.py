@@ -88,7 +88,8 @@ def train(
         L is the largest eigenvalue of `X^T X`, c a bound of the loss's second derivative in an output, G the larger of the sum of
         `||W_d ... W_{i+1}||^2 ||W_{i-1} ... W_1||^2` over layers at the start and `d q^(2 - 2/d)`, `q = 8 ||Y|| / ||X||`, which is that
         sum for balanced layers at a matrix of norm q. With `batch=b`, L is b times the largest squared norm of a row of X: no batch has a
-        larger eigenvalue. Over the most entries that share a parameter, a layer, in `metric="parameters"`.
+        larger eigenvalue. Over the most entries that share a parameter, a layer, in `metric="parameters"`. It is often ten times
+        below the largest rate that does: where the loss falls smoothly, try `lr=4 * run.lr`.
         "certified": the learning rate of `theory.certify` for matrices (T4.7), where it proves one; `run.certificate` then has
         what was promised beside what was measured.
     weight_decay : number, or one a layer
