@@ -82,6 +82,11 @@ def meant(name: str, known: Iterable[str], of: str) -> str:
     return f"{of} has no option {name!r}; its options are {', '.join(names)}" if names else f"{of} has no options, and {name!r} was given"
 
 
+def absent(of: str, name: str, here: Mapping[str, str]) -> str:
+    """The line to raise for an attribute that an object has in other libraries, and what stands for it here."""
+    return f"{of} has no attribute {name!r}" + (f"; use {here[name]}" if name in here else "")
+
+
 def wrong(of: str, signature: inspect.Signature, args: tuple[Any, ...], options: Mapping[str, Any]) -> str | None:
     """The line to raise for a call that does not fit; None for one that does."""
     parameters = list(signature.parameters.values())

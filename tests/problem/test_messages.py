@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 
 import numpy as np
@@ -74,7 +76,7 @@ CASES = {
         lambda: train(reduce="samples"), "reduce is 'samples'; 'auto', 'none' or a list was wanted: pass reduce=['samples']",
     ),
     "compress without targets": (
-        lambda: la.compress(X), "chunks is an array but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)",
+        lambda: la.compress(X), "chunks is ndarray but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)",
     ),
     "torch's rate": (lambda: train(learning_rate=0.1), "train has no option 'learning_rate'; pass lr="),
     "epochs": (lambda: train(epochs=3), "train has no option 'epochs'; pass steps=; a step sees all rows, unless batch= is given"),
@@ -200,6 +202,21 @@ def test_calls_that_do_not_fit(call, message):
     with pytest.raises(TypeError, match=f"^{re.escape(message)}") as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_attributes_from_elsewhere_say_what_is_here():
+    run = train()
+    for owner, name, fix in (
+        (net(), "predict", "Network has no attribute 'predict'; use net(X)"),
+        (net(), "zebra", "Network has no attribute 'zebra'"),
+        (run, "losses", "Run has no attribute 'losses'; use run.loss"),
+    ):
+        with pytest.raises(AttributeError, match=f"^{re.escape(fix)}$"):
+            getattr(owner, name)
+    assert not hasattr(net(), "forward")
+    copied = pickle.loads(pickle.dumps(net()))
+    np.testing.assert_array_equal(copied.matrix(), net().matrix())
+    assert copy.deepcopy(run).steps == run.steps
 
 
 def test_errors_from_inside_a_call_are_left_alone():

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache, reduce
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import html, validate
 from .. import init as _init
-from ..calls import Called, called
+from ..calls import Called, absent, called
 from ..files import Name, named
 from ..layers import Dense, Layer, compose
 from ..layers.compose import with_constant
@@ -27,6 +27,14 @@ NAMES = tuple(f"matrices[{i}]" for i in range(8))
 def _dense_layers(widths: tuple[int, ...]) -> tuple[Dense, ...]:
     """Layers are values: networks of the same widths share them."""
     return tuple([Dense(a, b) for a, b in pairwise(widths)])
+
+
+# attributes of models elsewhere
+ELSEWHERE = {
+    "predict": "net(X)", "forward": "net(X)", "apply": "net(X)", "fit": "linalign.train(net, X, Y, lr=..., steps=...)",
+    "train": "linalign.train(net, X, Y, lr=..., steps=...)", "weights": "net.matrices(), or net.params", "coef_": "net.matrix()",
+    "parameters": "net.params", "weight": "net.matrix()", "bias": "net.biases()", "shape": "net.widths",
+}  # fmt: skip
 
 
 def _several(name: str, value: Any, such: str) -> Iterable[Any]:
@@ -150,6 +158,11 @@ class Network(metaclass=Called):
             theta.flags.writeable = False
             own.append(theta)
         return tuple(own)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise AttributeError(absent("Network", name, ELSEWHERE))
 
     def __repr__(self) -> str:
         state = str(self.dtype) if self.is_initialised else "no parameters yet"

@@ -54,8 +54,8 @@ def compress(chunks: Chunks, Y: Any = None) -> Compressed:
     """
     if Y is not None:
         return _whole(*_pair(0, (chunks, Y), None, None))
-    if isinstance(chunks, np.ndarray):
-        raise TypeError("chunks is an array but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)")
+    if isinstance(chunks, str) or hasattr(chunks, "shape"):
+        raise TypeError(f"chunks is {type(chunks).__name__} but Y is missing; pass linalign.compress(X, Y), or an iterable of pairs (X, Y)")
     first = _open(chunks)
     again = first is not chunks
     start = next(first, None)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import html
 from ..cached import cached_property
+from ..calls import called
 from ..files import Name
 from ..record.recorder import History
 from ..training.run import Run
@@ -138,6 +139,7 @@ class Sweep:
         """
         return labelled.to_xarray(self)
 
+    @called
     def plot(
         self, x: str, y: str | None = None, value: str | Callable[[dict[str, Any]], float] = "loss",
         path: Name | None = None,

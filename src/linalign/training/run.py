@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import html
 from ..cached import cached_property
-from ..calls import called
+from ..calls import absent, called
 from ..files import Damaged, Name, damage, named, replacing
 from ..files.npz import Npz
 from ..layers.flat import split
@@ -25,6 +25,13 @@ from .stored import FORMAT, OtherFormat, from_file, to_arrays
 if TYPE_CHECKING:
     from .beside_flow import AgainstFlow
     from .certified_run import Promise
+
+
+# attributes of results elsewhere
+ELSEWHERE = {
+    "predict": "run.network(X)", "losses": "run.loss", "params": "run.network.params", "alignment": 'run.history["alignment"]',
+    "weights": "run.network.matrices()", "matrix": "run.network.matrix()", "net": "run.network", "model": "run.network",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +98,11 @@ class Run:
         shapes = [layer.param_shape for layer in layers]
         flats = self.history["params"].values
         return [[layer.matrix(theta) for layer, theta in zip(layers, split(flat, shapes), strict=True)] for flat in flats]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise AttributeError(absent("Run", name, ELSEWHERE))
 
     def __repr__(self) -> str:
         asked = None if self.kept is None else self.kept.asked().get("steps")
