@@ -45,6 +45,13 @@ def test_the_steps_are_those_of_the_rule_that_took_them():
         assert [ax.get_xlabel() for ax in figure.axes] == [f"step of {words}"]
 
 
+def test_the_limit_of_stability_is_that_of_the_rule():
+    net, X, Y = la.Network.dense([3, 2]).init("xavier", rng=0), np.eye(3), np.eye(3)[:, :2]
+    for options, named in (({"optimizer": "adam"}, None), ({"optimizer": la.optim.SGD(0.5)}, "2(1 + momentum)/lr, 300"), ({}, "2/lr, 200")):
+        drawn = la.train(net, X, Y, lr=0.01, steps=3, record={"sharpness": 1}, **options).plot().axes[-1]
+        assert (None if drawn.get_legend() is None else legend(drawn)[-1]) == named
+
+
 def test_panels_show_the_record(run):
     figure = plot.plot_run(run, data="digits")
     loss, alignment, values = figure.axes

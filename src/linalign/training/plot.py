@@ -46,7 +46,9 @@ def plot_run(run: Run, path: Name | None = None, *, data: str | None = None, the
         if name in run.history and run.history[name].values.size:
             panels.append((draw, run.history[name]))
     if "sharpness" in run.history and run.history["sharpness"].values.size:
-        panels.append((partial(_sharpness, run=run), run.history["sharpness"]))
+        # 2/lr is the limit of gradient descent and of no other rule
+        drawn = partial(_sharpness, run=run) if run.plan.rule == "sgd" else _sharpness_alone
+        panels.append((drawn, run.history["sharpness"]))
     early = _early(run)
     figure = figure_of(len(panels))
     for ax, (draw, history) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
@@ -252,7 +254,7 @@ def _sharpness(ax: Axes, history: History, run: Run) -> None:
         ax.plot(history.steps, limit, color=GREY, linestyle="--", linewidth=1.2, label="stable below")
     else:
         asked = {} if run.kept is None else run.kept.asked()
-        momentum = asked.get("momentum", 0.0)
+        momentum = getattr(asked.get("optimizer"), "momentum", asked.get("momentum", 0.0))
         momentum = momentum if isinstance(momentum, int | float) else 0.0
         limit = np.array([2 * (1 + momentum) / float(np.max(run.lr))])
         ax.axhline(
