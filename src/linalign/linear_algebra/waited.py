@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 Array = npt.NDArray[Any]
 
@@ -79,6 +80,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def svd(A: Array) -> tuple[Array, Array, Array]:
-    """Thin `U, s, V^T` by `np.linalg.svd`, interruptible."""
-    U, s, Vt = interruptible(np.linalg.svd, A, full_matrices=False)
+    """Thin `U, s, V^T`: by SciPy where it is soon done, else by NumPy, which can be interrupted. The size alone decides which."""
+    if A.size * min(A.shape, default=0) < LONG:
+        U, s, Vt = scipy.linalg.svd(A, full_matrices=False)
+    else:
+        U, s, Vt = interruptible(np.linalg.svd, A, full_matrices=False)
     return U, s, Vt

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..linear_algebra.waited import svd
+from ..linear_algebra.waited import interruptible
 from ..problem.descent import Descent
 from ..problem.network import Network
 from ..problem.problem import Problem
@@ -126,7 +126,7 @@ def _columns(x: Array, B: Array) -> tuple[Array, Array]:
 
 def _rotate(x: Array, B: Array) -> tuple[Array, Array, Array]:
     """Thin singular value decomposition of `diag(x) B`."""
-    samples, s, Vt = svd(x[:, None] * B)
+    samples, s, Vt = interruptible(np.linalg.svd, x[:, None] * B, full_matrices=False)
     return samples, s, Vt.T
 
 

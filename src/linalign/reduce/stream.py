@@ -14,7 +14,7 @@ import numpy as np
 from .. import validate
 from ..calls import called
 from ..linear_algebra import tall
-from ..linear_algebra.waited import svd
+from ..linear_algebra.waited import interruptible
 from ..problem.compressed import Compressed
 from ..validate import Array
 from . import samples
@@ -160,7 +160,7 @@ class _Pass:
 
 def _fit(R: Array, k: int) -> Array:
     """The least-squares map (k, m) of a triangular factor of `[X, Y]`, in the directions where it is no larger than the data."""
-    U, s, Vt = svd(R[:, :k])
+    U, s, Vt = interruptible(np.linalg.svd, R[:, :k], full_matrices=False)
     rotated = U.T @ R[:, k:]
     r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0]))
     near = np.linalg.norm(rotated[:r], axis=1) * s[0] <= CENTRED * np.linalg.norm(R[:, k:]) * s[:r]
