@@ -8,6 +8,8 @@ from blas cimport gemm
 cdef enum:
     TURN_WORTH = 16384  # entries of a matrix that repay sharing out its transposition
     FEW = 12            # rows that meet a matrix where it lies
+    FEW_TURNED = 15     # and its transpose
+    QUICK = 1200        # entries of a product of many rows with a few, up to which BLAS has a quick way
     LONG = 64           # and the columns of one whose rows are read: of fewer, the last sums of a lane each are what takes time
     TALL = 2048         # and the rows of one whose columns are read: of more, each on a page of its own, packing is faster
 
@@ -144,7 +146,7 @@ cdef inline void product_by_threads(Machine* machine, Way way, bint ta, bint tb,
                                     const real* A, int lda, const real* B, int ldb, double beta, real* C, int ldc) noexcept nogil:
     """The product by all threads, each its block of C; the tile's blocks are of whole rows."""
     cdef int p, top, left, rows, columns, threads = machine.threads
-    cdef int across = 1 if way == BY_TILE else threads if way == BY_FEW else grid_columns(threads, m, n)
+    cdef int across = 1 if way == BY_TILE or way == BY_FEW and m > n else threads if way == BY_FEW else grid_columns(threads, m, n)
     cdef int lanes = LINE // <int>sizeof(real), down = threads // across, unit = 3 * lanes if way == BY_PANELS else lanes
     for p in prange(threads, num_threads=la_team(threads), schedule="static"):
         top, left = share(m, p // across, down, 8), share(n, p % across, across, unit)
@@ -200,7 +202,9 @@ cdef inline Way way_of(Machine* machine, bint ta, bint tb, int m, int n, int k) 
     # few rows do not repay the transposition where BLAS has small products of its own (AVX-512)
     if machine.level and small and not (tb and machine.level == AVX512 and n > 16 and 3 * m < n):
         return BY_TILE
-    if machine.level >= AVX2 and m <= FEW and not ta and (k >= LONG if tb else k <= TALL):
+    if machine.level >= AVX2 and not ta and not tb and m <= FEW and k <= TALL:
+        return BY_FEW
+    if machine.level >= AVX2 and not ta and tb and k >= LONG and (m <= FEW_TURNED or 1 < n <= FEW_TURNED and <long>m * n > QUICK):
         return BY_FEW
     return BY_PANELS if machine.panels != NULL and min(m, n, k) >= machine.least else BY_BLAS
 

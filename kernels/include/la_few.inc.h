@@ -53,9 +53,10 @@ static inline __attribute__((always_inline)) void FN(few_columns)(
         }
 }
 
-/* C (rows, others) = alpha * A B^T + beta * C for `others` rows of B. */
+/* C (rows, others) = alpha * A B^T + beta * C for `others` rows of B; entry (r, v) stands at C[r * ldc + v * across]. */
 static inline __attribute__((always_inline)) void FN(few_dots)(
-    const int rows, const int others, int k, T alpha, const T *A, ptrdiff_t lda, const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
+    const int rows, const int others, int k, T alpha, const T *A, ptrdiff_t lda, const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc,
+    ptrdiff_t across)
 {
     V acc[LA_FEW_ROWS][LA_ACROSS];
 #pragma GCC unroll 6
@@ -77,11 +78,21 @@ static inline __attribute__((always_inline)) void FN(few_dots)(
                 acc[r][v] += a * b[v];
         }
     }
+    /* as many sums over lanes at a time as there are lanes */
+    T sums[LA_FEW_ROWS * LA_ACROSS + LANES];
+#pragma GCC unroll 12
+    for (int e = 0; e < rows * others; e += LANES) {
+        V x[LANES];
+#pragma GCC unroll 16
+        for (int l = 0; l < LANES; l++)
+            x[l] = e + l < rows * others ? acc[(e + l) / others][(e + l) % others] : (V){0};
+        STORE(sums + e, FN(sums)(x));
+    }
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < others; v++) {
-            T total = FN(sum)(acc[r][v]), *c = C + r * ldc + v;
+            T total = sums[r * others + v], *c = C + r * ldc + v * across;
             for (int q = p; q < k; q++)
                 total += A[r * lda + q] * B[v * ldb + q];
             total *= alpha;
@@ -93,14 +104,15 @@ static inline __attribute__((always_inline)) void FN(few_dots)(
 
 /* The same for one group of rows and all columns; `rows` is known to the compiler. */
 static inline __attribute__((always_inline)) void FN(few_rows)(
-    const int rows, int tb, int n, int k, T alpha, const T *A, ptrdiff_t lda, const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
+    const int rows, int tb, int n, int k, T alpha, const T *A, ptrdiff_t lda, const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc,
+    ptrdiff_t across)
 {
     int j = 0;
     if (tb) {
         for (; j + LA_ACROSS <= n; j += LA_ACROSS)
-            FN(few_dots)(rows, LA_ACROSS, k, alpha, A, lda, B + j * ldb, ldb, beta, C + j, ldc);
+            FN(few_dots)(rows, LA_ACROSS, k, alpha, A, lda, B + j * ldb, ldb, beta, C + j * across, ldc, across);
         for (; j < n; j++)
-            FN(few_dots)(rows, 1, k, alpha, A, lda, B + j * ldb, ldb, beta, C + j, ldc);
+            FN(few_dots)(rows, 1, k, alpha, A, lda, B + j * ldb, ldb, beta, C + j * across, ldc, across);
         return;
     }
     for (; j + LA_ACROSS * LANES <= n; j += LA_ACROSS * LANES)
@@ -120,23 +132,33 @@ static inline __attribute__((always_inline)) void FN(few_rows)(
 }
 
 static __attribute__((noinline)) void FN(few_group)(int rows, int tb, int n, int k, T alpha, const T *A, ptrdiff_t lda, const T *B,
-                                                    ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
+                                                    ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc, ptrdiff_t across)
 {
-#define ROWS(r) case r: FN(few_rows)(r, tb, n, k, alpha, A, lda, B, ldb, beta, C, ldc); break;
+#define ROWS(r) case r: FN(few_rows)(r, tb, n, k, alpha, A, lda, B, ldb, beta, C, ldc, across); break;
     switch (rows) {
         ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6)
     }
 #undef ROWS
 }
 
-/* C (m, n) = alpha * A (m, k) op(B) + beta * C. Pieces of B that stay in the first cache meet all groups of rows before the next. */
+/* C (m, n) = alpha * A (m, k) op(B) + beta * C. Pieces of B that stay in the first cache meet all groups of rows before the next. Where B
+ * is transposed and has fewer rows than A, the few rows are its own. */
 static void FN(few)(int tb, int m, int n, int k, T alpha, const T *A, ptrdiff_t lda, const T *B, ptrdiff_t ldb, T beta, T *C, ptrdiff_t ldc)
 {
+    ptrdiff_t across = 1;
+    if (tb && m > n) {
+        const T *many = A;
+        const ptrdiff_t between = lda;
+        const int rows = m;
+        A = B, lda = ldb, m = n;
+        B = many, ldb = between, n = rows;
+        across = ldc, ldc = 1;
+    }
     const int groups = (m + LA_FEW_ROWS - 1) / LA_FEW_ROWS, each = (m + groups - 1) / groups, piece = tb ? LA_ACROSS : LA_ACROSS * LANES;
     for (int j = 0; j < n; j += piece)
         for (int i = 0; i < m; i += each)
             FN(few_group)(m - i < each ? m - i : each, tb, n - j < piece ? n - j : piece, k, alpha, A + i * lda, lda,
-                          tb ? B + j * ldb : B + j, ldb, beta, C + i * ldc + j, ldc);
+                          tb ? B + j * ldb : B + j, ldb, beta, C + i * ldc + j * across, ldc, across);
 }
 
 /* out = base + sum_j a[j] X[j] over `count` elements; base NULL is zero. */

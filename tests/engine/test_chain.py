@@ -353,7 +353,18 @@ SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 23, 24, 25, 31, 33, 48, 63, 64,
 
 
 # on both sides of the widest matrices of the tile, and many rows
-WIDE = [(5, 192, 192), (5, 193, 192), (9, 192, 193), (40, 128, 129), (40, 129, 128), (400, 10, 64), (300, 30, 17), (193, 9, 3), (6, 130, 3)]
+WIDE = [
+    (5, 192, 192),
+    (5, 193, 192),
+    (9, 192, 193),
+    (40, 128, 129),
+    (40, 129, 128),
+    (400, 10, 64),
+    (310, 14, 75),
+    (300, 30, 17),
+    (193, 9, 3),
+    (6, 130, 3),
+]
 
 
 def operand(rng, rows, columns, dtype, most):
@@ -448,8 +459,9 @@ def test_products_by_panels_and_of_few_rows_have_the_same_bits_by_any_number_of_
         pytest.skip("the baseline has no vectors")
     # sides that end a vector, a panel and a piece of packed terms early, at their ends, and late
     sizes = [(70, 65, 193), (64, 96, 384), (129, 49, 385), (26, 290, 25), (200, 100, 800)]
-    # and rows that meet a matrix where it lies
-    for m, n, k in [*sizes, (10, 290, 130), (7, 65, 193), (12, 131, 64), (2, 33, 300), (5, 3, 70)]:
+    # and rows that meet a matrix where it lies; more of them its transpose, and a matrix their own
+    turned = [(15, 131, 77), (301, 11, 200), (133, 15, 90)] if tb and not ta else []
+    for m, n, k in [*sizes, (10, 290, 130), (7, 65, 193), (12, 131, 64), (2, 33, 300), (5, 3, 70), *turned]:
         A, B = operand(rng, *((k, m) if ta else (m, k)), dtype, 16), operand(rng, *((n, k) if tb else (k, n)), dtype, 16)
         start, found = operand(rng, m, n, dtype, 16), []
         # the last: pieces of one panel, whatever the cache
