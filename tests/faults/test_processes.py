@@ -52,7 +52,7 @@ def test_calls_leave_nothing_behind():
 def test_planning_takes_no_second_copy_of_the_data():
     # of 48 MB; beside the data and the rows that are run there are blocks of some thousand rows
     found = limits.apart(limits.measure, next(i for i, (k, n, _) in enumerate(limits.MEMORY) if (k, n) == ([20, 10, 3], 100_000)))
-    own, most, _, ran = found
+    own, _, most, _, ran = found
     assert ran <= 20
     assert most < 2 * own
 
