@@ -137,7 +137,8 @@ cdef class Stepper:
         cdef const double* g
         cdef double* to
         cdef double* weights
-        self.evaluations += 1
+        # with Cython's checks on, += would take the GIL
+        self.evaluations = self.evaluations + 1
         for i in range(e.depth):
             memcpy(e.layers[i].theta, y + self.begins[i], self.sizes[i] * sizeof(double))
             if e.layers[i].structure != NULL:

@@ -18,6 +18,7 @@ FLAGS = {
     "address-quick": ["-O0", "-fsanitize=address"],
     "thread-quick": ["-O0", "-fsanitize=thread"],
     "checked": ["-O1", "-g", *UNDEFINED],
+    "checked-quick": ["-O0"],
 }
 # in the memory of a chain small pieces share a block: what runs over the end of one would land in the next, unseen
 APART = {
@@ -44,18 +45,20 @@ def set_apart(path: Path) -> None:
 def main(name: str) -> None:
     if name.startswith("address"):
         set_apart(Path("kernels/memory.pxd"))
-    if name == "checked":
+    if name.startswith("checked"):
         # Cython then also hints at the checks, which stops any other build
         os.environ["LINALIGN_DEBUG"] = "1"
     extension, cythonize = setuptools.Extension, Cython.Build.cythonize
 
     def flagged(*args: Any, **how: Any) -> Any:
-        how["extra_compile_args"] = [flag for flag in how["extra_compile_args"] if flag != "-O3"] + FLAGS[name]
-        how["extra_link_args"] = how["extra_link_args"] + [flag for flag in FLAGS[name] if flag.startswith("-fsanitize")]
+        # setup.py has a sanitizer of its own where there are checks
+        for part, flags in (("compile", FLAGS[name]), ("link", [flag for flag in FLAGS[name] if flag.startswith("-fsanitize")])):
+            given = how[f"extra_{part}_args"]
+            how[f"extra_{part}_args"] = [flag for flag in given if flag != "-O3" and "sanitize" not in flag] + flags
         return extension(*args, **how)
 
     def checking(*args: Any, **how: Any) -> Any:
-        if name == "checked":
+        if name.startswith("checked"):
             how["compiler_directives"] = how["compiler_directives"] | {"cdivision": False}
         return cythonize(*args, **how)
 

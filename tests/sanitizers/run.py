@@ -4,10 +4,10 @@
     checked   Cython's checks of bounds, of signs of indices, of division, of what is None; UndefinedBehaviorSanitizer
     thread    ThreadSanitizer, on a team of threads that it understands (team.c)
 
-With `-quick` behind the first or the last, a build of a quarter of a minute, without UndefinedBehaviorSanitizer, for a few tests.
-Everything is built in a copy of the tree, `build/<name>`, by build.py: the package that is in use is not touched. Each tool first has to report faults that were made for
-it (faulty.c). Ends with 1 if a test fails or anything is reported. Needs gcc with its sanitizers (they are part of it); where there is
-none, it says so and ends with 77.
+With `-quick` behind the name, a build of a minute or less, not optimised, without UndefinedBehaviorSanitizer.
+Everything is built in a copy of the tree, `build/<name>`, by build.py: the package that is in use is not touched. Each tool first has to
+report faults that were made for it (faulty.c). Ends with 1 if a test fails or anything is reported. Needs gcc with its sanitizers (they are
+part of it); where there is none, it says so and ends with 77.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 SKIPPED = 77
 RUNTIMES = {"address": "libasan.so", "thread": "libtsan.so", "checked": None}
-BUILDS = ("address", "address-quick", "thread", "thread-quick", "checked")
+BUILDS = ("address", "address-quick", "thread", "thread-quick", "checked", "checked-quick")
 FLAGS = {"address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"], "thread": ["-fsanitize=thread"]}
 # a fault of faulty.c, with its argument, and what is said of it
 FAULTS = {
