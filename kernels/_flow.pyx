@@ -137,7 +137,7 @@ cdef class Stepper:
         cdef const double* g
         cdef double* to
         cdef double* weights
-        # with Cython's checks on, += would take the GIL
+        # with Cython's checks on, += on an attribute would take the GIL
         self.evaluations = self.evaluations + 1
         for i in range(e.depth):
             memcpy(e.layers[i].theta, y + self.begins[i], self.sizes[i] * sizeof(double))
@@ -226,7 +226,7 @@ cdef class Stepper:
         if self.status != RUNNING:
             return
         for k in range(self.n):
-            self.off[k] -= self.K[k]
+            self.off[k] = self.off[k] - self.K[k]
         curved = sqrt(self.measure(self.off, self.squares, 0)) / first
         unit = max(rate, curved)
         self.length = min(min(100 * first, last), max(1e-6, first * 1e-3) if unit <= 1e-15 else pow(0.01 / unit, 1 / (order + 1)))
