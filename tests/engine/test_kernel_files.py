@@ -52,6 +52,20 @@ def test_kernel_files_are_short():
         assert len(path.read_text().splitlines()) <= 450, path.name
 
 
+def test_nothing_asks_for_the_gil_where_there_are_checks():
+    # a build with Cython's checks (tests/sanitizers) refuses `self.a += b` and `self.a[i] += b` where there is no GIL
+    for path in SOURCE.glob("*.pyx"):
+        inside = None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            indent = len(line) - len(line.lstrip())
+            if line.strip() and inside is not None and indent <= inside:
+                inside = None
+            if inside is not None:
+                assert not re.match(r"\s*self\.\w+(\[.*\])? (\+|-|\*|/|//)= ", line), f"{path.name}:{number}: write self.a = self.a + b"
+            elif re.match(r"\s*cdef .*\) noexcept nogil:$", line):
+                inside = indent
+
+
 def test_python_and_c_know_the_same_kinds():
     assert set(machine.KINDS) == set(structures.KINDS)
     kinds = {loss.kind for loss in vars(losses).values() if isinstance(loss, type) and isinstance(getattr(loss, "kind", None), str)}
