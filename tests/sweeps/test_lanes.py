@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
@@ -12,8 +13,12 @@ import numpy as np
 import pytest
 
 import linalign as la
+from linalign import losses
+from linalign.engine.whole import Whole
 from linalign.plan import machine
+from linalign.problem.problem import make_problem
 from linalign.record.stacked import OF_BIASES, STACKED
+from linalign.reduce import samples
 from linalign.sweeps.sweep import sweep
 from tests.oracles.checks import use_isa
 from tests.oracles.draws import gaussian
@@ -403,3 +408,27 @@ def test_starts_that_a_reduction_takes_apart_run_by_themselves():
     parts = sweep(lambda rng: la.Network.dense([12] * 3).init("aligned", X=data, Y=data, rng=rng), data, data, grid={"rng": range(16)},
                   lr=1e-3, steps=5, reduce=["samples", "inputs", "split"])  # fmt: skip
     assert str(parts.lanes) == "one at a time: the first network falls apart into parts that are run by themselves"
+
+
+def test_the_loss_of_all_rows_is_of_the_same_rows_for_all_threads(monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(problem):
+        begun.set()
+        go_on.wait(10)
+        return reduce(problem)
+
+    problem = make_problem(network(0), X, Y, losses.resolve("mse"))
+    reduce, params = samples.reduce, [W[None] for W in problem.net.params]
+    wanted = Whole(problem).values(params)
+    shared = Whole(problem)
+    monkeypatch.setattr(samples, "reduce", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(shared.values, params)
+        assert begun.wait(10)
+        monkeypatch.setattr(samples, "reduce", reduce)
+        # in the middle of what the other one does
+        second = shared.values(params)
+        go_on.set()
+        np.testing.assert_array_equal(first.result(), wanted)
+    np.testing.assert_array_equal(second, wanted)

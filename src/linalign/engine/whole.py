@@ -29,11 +29,13 @@ class Whole:
     @property
     def _small(self) -> Problem:
         """What is evaluated; the rows are compressed when they are first asked for."""
-        if self._run is None:
-            self._run = self._full
-            if self._full.loss.quadratic and self._full.rows > self._full.net.widths[0]:
-                self._run = samples.reduce(self._full)[0]
-        return self._run
+        found = self._run
+        if found is None:
+            found = self._full
+            if found.loss.quadratic and found.rows > found.net.widths[0]:
+                found = samples.reduce(found)[0]
+            self._run = found  # not before it is whole: threads of a sweep look at the same object
+        return found
 
     def gradients(self, params: Sequence[Array]) -> tuple[float, list[Array]]:
         """The loss without the floor of the problem that is run, and its gradients."""
