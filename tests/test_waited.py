@@ -58,6 +58,8 @@ def test_ctrl_c_is_met_before_the_factorisation_ends():
     with pytest.raises(KeyboardInterrupt):
         interruptible(slow, LARGE)
     assert not ended.is_set()
+    left = [thread for thread in threading.enumerate() if thread.name == "linalign-factorisation"]
+    assert [thread.is_alive() for thread in left] == [True]  # Python waits for it before it ends
     assert interruptible(where, LARGE)[2] == {}  # the next one does not wait for it
     go.set()
     module.wait()

@@ -53,8 +53,10 @@ def interruptible(factorise: Callable[..., Any], A: Array, **options: Any) -> An
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="linalign-factorisation")
     try:
         thread.start()
-        while thread.is_alive():
-            thread.join(WAIT)
+        # not by join: interrupted in it, Python takes a thread that runs for one that has ended, and ends without it (bpo-45274)
+        while not done.wait(WAIT):
+            pass
+        thread.join()
     except BaseException:
         _left[:] = [other for other in _left if not other.is_set()] + [done]
         raise
