@@ -39,7 +39,7 @@ limits: .venv/test.done
 
 # what is reported, and by what: docs/reliability.md
 .venv/sanitizers.done: .venv/test.done
-	$(BIN)/pip install --quiet setuptools "cython>=3.1,<4"
+	$(BIN)/pip install --quiet "setuptools>=77" "cython>=3.1,<4"
 	touch $@
 
 sanitize: .venv/sanitizers.done
@@ -98,7 +98,7 @@ test-oldest: .venv/created
 	OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest -q -n auto $(TESTS)
 
 test-arm64: .venv/created
-	$(BIN)/pip install --quiet setuptools "cython>=3.1,<4" scipy
+	$(BIN)/pip install --quiet "setuptools>=77" "cython>=3.1,<4" scipy
 	tests/arm64.sh $(BIN)/python $(filter-out tests,$(TESTS))
 
 lint: .venv/lint.done

@@ -67,6 +67,7 @@ def test_ctrl_c_is_met_before_the_factorisation_ends():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # where JAX was imported
 def test_a_fork_waits_for_what_was_interrupted():
     go, ended = threading.Event(), threading.Event()
 

@@ -266,7 +266,7 @@ def test_a_failed_run_of_a_sweep_keeps_what_it_found():
 def test_bad_input_in_one_line():
     net, X, Y = problem()
     wrong = [
-        ({"validation": X}, TypeError, "validation is ndarray; a pair (X, Y) was wanted"),
+        ({"validation": X}, TypeError, "validation is ndarray; a pair (X, Y), or compressed data, was wanted"),
         ({"validation": (X[:, :5], Y)}, ValueError, "validation: X has shape (30, 5); 8 columns were wanted, not 5"),
         ({"validation": (X, Y[:4])}, ValueError, "validation: Y has shape (4, 3); 30 rows were wanted, not 4"),
         ({"validation": (None, Y)}, ValueError, "validation[0] is None; rows of data were wanted, as validation=(X, Y)"),
