@@ -20,6 +20,8 @@ from bench.rows import Row, Step
 from bench.worker import Here
 from bench.workloads import Workload, compressed
 
+import linalign
+
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in (ROOT / "bench").glob("test_*.py"))
 RESULTS = sorted((ROOT / "bench" / "results").glob("*.json"))
@@ -351,7 +353,9 @@ def suite(*options):
         pytest.skip("pytest-benchmark is not installed: the suite itself is not run")
     # of this run's own options and workers the other one is not told
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    env = {**outside, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    # the package that is tested, which may be one that was installed
+    package = Path(linalign.__file__).parents[1]
+    env = {**outside, "PYTHONPATH": os.pathsep.join([str(package), str(ROOT)])}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

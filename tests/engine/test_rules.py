@@ -19,7 +19,7 @@ RULES = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not machine.LEVELS[machine.ISA], reason="this processor has no loop in registers")
+@pytest.mark.skipif(not machine.has_loops(), reason="this processor has no loop in registers")
 @pytest.mark.parametrize("isa", [name for name in isas() if name != "base"])
 @pytest.mark.parametrize("data", ["rows", "diagonal", "identity"])
 @pytest.mark.parametrize("rule", RULES)

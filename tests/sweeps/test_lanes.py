@@ -15,7 +15,7 @@ import pytest
 import linalign as la
 from linalign import losses
 from linalign.engine.whole import Whole
-from linalign.plan import machine
+from linalign.plan import lanes, machine
 from linalign.problem.problem import make_problem
 from linalign.record.stacked import OF_BIASES, STACKED
 from linalign.reduce import samples
@@ -27,7 +27,7 @@ X, Y = gaussian(0, 12, 5) / 4, gaussian(1, 12, 3) / 4
 SIGNS = np.sign(Y)
 LABELS = np.argmax(Y, axis=1)
 
-pytestmark = pytest.mark.skipif(not machine.LEVELS[machine.ISA], reason="no vectors that are worth it")
+pytestmark = pytest.mark.skipif(machine.ISA not in lanes.LONGEST, reason="no vectors that are worth it")
 
 
 def network(rng, scale=1.0, width=4, dtype=np.float64):

@@ -21,6 +21,8 @@ from .cost import Pivot
 # losses and rules that keep no branches, so that one instruction does for all lanes
 LOSSES = ("squared", "logistic", "cross_entropy")
 RULES: dict[type[Rule], str] = {Adam: "adam", AdamW: "adam", RMSprop: "rmsprop", Adagrad: "adagrad", Sign: "sign"}
+# bytes of a vector, of the instruction sets whose vectors are worth it
+LONGEST = {"avx512": 64, "avx2": 32}
 # nanoseconds of an output of a loss with exponentials, of one network by itself
 ALONE = 12.0
 # and of a step on a batch: rows are drawn and gathered for it
@@ -53,8 +55,7 @@ class Layout:
 
 def width(dtype: np.dtype[Any]) -> int:
     """Lanes of a vector: 1 where this processor has none that are worth it."""
-    longest = {"avx512": 64, "avx2": 32}.get(machine.ISA, 0)
-    return max(longest // dtype.itemsize, 1)
+    return max(LONGEST.get(machine.ISA, 0) // dtype.itemsize, 1)
 
 
 def law(rule: Rule, momentum: float) -> str | None:
