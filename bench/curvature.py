@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 Array = Any
 Answer = Callable[[], Array]
 
-# the longest measurement that is repeated
-LEAST = 5e-3
-# an answer that takes as long is measured by its first one too
-LONG = 1.0
-
 
 def drawn(widths: tuple[int, ...], n: int) -> tuple[list[Array], Array, Array, list[Array]]:
     """Weights of a start of size one, data with targets that a network reaches in part, and a direction."""
@@ -230,43 +225,45 @@ def numpy(task: str, widths: tuple[int, ...], n: int, asked: dict[str, Any]) -> 
 LIBRARIES = {"numpy": numpy, "torch": torch, "jax": jax, "linalign": linalign}
 
 
-def prepare(stage: Stage, library: str, row: Curvature) -> None:
-    """Make the answer of a library, and its first one. Raises: ImportError where it has none."""
-    stage.kept["answer"] = LIBRARIES[library](row.task, row.widths, row.n, row.asked)
-    stage.kept["answer"][0]()
+def prepare(stage: Stage, library: str, row: Curvature) -> int:
+    """Make the answer of a library, and its first one; how many units it is. Raises: ImportError where it has none."""
+    stage.kept["answer"], many = LIBRARIES[library](row.task, row.widths, row.n, row.asked)
+    stage.kept["answer"]()
+    return many
 
 
 def answer(stage: Stage) -> Array:
     """What it finds."""
-    return np.array(stage.kept["answer"][0]())
+    return np.array(stage.kept["answer"]())
 
 
 def seconds(stage: Stage, repeats: int) -> float:
-    """Seconds of a unit."""
-    find, many = stage.kept["answer"]
+    """Seconds of so many answers."""
+    find = stage.kept["answer"]
     began = time.perf_counter()
     for _ in range(repeats):
         find()
-    return (time.perf_counter() - began) / (repeats * many)
+    return time.perf_counter() - began
 
 
 class Answers(Entrant):
-    """The same answer again and again."""
+    """The same answer again and again; `many` units each."""
 
-    took = 0.0
+    def __init__(self, process: Worker, variant: str, many: int) -> None:
+        super().__init__(process, variant)
+        self.many, self.took = many, 0.0
 
     def calibrate(self, pace: Pace) -> float:
-        once = float(self.process.call(seconds, 1))
-        self.steps = max(1, int(max(LEAST, pace.least) / max(once, 1e-9) / 50))
-        if once > LONG:
-            self.took = once
-            return once
-        return self.sample().seconds
+        found = self.sample().seconds
+        # the first answers after a pause take some times as long as those that follow them
+        while self.took < 0.8 * pace.least:
+            self.steps = max(2 * self.steps, min(int(1.2 * self.steps * pace.least / self.took), 50 * self.steps))
+            found = self.sample().seconds
+        return found
 
     def sample(self) -> Sample:
-        found = float(self.process.call(seconds, self.steps))
-        self.took = found * self.steps
-        return Sample(found)
+        self.took = float(self.process.call(seconds, self.steps))
+        return Sample(self.took / (self.steps * self.many))
 
     @property
     def lasts(self) -> float:
@@ -303,8 +300,8 @@ class Curvature(Row):
     def enter(self, library: str, workers: Workers) -> tuple[list[Entrant], dict[str, str]]:
         process: Worker = workers.get(library)
         whose = "linalign" if library == "before" else library
-        process.call(prepare, whose, self)
-        return [Answers(process, f"{whose}, {self.task}")], {}
+        many = process.call(prepare, whose, self)
+        return [Answers(process, f"{whose}, {self.task}", many)], {}
 
     def check(self, entered: Entered, leave_out: LeaveOut) -> dict[str, float]:
         found = {library: who[0].process.call(answer) for library, who in entered.items() if who}
