@@ -24,11 +24,11 @@ ROWS = (
         shows="a small network in a loop of torch, of which most is torch's own time for graph, loss and optimiser",
     ),
     TorchLoop(
-        SECTION, InTorch("784-1024-64-10, n=256, chain", AUTHORS, 256, 1e-2, dtype="float32"), aim=2,
+        SECTION, InTorch("784-1024-64-10, n=256, chain", AUTHORS, 256, 2e-2, dtype="float32", check_steps=2), aim=2,
         shows="the same where the products are what takes time: what going through the product of the weights gains",
     ),
     TorchLoop(
-        SECTION, InTorch("1000-wide, 4 layers, n=1000, chain", (1000,) * 5, 1000, 1e-3, dtype="float32", check_steps=5), aim=1,
+        SECTION, InTorch("1000-wide, 4 layers, n=1000, chain", (1000,) * 5, 1000, 1e-3, check_steps=5), aim=1,
         shows="that nothing is lost where nothing can be gained: torch's own products are used",
     ),
 )  # fmt: skip
