@@ -121,8 +121,9 @@ class InNumpy:
         self.t, self._y, self._K = 0.0, np.array(start), np.zeros((len(method.A) + 1, len(start)))
         self._K[0] = slope(0.0, self._y)
         self._before, self._span = self._y, 0.0
-        units = self._units(self._squared(self._y))
-        size = float(np.sqrt(np.mean((self._squared(self._y) + tolerances.outside) / units**2)))
+        squares = self._squared(self._y)
+        units = self._units(squares)
+        size = float(np.sqrt(np.mean((squares + tolerances.outside) / units**2)))
         rate = self._measure(self._K[0], units)
         first = min(last, 1e-6 if size < 1e-5 or rate < 1e-5 else 0.01 * size / rate)
         curved = self._measure(slope(first, self._y + first * self._K[0]) - self._K[0], units) / first

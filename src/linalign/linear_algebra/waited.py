@@ -36,7 +36,7 @@ def interruptible(factorise: Callable[..., Any], A: Array, **options: Any) -> An
     It has the same bits and the same `np.errstate` in a thread as without one. None is used outside the main thread, nor where Ctrl-C
     calls a handler of the caller's. Raises: KeyboardInterrupt, and what `factorise` raises.
     """
-    if A.size * min(A.shape, default=0) < LONG or not _told():
+    if not _long(A) or not _told():
         return factorise(A, **options)
     found: list[Any] = []
     failed: list[BaseException] = []
@@ -65,6 +65,11 @@ def interruptible(factorise: Callable[..., Any], A: Array, **options: Any) -> An
     return found[0]
 
 
+def _long(A: Array) -> bool:
+    """Whether a factorisation may take so long that somebody would not wait for it."""
+    return bool(A.size * min(A.shape, default=0) >= LONG)
+
+
 def _told() -> bool:
     """Whether Ctrl-C raises KeyboardInterrupt here."""
     return threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -83,8 +88,8 @@ if hasattr(os, "register_at_fork"):
 
 def svd(A: Array) -> tuple[Array, Array, Array]:
     """Thin `U, s, V^T`: by SciPy where it is soon done, else by NumPy, which can be interrupted. The size alone decides which."""
-    if A.size * min(A.shape, default=0) < LONG:
-        U, s, Vt = scipy.linalg.svd(A, full_matrices=False)
-    else:
+    if _long(A):
         U, s, Vt = interruptible(np.linalg.svd, A, full_matrices=False)
+    else:
+        U, s, Vt = scipy.linalg.svd(A, full_matrices=False)
     return U, s, Vt

@@ -65,7 +65,8 @@ class Flight:
     def __init__(self, job: Job, setup: Setup, group: Group) -> None:
         self.job, self.setup, self.group = job, setup, group
         self.options = group.choice.options
-        own, alike = self._own(), self._alike
+        alike = self._alike
+        own = self._own(alike)
         self.descents = [descent for _, descent in own]
         self.asked = [options for options, _ in own]
         self.starts = [_stack(layers) for layers in zip(*[net.params for net in group.nets], strict=True)]
@@ -107,10 +108,10 @@ class Flight:
         choices = self.group.choices
         return choices.count(choices[0]) == len(choices) and not choices[0].of_each
 
-    def _own(self) -> list[tuple[Options, Descent]]:
+    def _own(self, alike: bool) -> list[tuple[Options, Descent]]:
         """The options and the descent of each network."""
         choices, nets, given = self.group.choices, self.group.nets, self.setup.given
-        if self._alike:
+        if alike:
             return [choices[0].of(nets[0], given)] * len(nets)
         return [choice.of(net, given) for choice, net in zip(choices, nets, strict=True)]
 
